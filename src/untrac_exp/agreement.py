@@ -1,0 +1,180 @@
+"""How well a method's influences agree with the truth, and how well they could.
+
+Two ways to pool the subsets of a test set, since the paper does not say which one it uses:
+
+- ``pearson`` and ``spearman``: the correlation over corpora within each subset, averaged over
+  subsets;
+- ``pearson_pooled``: the correlation over corpora of the influences averaged over subsets.
+
+The truth is noisy itself, so each number is read beside its **noise ceiling**: the mean pairwise
+correlation between the truths of single train seeds, pooled the same way. The truth a method is
+compared with is the mean over train seeds and less noisy than any of them, so a very good method
+can land slightly above the ceiling.
+
+An undefined correlation (fewer than two corpora, a constant or non-finite vector) is NaN, makes
+the mean it enters NaN, and is reported through ``warn``: averaging over what is left would flatter
+a method that failed somewhere.
+"""
+
+import logging
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+log = logging.getLogger(__name__)
+
+CELL = ["corpus", "testset", "subset"]
+STATISTICS = ("pearson", "spearman", "pearson_pooled")
+Warn = Callable[[str], object]
+
+
+def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
+    """Mean over train seeds.
+
+    truth: columns train_seed, corpus, testset, subset, influence (nats per token).
+    Returns columns corpus, testset, subset, influence, in the order of first appearance.
+    """
+    means = truth.groupby(CELL, sort=False)["influence"].agg(
+        # A cell that is NaN for one seed stays NaN, where pandas' own mean would skip it.
+        lambda influence: influence.mean(skipna=False)
+    )
+    return means.reset_index()
+
+
+def agreement(
+    scores: pd.DataFrame, truth: pd.DataFrame, warn: Warn = log.warning
+) -> dict[str, dict[str, float]]:
+    """Correlation over corpora of a method's influences with the truth's, per test set.
+
+    scores, truth: columns corpus, testset, subset, influence (others are ignored); the truth as
+    ``truth_mean`` returns it. Units do not matter, only their order and spacing.
+    warn: receives one line for every correlation that is undefined and every cell left out.
+    Returns {testset: {pearson, spearman, pearson_pooled, n_corpora}} for the test sets of scores.
+    """
+    result: dict[str, dict[str, float]] = {}
+    for testset in scores["testset"].unique():
+        ours, theirs = _matrix(scores, testset), _matrix(truth, testset)
+        corpora = ours.index.intersection(theirs.index, sort=False)
+        subsets = ours.columns.intersection(theirs.columns, sort=False)
+        for what, used, ours_all, theirs_all in (
+            ("corpora", corpora, ours.index, theirs.index),
+            ("subsets", subsets, ours.columns, theirs.columns),
+        ):
+            left_out = ours_all.union(theirs_all, sort=False).difference(used, sort=False)
+            if len(left_out):
+                warn(
+                    f"{testset}: {what} without both a score and a truth are left out of the "
+                    f"agreement: {', '.join(left_out)}"
+                )
+        values = _correlations(
+            ours.loc[corpora, subsets], theirs.loc[corpora, subsets], warn, f"{testset}, agreement"
+        )
+        result[testset] = {**values, "n_corpora": len(corpora)}
+    return result
+
+
+def noise_ceiling(
+    truth: pd.DataFrame, warn: Warn = log.warning
+) -> dict[str, dict[str, float | None]]:
+    """Mean pairwise correlation between the truths of single train seeds.
+
+    truth: columns train_seed, corpus, testset, subset, influence.
+    Returns {"pearson": {testset: r}, "spearman": ..., "pearson_pooled": ...}; r is None where
+    there is one train seed only.
+    """
+    ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
+    for testset in truth["testset"].unique():
+        seeds = [_matrix(one, testset) for _, one in truth.groupby("train_seed")]
+        pairs = [
+            _correlations(
+                a, b.reindex(index=a.index, columns=a.columns), warn, f"{testset}, ceiling"
+            )
+            for a, b in combinations(seeds, 2)
+        ]
+        for name in STATISTICS:
+            ceiling[name][testset] = float(np.mean([p[name] for p in pairs])) if pairs else None
+    return ceiling
+
+
+def bootstrap_interval(
+    nll_before: ArrayLike,
+    nll_after: ArrayLike,
+    tokens: ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentile bootstrap over examples of the token-weighted mean loss difference.
+
+    nll_before: summed negative log-likelihood of each example, shape (N,), nats.
+    nll_after: the same after unlearning, shape (N,), or (K, N) for K models at once, which then
+    share the resamples and so can be compared with each other.
+    tokens: scored tokens of each example, shape (N,).
+    Returns (low, high), shape () or (K,), nats per token; NaN for fewer than two examples.
+    """
+    difference = np.asarray(nll_after, np.float64) - np.asarray(nll_before, np.float64)
+    weights_of = np.asarray(tokens, np.float64)
+    n = weights_of.size
+    assert difference.shape[-1] == n, f"{difference.shape} losses for {n} examples"
+    if n < 2:
+        undefined = np.full(difference.shape[:-1], np.nan)
+        return undefined, undefined.copy()
+    rng = np.random.default_rng(seed)
+    means = []
+    # A resample is how often it draws each example. Blocks bound the memory: 100 x N counts.
+    for start in range(0, n_resamples, 100):
+        size = min(100, n_resamples - start)
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
+        means.append((counts @ difference.T).T / (counts @ weights_of))
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(means, axis=-1), [tail, 1 - tail], axis=-1)
+    return low, high
+
+
+def _matrix(frame: pd.DataFrame, testset: str) -> pd.DataFrame:
+    """Influences of one test set, corpora x subsets, in the order of first appearance."""
+    rows = frame[frame["testset"] == testset]
+    matrix = rows.pivot(index="corpus", columns="subset", values="influence")
+    return matrix.reindex(index=rows["corpus"].unique(), columns=rows["subset"].unique())
+
+
+def _correlations(a: pd.DataFrame, b: pd.DataFrame, warn: Warn, where: str) -> dict[str, float]:
+    """The three statistics of two matrices, corpora x subsets, with equal labels."""
+    if len(a) == 2:
+        warn(f"{where}: a correlation over two corpora is always 1 or -1; add corpora")
+    if not len(a.columns):
+        warn(f"{where}: undefined, no subset has both a score and a truth")
+        return dict.fromkeys(STATISTICS, np.nan)
+    per_subset = [
+        _correlation(a[subset].to_numpy(), b[subset].to_numpy(), warn, f"{where}, {subset}")
+        for subset in a.columns
+    ]
+    pearson, spearman = np.mean(per_subset, axis=0)
+    pooled, _ = _correlation(
+        a.mean(axis=1, skipna=False).to_numpy(),
+        b.mean(axis=1, skipna=False).to_numpy(),
+        warn,
+        f"{where}, pooled",
+    )
+    return {"pearson": float(pearson), "spearman": float(spearman), "pearson_pooled": pooled}
+
+
+def _correlation(
+    x: NDArray[np.float64], y: NDArray[np.float64], warn: Warn, where: str
+) -> tuple[float, float]:
+    """Pearson and Spearman of two vectors of the same length; (NaN, NaN) where undefined."""
+    reason = None
+    if len(x) < 2:
+        reason = f"{len(x)} corpus" if len(x) else "no corpus in common"
+    elif not (np.isfinite(x).all() and np.isfinite(y).all()):
+        reason = "an influence is missing or not finite"
+    elif np.ptp(x) == 0 or np.ptp(y) == 0:
+        reason = "all corpora have the same influence"
+    if reason:
+        warn(f"{where}: correlation undefined, {reason}")
+        return np.nan, np.nan
+    return float(stats.pearsonr(x, y).statistic), float(stats.spearmanr(x, y).statistic)

@@ -1,0 +1,171 @@
+"""Agreement, ceiling and intervals against scipy and closed forms."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from untrac_exp.agreement import agreement, bootstrap_interval, noise_ceiling, truth_mean
+
+SCORES = {"s1": [0.1, 0.5, -0.2, 0.3], "s2": [1.0, 0.0, 2.0, 5.0]}
+TRUTH = {"s1": [0.2, 0.4, -0.1, 0.9], "s2": [0.3, 0.1, 0.2, 0.4]}
+CORPORA = ["zebra", "ant", "mole", "bee"]
+
+
+def frame(values: dict[str, list[float]], corpora=CORPORA, **columns) -> pd.DataFrame:
+    rows = [
+        {**columns, "corpus": corpus, "testset": "t", "subset": subset, "influence": value}
+        for subset, column in values.items()
+        for corpus, value in zip(corpora, column, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def no_warning(message: str) -> None:
+    raise AssertionError(message)
+
+
+def test_agreement_equals_scipy_and_ignores_the_order_of_rows():
+    shuffled = frame(TRUTH).sample(frac=1, random_state=1)
+    result = agreement(frame(SCORES), shuffled, warn=no_warning)["t"]
+    for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        expected = np.mean([function(SCORES[s], TRUTH[s]).statistic for s in SCORES])
+        assert result[name] == pytest.approx(expected, abs=1e-12)
+    pooled = np.corrcoef(np.mean(list(SCORES.values()), 0), np.mean(list(TRUTH.values()), 0))[0, 1]
+    assert result["pearson_pooled"] == pytest.approx(pooled, abs=1e-12)
+    assert result["n_corpora"] == 4
+
+
+def test_agreement_is_blind_to_units_and_sees_the_sign():
+    flipped = frame({s: [-3 * x + 1 for x in column] for s, column in TRUTH.items()})
+    result = agreement(flipped, frame(TRUTH), warn=no_warning)["t"]
+    assert result["pearson"] == result["spearman"] == pytest.approx(-1)
+
+
+def test_truth_mean_averages_train_seeds_and_keeps_missing_cells_missing():
+    a = frame({"s1": [1.0, 2.0, 3.0, np.nan]}, train_seed=0)
+    b = frame({"s1": [3.0, 4.0, -3.0, 1.0]}, train_seed=1)
+    mean = truth_mean(pd.concat([a, b]))
+    assert list(mean.columns) == ["corpus", "testset", "subset", "influence"]
+    assert list(mean["corpus"]) == CORPORA
+    np.testing.assert_array_equal(mean["influence"], [2.0, 3.0, 0.0, np.nan])
+
+
+def test_noise_ceiling_is_the_mean_over_pairs_of_train_seeds():
+    seeds = [TRUTH["s1"], [0.3, 0.1, 0.0, 0.7], [0.1, 0.6, -0.3, 0.2]]
+    truth = pd.concat([frame({"s1": values}, train_seed=k) for k, values in enumerate(seeds)])
+    ceiling = noise_ceiling(truth, warn=no_warning)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    for name, function in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        expected = np.mean([function(seeds[i], seeds[j]).statistic for i, j in pairs])
+        assert ceiling[name]["t"] == pytest.approx(expected, abs=1e-12)
+    # One subset: pooling has nothing to pool.
+    assert ceiling["pearson_pooled"]["t"] == pytest.approx(ceiling["pearson"]["t"])
+
+
+def test_one_train_seed_has_no_ceiling():
+    assert noise_ceiling(frame(TRUTH, train_seed=0))["pearson"] == {"t": None}
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ([0.5, 0.5, 0.5, 0.5], "same influence"),
+        ([0.1, np.nan, 0.3, 0.4], "not finite"),
+        ([0.1, np.inf, 0.3, 0.4], "not finite"),
+    ],
+)
+def test_an_undefined_correlation_is_nan_and_said(bad, said):
+    warnings: list[str] = []
+    result = agreement(frame({**SCORES, "s1": bad}), frame(TRUTH), warn=warnings.append)["t"]
+    assert np.isnan(result["pearson"])
+    assert np.isnan(result["spearman"])
+    assert any("t, agreement, s1" in w and said in w for w in warnings)
+
+
+def test_one_corpus_has_no_correlation_and_two_are_said_to_be_too_few():
+    warnings: list[str] = []
+    one = frame({"s1": [1.0]}, corpora=["ant"])
+    assert np.isnan(agreement(one, one, warn=warnings.append)["t"]["pearson"])
+    assert "1 corpus" in warnings[0]
+    two = frame({"s1": [1.0, 2.0]}, corpora=["ant", "bee"])
+    warnings.clear()
+    assert agreement(two, two, warn=warnings.append)["t"]["pearson"] == pytest.approx(1)
+    assert "two corpora" in warnings[0]
+
+
+def test_cells_missing_on_one_side_are_named():
+    warnings: list[str] = []
+    truth = frame(TRUTH)
+    without_mole = truth[truth["corpus"] != "mole"]
+    result = agreement(frame(SCORES), without_mole, warn=warnings.append)["t"]
+    assert result["n_corpora"] == 3
+    assert "mole" in warnings[0]
+    warnings.clear()
+    other = agreement(frame(SCORES), truth.assign(testset="other"), warn=warnings.append)["t"]
+    assert np.isnan(other["pearson"])
+    assert other["n_corpora"] == 0
+    assert warnings
+
+
+@pytest.fixture
+def losses():
+    rng = np.random.default_rng(3)
+    tokens = rng.integers(3, 40, size=60)
+    before = rng.gamma(2.0, 1.5, 60) * tokens
+    after = before + (0.3 + rng.normal(0, 0.5, (5, 60))) * tokens
+    return before, after, tokens
+
+
+def test_bootstrap_equals_scipy_up_to_resampling_noise(losses):
+    before, after, tokens = losses
+
+    def mean_difference(difference, weights, axis):
+        return difference.sum(axis) / weights.sum(axis)
+
+    low, high = bootstrap_interval(before, after[0], tokens, n_resamples=20_000)
+    reference = stats.bootstrap(
+        (after[0] - before, tokens),
+        mean_difference,
+        paired=True,
+        vectorized=True,
+        n_resamples=20_000,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    width = high - low
+    assert low == pytest.approx(reference.low, abs=0.03 * width)
+    assert high == pytest.approx(reference.high, abs=0.03 * width)
+
+
+def test_bootstrap_with_equal_lengths_is_near_the_normal_interval():
+    rng = np.random.default_rng(0)
+    difference = rng.normal(0.2, 1.0, 2_000)
+    low, high = bootstrap_interval(np.zeros(2_000), difference, np.ones(2_000), n_resamples=4_000)
+    half = stats.norm.ppf(0.975) * difference.std() / np.sqrt(2_000)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.05)
+    assert (high + low) / 2 == pytest.approx(difference.mean(), abs=0.05 * half)
+
+
+def test_bootstrap_of_a_constant_loss_per_token_has_no_width(losses):
+    before, _, tokens = losses
+    low, high = bootstrap_interval(before, before + 0.7 * tokens, tokens, n_resamples=50)
+    assert low == pytest.approx(0.7)
+    assert high == pytest.approx(0.7)
+
+
+def test_bootstrap_batch_shares_resamples_and_repeats_bit_for_bit(losses):
+    before, after, tokens = losses
+    low, high = bootstrap_interval(before, after, tokens, n_resamples=250)
+    assert low.shape == high.shape == (5,)
+    one = bootstrap_interval(before, after[2], tokens, n_resamples=250)
+    np.testing.assert_allclose((low[2], high[2]), one, rtol=1e-12)
+    np.testing.assert_array_equal((low, high), bootstrap_interval(before, after, tokens, 250))
+    assert not np.array_equal(low, bootstrap_interval(before, after, tokens, 250, seed=1)[0])
+
+
+def test_bootstrap_needs_two_examples():
+    low, high = bootstrap_interval([1.0], [[2.0], [3.0]], [4])
+    assert low.shape == (2,)
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
