@@ -20,7 +20,7 @@ help: ## list these targets
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (a few minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY) ## the main job: which corpus made the model say toxic things? (ARGS=...)

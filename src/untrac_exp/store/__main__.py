@@ -1,0 +1,212 @@
+"""See and prune a store: `python -m untrac_exp.store ls` and `... gc`."""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from untrac_exp.store import MANIFEST, damage, remove, try_lock
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of a store: an artifact, or what a build has left of one."""
+
+    folder: Path
+    state: str  # complete, damaged, partial, building
+    about: str  # what is wrong with it, or else its key
+    size: int  # bytes
+    created: float  # seconds since the epoch, as `used`
+    used: float
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder.with_suffix("")  # without .partial; a hash has no dot
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 1 if something that was asked for could not be done."""
+    args = _parser().parse_args(argv)
+    if not args.root.is_dir():
+        print(f"error: there is no store at {args.root}: name its folder with --root")
+        return 1
+    try:
+        return int(args.run(args))
+    except OSError as err:
+        print(f"error: the store {args.root} cannot be used ({err.strerror}: {err.filename})")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m untrac_exp.store", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--root", type=Path, default=Path("outputs/store"), help="(%(default)s)")
+    shared.add_argument("--kind", help="this kind alone")
+
+    ls = commands.add_parser("ls", parents=[shared], help="list what the store holds")
+    ls.add_argument("--verify", action="store_true", help="compute every checksum")
+    ls.set_defaults(run=_ls)
+
+    gc = commands.add_parser(
+        "gc",
+        parents=[shared],
+        help="remove artifacts; they are built again when needed",
+        description="Remove the artifacts that fit everything said. With both --partial and "
+        "--damaged, either will do. What another process is building stays.",
+    )
+    gc.add_argument("--older-than", type=_age, metavar="30d", help="not used for: 30d, 12h, 90m")
+    gc.add_argument("--partial", action="store_true", help="what interrupted builds have left")
+    gc.add_argument("--damaged", action="store_true", help="what fails its checksums")
+    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    gc.set_defaults(run=_gc, parser=gc)
+    return parser
+
+
+def _age(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30d, 12h or 90m")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _ls(args: argparse.Namespace) -> int:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("kind", "hash", "size", "created", "last used", "state"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "size" else "left")
+    table.add_column("what", no_wrap=True, overflow="ellipsis")
+    total = count = 0
+    for entry in _entries(args.root, args.kind, verify=args.verify):
+        count, total = count + 1, total + entry.size
+        table.add_row(
+            entry.folder.parent.name,
+            entry.artifact.name,
+            _bytes(entry.size),
+            f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}",
+            _ago(entry.used),
+            entry.state,
+            entry.about,
+        )
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    console.print(f"{count} in {args.root}, {_bytes(total)}")
+    return 0
+
+
+def _gc(args: argparse.Namespace) -> int:
+    if not (args.older_than or args.kind or args.partial or args.damaged):
+        args.parser.error("say what to remove: --older-than, --kind, --partial, --damaged")
+    states = {"partial": args.partial, "damaged": args.damaged}
+    wanted = {state for state, asked in states.items() if asked}
+    verb = "would remove" if args.dry_run else "removed"
+    count = total = 0
+    for entry in _entries(args.root, args.kind, verify=args.damaged):
+        if args.older_than and entry.used > time.time() - args.older_than:
+            continue
+        if entry.state != "building" and wanted and entry.state not in wanted:
+            continue
+        about = f"{entry.name} ({entry.state}, {_bytes(entry.size)}, used {_ago(entry.used)})"
+        if entry.state == "building" or not (args.dry_run or _removed(entry)):
+            print(f"skipped {about}: another process has it")
+            continue
+        print(f"{verb} {about}")
+        count, total = count + 1, total + entry.size
+    print(f"{verb} {count} in {args.root}, {_bytes(total)}")
+    return 0
+
+
+def _removed(entry: Entry) -> bool:
+    """Remove it, unless another process holds its lock."""
+    lock = try_lock(entry.artifact)
+    if lock is None:
+        return False
+    try:
+        remove(entry.folder)
+    finally:
+        lock.release()
+    return True
+
+
+def _entries(root: Path, kind: str | None, *, verify: bool) -> Iterator[Entry]:
+    for folder in sorted(root.absolute().glob(f"{kind or '*'}/*")):
+        if folder.is_dir():
+            yield _entry(folder, verify=verify)
+
+
+def _entry(folder: Path, *, verify: bool) -> Entry:
+    sizes, times = [0], [folder.stat().st_mtime]
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a build may be at work
+            stat = file.stat()
+            sizes.append(0 if file.is_dir() else stat.st_size)
+            times.append(stat.st_mtime)
+    manifest, fault = {}, None
+    if folder.suffix == ".partial":
+        state = "building" if _held(folder.with_suffix("")) else "partial"
+    elif fault := damage(folder, quick=not verify):
+        state = "damaged"
+    else:
+        state = "complete"
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    return Entry(
+        folder=folder,
+        state=state,
+        about=fault or _flat(manifest.get("key", {})),
+        size=sum(sizes),
+        created=min(times),
+        used=max(times),
+    )
+
+
+def _held(artifact: Path) -> bool:
+    if not artifact.with_name(f"{artifact.name}.lock").exists():
+        return False
+    lock = try_lock(artifact)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def _flat(key: Mapping[str, Any], prefix: str = "") -> str:
+    parts = []
+    for name, value in key.items():
+        nested = isinstance(value, Mapping)
+        parts.append(_flat(value, f"{prefix}{name}.") if nested else f"{prefix}{name}={value}")
+    return " ".join(parts)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def _ago(then: float) -> str:
+    seconds = time.time() - then
+    for unit, length in reversed(_SECONDS.items()):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

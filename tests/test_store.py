@@ -1,0 +1,451 @@
+import errno
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from untrac_exp import store as store_module
+from untrac_exp.store import Store, StoreError, fingerprint
+from untrac_exp.store.__main__ import main as cli
+
+KEY = {"model": {"hidden": 64, "lr": 1e-3}, "corpora": ["a", "b"]}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """Forget which checksums were seen to be right, as a new process would."""
+    return lambda: monkeypatch.setattr(store_module, "_verified", {})
+
+
+@pytest.fixture
+def readonly():
+    """A folder maker whose folders this process may read but not write, even as root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    user = os.geteuid()
+
+    def lock_up():
+        for each in (folder, *folder.rglob("*")):
+            each.chmod(0o555 if each.is_dir() else 0o444)
+        if user == 0:
+            os.seteuid(65534)
+        return folder
+
+    yield folder, lock_up
+    os.seteuid(user)
+    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def build(out):
+    """Two files, one of them nested, and an empty folder."""
+    (out / "losses.csv").write_text("corpus,loss\na,1.5\n")
+    (out / "model" / "empty").mkdir(parents=True)
+    (out / "model" / "weights.bin").write_bytes(bytes(range(256)) * 20)
+
+
+def refuse(out):
+    raise AssertionError("this was built already")
+
+
+def start(script, *args):
+    """A Python process that has `store`, `key` and the helpers of the script's own."""
+    head = (
+        "import logging, os, sys, time; from pathlib import Path; from untrac_exp.store import *\n"
+        "logging.basicConfig(level='INFO', format='%(message)s')\n"
+        "store, key, log = Store(sys.argv[1]), {'k': 1}, Path(sys.argv[2])\n"
+    )
+    command = [sys.executable, "-c", head + script, *map(str, args)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_an_artifact_is_built_once_and_its_manifest_says_what_it_is(store):
+    path = store.get("theta0", KEY, build)
+    assert path == store.root / "theta0" / fingerprint(KEY)[:16]
+    assert (path / "losses.csv").read_text() == "corpus,loss\na,1.5\n"
+    assert (path / "model" / "empty").is_dir()
+    assert store.get("theta0", KEY, refuse) == path
+    assert store.find("theta0", KEY) == path
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["kind"] == "theta0"
+    assert manifest["key"] == KEY
+    assert set(manifest["files"]) == {"losses.csv", "model/weights.bin"}
+    # sha256sum of the same bytes
+    given = subprocess.run(
+        ["sha256sum", path / "model/weights.bin"], capture_output=True, text=True
+    )
+    assert manifest["files"]["model/weights.bin"] == {
+        "sha256": given.stdout.split()[0],
+        "size": 5120,
+    }
+    assert not path.with_name(f"{path.name}.partial").exists()
+
+
+def test_what_is_not_there_is_not_found(store):
+    assert store.find("theta0", KEY) is None
+    assert not store.root.exists()
+
+
+def test_the_hash_is_of_canonical_json():
+    # printf '{"a":[1,2.5],"b":{"x":null,"y":"\\u03b8"}}' | sha256sum
+    expected = subprocess.run(
+        ["sha256sum"],
+        input=rb'{"a":[1,2.5],"b":{"x":null,"y":"\u03b8"}}',
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    assert fingerprint({"b": {"y": "θ", "x": None}, "a": (1, 2.5)}) == expected.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"a": 1}, {"a": 2}), ({"a": 1}, {"b": 1}), ({"a": [1, 2]}, {"a": [2, 1]}), ({}, {"a": None})],
+)
+def test_different_keys_have_different_hashes(one, other):
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "where"),
+    [
+        (float("nan"), ValueError, "key.a.b[1]"),
+        (float("-inf"), ValueError, "key.a.b[1]"),
+        (Path("x"), TypeError, "key.a.b[1]"),
+        ({1, 2}, TypeError, "key.a.b[1]"),
+        ({1: 2}, TypeError, "key.a.b[1]"),
+    ],
+)
+def test_a_key_that_is_not_json_is_refused_by_its_place(value, error, where):
+    with pytest.raises(error, match=re.escape(where)):
+        fingerprint({"a": {"b": [0, value]}})
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[100] ^= 1
+    file.write_bytes(data)
+
+
+DAMAGES = {
+    "flipped byte": (lambda p: flip(p / "model/weights.bin"), "model/weights.bin"),
+    "truncated": (lambda p: os.truncate(p / "model/weights.bin", 5119), "model/weights.bin"),
+    "missing file": (lambda p: (p / "losses.csv").unlink(), "losses.csv"),
+    "missing manifest": (lambda p: (p / "manifest.json").unlink(), "manifest.json"),
+    "broken manifest": (lambda p: os.truncate(p / "manifest.json", 40), "manifest.json"),
+    "odd manifest": (lambda p: (p / "manifest.json").write_text("[]"), "manifest.json"),
+    "binary manifest": (lambda p: (p / "manifest.json").write_bytes(b"\xff\x00"), "manifest.json"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_artifact_is_named_and_rebuilt(store, new_process, caplog, what):
+    harm, file = DAMAGES[what]
+    path = store.get("theta0", KEY, build)
+    harm(path)
+    new_process()
+    assert store.find("theta0", KEY) is None
+    caplog.clear()
+    assert store.get("theta0", KEY, build) == path
+    [record] = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert f"theta0/{path.name}" in record.message
+    assert file in record.message
+    new_process()
+    assert store.get("theta0", KEY, refuse) == path
+    assert (path / "model" / "weights.bin").read_bytes() == bytes(range(256)) * 20
+
+
+def test_a_manifest_of_another_artifact_is_noticed(store, new_process, caplog):
+    path = store.get("theta0", KEY, build)
+    other = store.get("theta0", {"other": 1}, build)
+    (path / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
+    new_process()
+    store.get("theta0", KEY, build)
+    assert "is damaged" in caplog.text
+
+
+def test_checksums_are_computed_once_a_process(store, new_process, monkeypatch):
+    path = store.get("theta0", KEY, build)
+    new_process()
+    read = []
+    sha256 = store_module._sha256
+    monkeypatch.setattr(store_module, "_sha256", lambda f: read.append(f.name) or sha256(f))
+    for _ in range(3):
+        assert Store(store.root).get("theta0", KEY, refuse) == path
+    assert sorted(read) == ["losses.csv", "weights.bin"]
+
+
+def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
+    def fails(out):
+        (out / "half").write_text("first half, ")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        store.get("theta0", KEY, fails)
+    assert store.find("theta0", KEY) is None
+
+    def resumes(out):
+        (out / "whole").write_text((out / "half").read_text() + "second half")
+        (out / "half").unlink()
+
+    caplog.set_level(logging.INFO)
+    path = store.get("theta0", KEY, resumes)
+    assert (path / "whole").read_text() == "first half, second half"
+    assert "resuming theta0/" in caplog.text
+    assert list(json.loads((path / "manifest.json").read_text())["files"]) == ["whole"]
+
+
+def test_a_build_that_wrote_nothing_leaves_nothing(store):
+    with pytest.raises(AssertionError, match="built already"):
+        store.get("theta0", KEY, refuse)
+    assert not [p for p in store.root.rglob("*") if p.is_dir() and p.name != "theta0"]
+
+
+def test_two_processes_build_each_artifact_once(tmp_path):
+    script = """
+def build(out):
+    with log.open("a") as f: f.write(f"{out.name}\\n")
+    time.sleep(0.4)
+    (out / "x").write_text("x")
+while not Path(sys.argv[2] + ".go").exists(): time.sleep(0.001)
+for key in ({"k": 1}, {"k": 2}):
+    assert (store.get("theta0", key, build) / "x").read_text() == "x"
+"""
+    log = tmp_path / "log"
+    both = [start(script, tmp_path / "store", log) for _ in range(2)]
+    Path(f"{log}.go").touch()
+    errors = [p.communicate(timeout=30)[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], errors
+    assert sorted(log.read_text().split()) == sorted(
+        fingerprint({"k": k})[:16] + ".partial" for k in (1, 2)
+    )
+    waiting = [e for e in errors if "waiting for theta0/" in e]
+    assert waiting
+    assert all("being built by another process" in e for e in waiting)
+
+
+def test_a_killed_build_frees_its_lock_and_is_resumed(tmp_path):
+    script = """
+def build(out):
+    for step in range(1, 4):
+        if (out / str(step)).exists(): continue
+        with log.open("a") as f: f.write(f"{step} ")
+        if step == 2 and len(sys.argv) > 3: time.sleep(60)
+        (out / str(step)).write_text("done")
+store.get("theta0", key, build)
+"""
+    log = tmp_path / "log"
+    victim = start(script, tmp_path / "store", log, "stop at 2")
+    wait_for(lambda: log.exists() and log.read_text() == "1 2 ")
+    heir = start(script, tmp_path / "store", log)  # has to wait until the victim dies
+    time.sleep(0.3)
+    assert heir.poll() is None
+    assert log.read_text() == "1 2 "
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    _, said = heir.communicate(timeout=30)
+    assert heir.returncode == 0, said
+    assert "waiting for theta0/" in said
+    assert "resuming theta0/" in said
+    assert log.read_text() == "1 2 2 3 "
+    path = Store(tmp_path / "store").get("theta0", {"k": 1}, refuse)
+    assert sorted(p.name for p in path.iterdir() if p.name.isdigit()) == ["1", "2", "3"]
+
+
+def test_a_complete_store_can_be_read_where_nothing_can_be_written(readonly, new_process):
+    folder, lock_up = readonly
+    path = Store(folder).get("theta0", KEY, build)
+    for lock in folder.rglob("*.lock"):
+        lock.unlink()
+    lock_up()
+    new_process()
+    with pytest.raises(PermissionError):  # the test's own premise
+        (path / "x").touch()
+    assert Store(folder).get("theta0", KEY, refuse) == path
+    assert Store(folder).find("theta0", KEY) == path
+
+
+def test_a_store_that_cannot_be_written_is_named(readonly):
+    folder, lock_up = readonly
+    lock_up()
+    with pytest.raises(StoreError) as caught:
+        Store(folder / "store").get("theta0", KEY, build)
+    assert str(folder / "store") in str(caught.value)
+    assert "Permission denied" in str(caught.value)
+    assert "choose another" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_in_the_place_of_the_store_is_named(tmp_path):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(StoreError, match=f"{tmp_path}/store cannot be used"):
+        Store(tmp_path / "store").get("theta0", KEY, build)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_keeps_the_partial_build(store, error):
+    def fills(out):
+        (out / "half").write_text("half")
+        raise error
+
+    with pytest.raises(StoreError, match="no space left") as caught:
+        store.get("theta0", KEY, fills)
+    assert str(store.root) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    [partial] = store.root.glob("theta0/*.partial")
+    assert (partial / "half").read_text() == "half"
+
+
+def test_an_error_of_the_build_itself_is_left_as_it_is(store):
+    def reads(out):
+        (out / "absent.csv").read_text()
+
+    with pytest.raises(FileNotFoundError):
+        store.get("theta0", KEY, reads)
+
+
+# --- the command line ---
+
+
+@pytest.fixture
+def filled(store, new_process):
+    """theta0: one old, one new and damaged; tokenizer: one, and one interrupted."""
+    old = store.get("theta0", {"name": "old"}, build)
+    for each in (old, *old.rglob("*")):
+        os.utime(each, (time.time() - 40 * 86400,) * 2)
+    store.get("tokenizer", {"vocab": {"size": 512}}, build)
+    bad = store.get("theta0", {"name": "bad"}, build)
+    flip(bad / "model" / "weights.bin")
+
+    def fails(out):
+        build(out)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.get("tokenizer", {"vocab": {"size": 99}}, fails)
+    new_process()
+    return store
+
+
+def kept(store):
+    key = {fingerprint({"name": n})[:16]: n for n in ("old", "bad")}
+    key |= {fingerprint({"vocab": {"size": n}})[:16]: str(n) for n in (512, 99)}
+    return {key[p.stem] for p in store.root.glob("*/*") if p.is_dir()}
+
+
+def test_ls_shows_kinds_sizes_states_and_keys(filled, capsys):
+    assert cli(["ls", "--verify", "--root", str(filled.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[1]: line for line in lines[1:-1]}
+    assert len(rows) == 4
+    row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
+    assert re.search(r"^tokenizer .* complete .*vocab\.size=512", row)
+    assert re.search(r"\d\.\d+ kB", row)
+    assert "40 d ago" in rows[fingerprint({"name": "old"})[:16]]
+    assert " partial" in rows[fingerprint({"vocab": {"size": 99}})[:16]]
+    bad = rows[fingerprint({"name": "bad"})[:16]]
+    assert "damaged" in bad
+    assert "model/weights.bin" in bad
+    assert lines[-1].startswith("4 in ")
+
+
+def test_ls_of_one_kind(filled, capsys):
+    assert cli(["ls", "--kind", "tokenizer", "--root", str(filled.root)]) == 0
+    assert "theta0" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--older-than", "30d"], {"bad", "512", "99"}),
+        (["--older-than", "41d"], {"old", "bad", "512", "99"}),
+        (["--partial"], {"old", "bad", "512"}),
+        (["--damaged"], {"old", "512", "99"}),
+        (["--damaged", "--partial"], {"old", "512"}),
+        (["--kind", "tokenizer"], {"old", "bad"}),
+        (["--kind", "tokenizer", "--partial"], {"old", "bad", "512"}),
+    ],
+)
+def test_gc_removes_what_fits_everything_said(filled, capsys, options, left):
+    before = kept(filled)
+    assert cli(["gc", "--dry-run", "--root", str(filled.root), *options]) == 0
+    dry = capsys.readouterr().out
+    assert kept(filled) == before
+    assert cli(["gc", "--root", str(filled.root), *options]) == 0
+    said = capsys.readouterr().out
+    assert kept(filled) == left
+    assert dry.replace("would remove", "removed") == said
+    assert f"removed {len(before - left)} in" in said
+
+
+def test_a_used_artifact_is_not_old(filled):
+    filled.get("theta0", {"name": "old"}, refuse)
+    assert cli(["gc", "--older-than", "30d", "--root", str(filled.root)]) == 0
+    assert "old" in kept(filled)
+
+
+def test_gc_leaves_what_another_process_is_building(tmp_path, capsys):
+    script = """
+def build(out):
+    (out / "half").write_text("half")
+    log.touch()
+    time.sleep(60)
+store.get("theta0", key, build)
+"""
+    builder = start(script, tmp_path / "store", tmp_path / "log")
+    try:
+        wait_for((tmp_path / "log").exists)
+        assert cli(["gc", "--partial", "--root", str(tmp_path / "store")]) == 0
+        said = capsys.readouterr().out
+        assert "skipped theta0/" in said
+        assert list((tmp_path / "store").glob("theta0/*.partial/half"))
+    finally:
+        builder.kill()
+        builder.communicate()
+    assert cli(["gc", "--partial", "--root", str(tmp_path / "store")]) == 0
+    assert not list((tmp_path / "store").glob("theta0/*.partial"))
+
+
+@pytest.mark.parametrize("argv", [["gc"], ["gc", "--older-than", "soon"], []])
+def test_the_command_line_says_what_it_lacks(tmp_path, capsys, argv):
+    with pytest.raises(SystemExit) as caught:
+        cli([*argv, "--root", str(tmp_path)] if argv else argv)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_an_error(tmp_path, capsys):
+    assert cli(["ls", "--root", str(tmp_path / "none")]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_command(filled):
+    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "vocab.size=512" in ran.stdout
+    assert ran.stderr == ""
