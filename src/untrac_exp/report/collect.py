@@ -1,0 +1,191 @@
+"""Gather the finished jobs of a sweep directory into a few tables."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from untrac_exp.report.files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
+
+JOB = ["method", "variant", "seed"]
+COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
+STATISTICS = ("pearson", "spearman", "pearson_pooled")
+CEILINGS = {
+    "ceiling": "pearson",
+    "ceiling_spearman": "spearman",
+    "ceiling_pooled": "pearson_pooled",
+}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All finished jobs below one directory. Rows are sorted by method, variant and seed.
+
+    jobs: method, variant, seed, label, the costs (``wall_s`` etc.; NaN where not measured).
+    agreement: method, variant, seed, testset, pearson, spearman, pearson_pooled, n_corpora, and
+        ``ceiling_<statistic>`` of each.
+    scores, trajectory: method, variant, seed, label and the columns of the job's file.
+    truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
+        since a sweep may run over corpora or models.
+    """
+
+    directory: Path
+    jobs: pd.DataFrame
+    agreement: pd.DataFrame
+    scores: pd.DataFrame
+    trajectory: pd.DataFrame
+    truth: pd.DataFrame
+    metrics: list[dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment, for headings."""
+        return str(self.metrics[0].get("experiment") or self.directory.parent.name)
+
+    @property
+    def scale(self) -> str:
+        """Scale preset, for headings."""
+        return str(self.metrics[0].get("scale") or self.directory.name)
+
+    @property
+    def testsets(self) -> list[str]:
+        """Test sets in the order in which the jobs report them."""
+        return list(self.scores["testset"].unique())
+
+    @property
+    def labels(self) -> list[str]:
+        """Methods (with their variant), in the order of the tables."""
+        return list(self.jobs["label"].unique())
+
+
+def collect(directory: Path) -> Sweep:
+    """Read every ``*/seed*/`` of a sweep directory (or one job directory alone).
+
+    Jobs that have not finished or cannot be read are left out, with a warning in the result.
+    ValueError where there is no finished job at all.
+    """
+    directory = Path(directory)
+    alone = (directory / "metrics.json").exists()
+    found = [directory] if alone else sorted(directory.glob("*/seed*"))
+    warnings: list[str] = []
+    metrics, parts = [], []
+    for outdir in found:
+        if not (outdir / "metrics.json").exists():
+            if any(outdir.glob("*.csv")) or (outdir / ".hydra").exists():
+                warnings.append(f"{outdir.relative_to(directory.parent)}: not finished, left out")
+            continue
+        try:
+            job = read_metrics(outdir)
+            tables = tuple(
+                read_table(outdir / f"{name}.csv", columns)
+                for name, columns in (
+                    ("scores", SCORES),
+                    ("trajectory", TRAJECTORY),
+                    ("truth", TRUTH),
+                )
+            )
+            if tables[0] is None:
+                raise ValueError(
+                    f"{outdir}: no scores.csv; delete the folder and run the job again"
+                )
+        except ValueError as error:
+            warnings.append(str(error))
+            continue
+        metrics.append({**job, "variant": str(job.get("variant") or "")})
+        parts.append(tables)
+    if not metrics:
+        hint = f"; {warnings[0]}" if warnings else ""
+        raise ValueError(f"{directory}: no finished job (no */seed*/metrics.json) to report{hint}")
+
+    order = sorted(range(len(metrics)), key=lambda i: _sort_key(metrics[i]))
+    metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
+    for job in metrics:
+        name = f"{_label(job)}, seed {job['seed']}"
+        warnings.extend(f"{name}: {text}" for text in job.get("warnings") or [])
+    truth, truth_warnings = _truths(metrics, [truth for _, _, truth in parts])
+    return Sweep(
+        directory=directory,
+        jobs=_jobs(metrics),
+        agreement=_agreement(metrics),
+        scores=_stack(metrics, [scores for scores, _, _ in parts], SCORES),
+        trajectory=_stack(metrics, [trajectory for _, trajectory, _ in parts], TRAJECTORY),
+        truth=truth,
+        metrics=metrics,
+        warnings=list(dict.fromkeys(truth_warnings + warnings)),
+    )
+
+
+def _sort_key(job: dict[str, Any]) -> tuple[str, str, int]:
+    return str(job["method"]), job["variant"], int(job["seed"])
+
+
+def _label(job: dict[str, Any]) -> str:
+    return f"{job['method']} · {job['variant']}" if job["variant"] else str(job["method"])
+
+
+def _head(job: dict[str, Any]) -> dict[str, Any]:
+    return {"method": str(job["method"]), "variant": job["variant"], "seed": int(job["seed"])}
+
+
+def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = []
+    for job in metrics:
+        cost = job.get("cost") or {}
+        rows.append({**_head(job), "label": _label(job), **{c: cost.get(c) for c in COSTS}})
+    return pd.DataFrame(rows).astype(dict.fromkeys(COSTS, "float64"))
+
+
+def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    rows = []
+    for job in metrics:
+        for testset, values in (job.get("agreement") or {}).items():
+            row = {**_head(job), "label": _label(job), "testset": testset}
+            row |= {name: (values or {}).get(name) for name in (*STATISTICS, "n_corpora")}
+            for key, name in CEILINGS.items():
+                row[f"ceiling_{name}"] = (job.get(key) or {}).get(testset)
+            rows.append(row)
+    numbers = [*STATISTICS, "n_corpora", *(f"ceiling_{name}" for name in STATISTICS)]
+    frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _stack(
+    metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None], columns: list[str]
+) -> pd.DataFrame:
+    stacked = [
+        table.assign(**_head(job), label=_label(job))
+        for job, table in zip(metrics, tables, strict=True)
+        if table is not None
+    ]
+    names = [*JOB, "label", *columns]
+    return pd.concat(stacked, ignore_index=True)[names] if stacked else pd.DataFrame(columns=names)
+
+
+def _truths(
+    metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None]
+) -> tuple[pd.DataFrame, list[str]]:
+    """One truth per variant, and a warning where the jobs of a variant disagree about it."""
+    of_variant: dict[str, tuple[str, pd.DataFrame]] = {}
+    warnings = []
+    cell = TRUTH[:-1]
+    for job, table in zip(metrics, tables, strict=True):
+        if table is None:
+            continue
+        name = f"{_label(job)}, seed {job['seed']}"
+        first, known = of_variant.setdefault(job["variant"], (name, table))
+        if not _in_order(known, cell).equals(_in_order(table, cell)):
+            warnings.append(
+                f"{name} was compared with another truth than {first}: they ran with different "
+                "configurations; run the sweep again with force=true or delete the older one"
+            )
+    frames = [table.assign(variant=variant) for variant, (_, table) in of_variant.items()]
+    columns = ["variant", *TRUTH]
+    if not frames:
+        return pd.DataFrame(columns=columns), warnings
+    return pd.concat(frames, ignore_index=True)[columns], warnings
+
+
+def _in_order(truth: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
+    return truth.sort_values(cell, ignore_index=True)

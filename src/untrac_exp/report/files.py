@@ -1,0 +1,147 @@
+"""The files of one job, written so that reading them back gives the same numbers.
+
+A job directory ``<sweep>/<method>/seed<k>/`` holds ``scores.csv``, ``truth.csv`` (unless there is
+no truth), ``trajectory.csv`` and ``own_loss.csv`` (unlearning methods) and ``metrics.json``, which
+is written last and so marks the job as finished.
+
+Floats are written with ``repr`` (the shortest text that gives the same bits back) and undefined
+ones as an empty field or null. Every file appears whole or not at all.
+"""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
+TRAJECTORY = ["corpus", "testset", "subset", "step", "influence"]
+TRUTH = ["train_seed", "corpus", "testset", "subset", "influence"]
+OWN_LOSS = ["unlearned", "step", "loss"]
+
+_INTEGERS = {"step", "train_seed"}
+_NAMES = {"corpus", "testset", "subset", "unlearned"}
+
+
+def write_scores(outdir: Path, scores: pd.DataFrame) -> Path:
+    """Write ``scores.csv``: influence and its interval, nats per token."""
+    return _write_table(outdir / "scores.csv", scores, SCORES)
+
+
+def write_trajectory(outdir: Path, trajectory: pd.DataFrame) -> Path:
+    """Write ``trajectory.csv``: influence after each evaluated unlearning step."""
+    return _write_table(outdir / "trajectory.csv", trajectory, TRAJECTORY)
+
+
+def write_truth(outdir: Path, truth: pd.DataFrame) -> Path:
+    """Write ``truth.csv``: leave-dataset-out influence of every train seed."""
+    return _write_table(outdir / "truth.csv", truth, TRUTH)
+
+
+def write_own_loss(outdir: Path, own_loss: pd.DataFrame) -> Path:
+    """Write ``own_loss.csv``: loss on what is being unlearned, along the steps."""
+    return _write_table(outdir / "own_loss.csv", own_loss, OWN_LOSS)
+
+
+def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
+    """Write ``metrics.json``, last of a job's files. NaN and infinities become null."""
+    text = json.dumps(plain(metrics), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    return write_text(outdir / "metrics.json", text + "\n")
+
+
+def read_metrics(outdir: Path) -> dict[str, Any]:
+    """Read ``metrics.json``; ValueError names a file that is not what we wrote."""
+    path = outdir / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(metrics, dict) or not {"method", "seed"} <= metrics.keys():
+            raise ValueError("no method or seed in it")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: unreadable ({error}); delete it and run the job again") from None
+    return metrics
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
+    """Read a table of this module bit for bit; None where the file does not exist.
+
+    Names stay text even where they look like numbers or like pandas' words for nothing.
+    ValueError names a file that lacks a column or cannot be parsed.
+    """
+    if not path.exists():
+        return None
+    try:
+        # Parsed as text and converted here: Python's float() is exact in every pandas version.
+        text = pd.read_csv(
+            path, usecols=list(columns), dtype=str, keep_default_na=False, encoding="utf-8"
+        )
+        return pd.DataFrame({column: _converted(text[column]) for column in columns})
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: unreadable ({reason}); delete it and run the job again"
+        ) from None
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file at once: under a temporary name, then renamed."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file at once. ValueError where the disk or its permissions do not allow it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise ValueError(
+            f"cannot write {path}: {error.strerror or error}; free some space there or make it "
+            "writable"
+        ) from error
+    return path
+
+
+def table_text(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """CSV text of these columns in this order, floats as ``repr``; a missing one is empty."""
+    return table.reindex(columns=list(columns)).to_csv(index=False, lineterminator="\n")
+
+
+def plain(value: Any) -> Any:
+    """The same value in JSON's types: numpy scalars unwrapped, NaN and infinities as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _converted(text: pd.Series) -> pd.Series:
+    if text.name in _NAMES:
+        return text
+    if text.name in _INTEGERS:
+        return pd.Series([int(field) for field in text], index=text.index, dtype=np.int64)
+    numbers = [float(field) if field else math.nan for field in text]
+    return pd.Series(numbers, index=text.index, dtype=np.float64)
+
+
+def _write_table(path: Path, table: pd.DataFrame, columns: list[str]) -> Path:
+    missing = {"influence", "loss"}.intersection(columns).difference(table.columns)
+    assert not missing, f"{path.name} without {missing}"
+    return write_text(path, table_text(table, columns))

@@ -1,0 +1,135 @@
+"""The numbers of a report: the summary of a sweep and the ranking of the corpora."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from untrac_exp.report.collect import Sweep
+from untrac_exp.report.files import table_text, write_text
+
+SUMMARY = [
+    "method",
+    "variant",
+    "testset",
+    "pearson_mean",
+    "pearson_std",
+    "spearman_mean",
+    "spearman_std",
+    "ceiling",
+    "wall_s",
+    "backward_tokens",
+    "n_seeds",
+]
+TRUTH_LABEL = "truth"
+
+
+def summarise(sweep: Sweep) -> pd.DataFrame:
+    """One row per method, variant and test set, sorted; columns as in ``SUMMARY``.
+
+    Mean and standard deviation (ddof 1; NaN for one seed) are over sampling seeds. A correlation
+    that is undefined for one seed is undefined in the mean: leaving that seed out would flatter
+    the method. wall_s and backward_tokens are means over seeds of a whole job, all its test sets.
+    """
+    cells = sweep.scores[["method", "variant", "seed", "testset"]].drop_duplicates()
+    rows = cells.merge(sweep.agreement, on=["method", "variant", "seed", "testset"], how="left")
+    rows = rows.merge(
+        sweep.jobs[["method", "variant", "seed", "wall_s", "backward_tokens"]],
+        on=["method", "variant", "seed"],
+    )
+    summary = []
+    for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
+        summary.append(
+            {
+                "method": method,
+                "variant": variant,
+                "testset": testset,
+                "pearson_mean": group["pearson"].mean(skipna=False),
+                "pearson_std": group["pearson"].std(ddof=1, skipna=False),
+                "spearman_mean": group["spearman"].mean(skipna=False),
+                "spearman_std": group["spearman"].std(ddof=1, skipna=False),
+                "ceiling": group["ceiling_pearson"].iloc[0],
+                "wall_s": group["wall_s"].mean(),
+                "backward_tokens": group["backward_tokens"].mean(),
+                "n_seeds": len(group),
+            }
+        )
+    return pd.DataFrame(summary, columns=SUMMARY)
+
+
+def write_summary(sweep: Sweep) -> Path:
+    """Write ``summary.csv`` into the sweep's directory."""
+    text = table_text(summarise(sweep), SUMMARY)
+    return write_text(sweep.directory / "summary.csv", text)
+
+
+def influences(sweep: Sweep) -> pd.DataFrame:
+    """Influence of every corpus on every subset: mean over sampling seeds, and of the truth.
+
+    Columns label, corpus, testset, subset, influence; the truth (mean over train seeds) comes
+    first, as ``truth``, or ``truth · <variant>`` where variants have different ones.
+    """
+    by = ["label", "corpus", "testset", "subset"]
+    methods = sweep.scores.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
+    truth = truths(sweep).groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
+    return pd.concat([truth, methods], ignore_index=True) if len(truth) else methods
+
+
+def truths(sweep: Sweep) -> pd.DataFrame:
+    """The distinct truths: columns label, train_seed, corpus, testset, subset, influence."""
+    groups = [(str(variant), table) for variant, table in sweep.truth.groupby("variant")]
+    columns = ["train_seed", "corpus", "testset", "subset", "influence"]
+    tables = [table[columns].reset_index(drop=True) for _, table in groups]
+    if not tables:
+        return pd.DataFrame(columns=["label", *columns])
+    if all(table.equals(tables[0]) for table in tables):
+        return tables[0].assign(label=TRUTH_LABEL)
+    return pd.concat(
+        [
+            table.assign(label=f"{TRUTH_LABEL} · {variant}" if variant else TRUTH_LABEL)
+            for (variant, _), table in zip(groups, tables, strict=True)
+        ],
+        ignore_index=True,
+    )
+
+
+def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
+    """Influence of every corpus on a test set, for the truth and every method.
+
+    Columns label, corpus, influence, ci_low, ci_high, rank (1 = helps the test text most).
+    Influence is the mean over subsets and seeds. The interval's ends are the means of the subsets'
+    ends: at least as wide as the interval of the mean, whatever the subsets have in common. Rows
+    come in the order of the truth's ranks, or of the first method's where there is no truth.
+    """
+    scores = sweep.scores[sweep.scores["testset"] == testset]
+    truth = truths(sweep)
+    rows = pd.concat([truth[truth["testset"] == testset], scores], ignore_index=True)
+    values = [c for c in ("influence", "ci_low", "ci_high") if c in rows]
+    table = rows.groupby(["label", "corpus"], sort=False)[values].agg(_strict_mean).reset_index()
+    table["rank"] = table.groupby("label")["influence"].rank(ascending=False, method="min")
+    leading = table[table["label"] == table["label"].iloc[0]]
+    order = list(leading.sort_values("rank", kind="stable")["corpus"])
+    position = table["corpus"].map({corpus: i for i, corpus in enumerate(order)})
+    label_order = {label: i for i, label in enumerate(table["label"].unique())}
+    return (
+        table.assign(_label=table["label"].map(label_order), _position=position)
+        .sort_values(["_label", "_position"], kind="stable", ignore_index=True)
+        .drop(columns=["_label", "_position"])
+    )
+
+
+def number_format(values: pd.Series) -> str:
+    """One format for a column of influences: three digits of the largest, aligned decimals.
+
+    Methods have units of their own (GradDot is no loss), so each column has its own format.
+    """
+    largest = values[np.isfinite(values)].abs().max()
+    if pd.isna(largest) or largest == 0:
+        return "+.3f"
+    magnitude = math.floor(math.log10(largest))
+    return f"+.{2 - min(magnitude, 2)}f" if -4 <= magnitude <= 5 else "+.2e"
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return float(values.mean(skipna=False))

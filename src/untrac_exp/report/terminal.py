@@ -1,0 +1,167 @@
+"""The result in a terminal: who is to blame, and how far to believe it."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.tables import number_format, ranking, summarise
+
+_MIN_WIDTH = 100
+
+
+def console() -> Console:
+    """A console that is wide enough for the tables where nobody told it the width (a pipe)."""
+    out = Console(highlight=False)
+    return (
+        out if out.width >= _MIN_WIDTH or out.is_terminal else Console(highlight=False, width=120)
+    )
+
+
+def print_job(outdir: Path, out: Console | None = None) -> None:
+    """Print the ranking and the agreement of one finished job."""
+    sweep = collect(Path(outdir))
+    print_tables(sweep, out)
+
+
+def print_sweep(sweep: Sweep, page: Path, out: Console | None = None) -> None:
+    """Print the tables of a sweep; the last line is the path of its page."""
+    out = out or console()
+    print_tables(sweep, out)
+    # soft_wrap keeps the path in one piece, to be clicked or copied.
+    out.print(Text("Report: ", style="bold").append(str(page), style="cyan"), soft_wrap=True)
+
+
+def print_tables(sweep: Sweep, out: Console | None = None) -> None:
+    """Print the ranking of the corpora for every test set, the agreement and the warnings."""
+    out = out or console()
+    out.print()
+    for testset in sweep.testsets:
+        _print_ranking(ranking(sweep, testset), testset, out)
+    if len(sweep.truth):
+        _print_agreement(sweep, out)
+    for warning in sweep.warnings:
+        out.print(Text("warning: ", style="yellow").append(warning), soft_wrap=True)
+    if sweep.warnings:
+        out.print()
+
+
+def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
+    corpora = list(rows["corpus"].unique())
+    columns = _ranking_columns(rows, corpora, with_interval=True)
+    names = max(map(cell_len, corpora))
+    has_interval = names + sum(map(_width, columns.values())) + 4 <= out.width
+    if not has_interval:
+        columns = _ranking_columns(rows, corpora, with_interval=False)
+    has_interval = has_interval and bool(rows["ci_low"].notna().any())
+    out.print(Text(f"Which corpus helps the model say {testset}?", style="bold"))
+    labels = list(columns)
+    while labels:
+        # As many methods side by side as fit, the others below.
+        taken, room = 1, out.width - names - 4 - _width(columns[labels[0]])
+        while taken < len(labels) and _width(columns[labels[taken]]) <= room:
+            room -= _width(columns[labels[taken]])
+            taken += 1
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        table.add_column("corpus", overflow="fold")
+        for label in labels[:taken]:
+            table.add_column(Text(label), justify="right", overflow="fold")
+        for i, corpus in enumerate(corpora):
+            table.add_row(Text(corpus), *(columns[label][i + 1] for label in labels[:taken]))
+        out.print(table)
+        labels = labels[taken:]
+    explained = "influence: how much the loss rises without the corpus (rank)"
+    if has_interval:
+        explained += ", [95 % interval over test examples]"
+    out.print(Text(explained, style="dim"))
+    out.print()
+
+
+def _ranking_columns(
+    rows: pd.DataFrame, corpora: list[str], with_interval: bool
+) -> dict[str, list[Text]]:
+    """The cells of each method's column, its heading first."""
+    columns = {}
+    for label, part in rows.groupby("label", sort=False):
+        form = number_format(part["influence"])
+        cells = part.set_index("corpus")
+        columns[str(label)] = [Text(str(label))] + [
+            _influence(cells.loc[corpus], form, with_interval)
+            if corpus in cells.index
+            else Text("–")
+            for corpus in corpora
+        ]
+    return columns
+
+
+def _width(column: list[Text]) -> int:
+    return max(text.cell_len for text in column) + 2
+
+
+def _influence(cell: pd.Series, form: str, with_interval: bool) -> Text:
+    if not math.isfinite(cell["influence"]):
+        return Text("undefined", style="red")
+    first = cell["rank"] == 1
+    text = Text(f"{cell['influence']:{form}}", style="bold" if first else "")
+    if with_interval and math.isfinite(cell["ci_low"]):
+        text.append(f" [{cell['ci_low']:{form}}, {cell['ci_high']:{form}}]", style="dim")
+    return text.append(f" ({cell['rank']:.0f})", style="bold green" if first else "dim")
+
+
+def _print_agreement(sweep: Sweep, out: Console) -> None:
+    summary = summarise(sweep)
+    testsets = [t for t in sweep.testsets if t in set(summary["testset"])]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("method", overflow="fold")
+    for testset in testsets:
+        table.add_column(testset, justify="right")
+    table.add_column("seconds", justify="right")
+    ceilings = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
+    for (method, variant), rows in summary.groupby(["method", "variant"]):
+        of_testset = rows.set_index("testset")
+        table.add_row(
+            f"{method} · {variant}" if variant else method,
+            *(_correlations(of_testset, testset) for testset in testsets),
+            f"{rows['wall_s'].iloc[0]:.3g}" if rows["wall_s"].notna().any() else "–",
+        )
+    table.add_section()
+    variants = ceilings.index.get_level_values("variant").unique()
+    lines = {
+        variant: [_number(ceilings["ceiling"].get((variant, t))) for t in testsets]
+        for variant in variants
+    }
+    if len({tuple(line) for line in lines.values()}) == 1:
+        table.add_row("noise ceiling", *lines[variants[0]], "", style="italic")
+    else:
+        for variant, line in lines.items():
+            table.add_row(f"noise ceiling · {variant}", *line, "", style="italic")
+    explained = "Pearson / Spearman over corpora, mean over subsets"
+    if (summary["n_seeds"] > 1).any():
+        explained += " ± std over seeds"
+    explained += "; ceiling: Pearson of two truths from different train seeds"
+    out.print(Text("Agreement with the truth", style="bold"))
+    out.print(table)
+    out.print(Text(explained, style="dim"))
+    out.print()
+
+
+def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
+    if testset not in of_testset.index:
+        return "–"
+    row = of_testset.loc[testset]
+    parts = []
+    for name in ("pearson", "spearman"):
+        std = row[f"{name}_std"]
+        spread = f" ± {std:.2f}" if pd.notna(std) else ""
+        parts.append(_number(row[f"{name}_mean"]) + spread)
+    return " / ".join(parts)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.2f}"

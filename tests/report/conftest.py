@@ -1,0 +1,120 @@
+"""A made-up sweep: the right files with random numbers, to test how they are reported."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
+from untrac_exp.report import files
+
+CORPORA = ["books", "stories", "news", "gutenberg", "hackernews", "webtext", "crawl", "wiki"]
+TESTSETS = {"toxicity": 13, "bias": 4, "truthfulness": 9}
+STATISTICS = ("pearson", "spearman", "pearson_pooled")
+NOISE = {"untrac": 0.1, "untrac_inv": 0.3, "graddot": 0.9}
+
+
+def fabricate(
+    root: Path,
+    methods: dict[str, float] | None = None,
+    corpora: list[str] | None = None,
+    testsets: dict[str, int] | None = None,
+    seeds: int = 2,
+    train_seeds: int = 2,
+    variant: str = "",
+) -> Path:
+    """Write the files of a sweep with invented numbers; train_seeds=0 leaves out the truth."""
+    rng = np.random.default_rng(0)
+    corpora, testsets = corpora or CORPORA, testsets or TESTSETS
+    cells = [(c, t, f"group {i}") for c in corpora for t, n in testsets.items() for i in range(n)]
+    index = pd.DataFrame(cells, columns=["corpus", "testset", "subset"])
+    signal = rng.normal(0.2, 0.3, (len(corpora), 1, len(testsets)))
+    true = np.concatenate(
+        [
+            np.repeat(signal[:, :, i], n, axis=1) + rng.normal(0, 0.1, (len(corpora), n))
+            for i, n in enumerate(testsets.values())
+        ],
+        axis=1,
+    ).ravel()
+    truth = pd.concat(
+        [
+            index.assign(train_seed=k, influence=true + rng.normal(0, 0.04, len(true)))
+            for k in range(train_seeds)
+        ]
+        or [pd.DataFrame(columns=[*files.TRUTH])]
+    )
+    ceiling = noise_ceiling(truth) if train_seeds else {}
+    for position, (method, noise) in enumerate((methods or NOISE).items()):
+        for seed in range(seeds):
+            influence = true + rng.normal(0, noise, len(true))
+            scores = index.assign(influence=influence, ci_low=np.nan, ci_high=np.nan)
+            unlearns = method.startswith("untrac")
+            if unlearns:
+                scores = scores.assign(ci_low=influence - 0.05, ci_high=influence + 0.06)
+            outdir = root / (f"{method},{variant}" if variant else method) / f"seed{seed}"
+            files.write_scores(outdir, scores)
+            if train_seeds:
+                files.write_truth(outdir, truth)
+            if unlearns:
+                steps = [0, 20, 50, 100, 150, 200] if method == "untrac" else [0, 1, 2, 3, 5]
+                files.write_trajectory(
+                    outdir,
+                    pd.concat(
+                        index.assign(step=s, influence=influence * (s / steps[-1]) ** 1.5)
+                        for s in steps
+                    ),
+                )
+                files.write_own_loss(
+                    outdir,
+                    pd.DataFrame(
+                        {"unlearned": c, "step": s, "loss": 3 + s / 100}
+                        for c in corpora
+                        for s in steps
+                    ),
+                )
+            undefined = dict.fromkeys(STATISTICS, None)
+            files.write_metrics(
+                outdir,
+                {
+                    "experiment": "fabricated",
+                    "method": method,
+                    "variant": variant,
+                    "seed": seed,
+                    "scale": "mini",
+                    "fingerprint": "0123456789abcdef",
+                    "agreement": agreement(scores, truth_mean(truth))
+                    if train_seeds
+                    else {t: {**undefined, "n_corpora": len(corpora)} for t in testsets},
+                    "ceiling": ceiling.get("pearson"),
+                    "ceiling_spearman": ceiling.get("spearman"),
+                    "ceiling_pooled": ceiling.get("pearson_pooled"),
+                    "cost": {
+                        "wall_s": 4.0 * 3**position + seed,
+                        "forward_tokens": 1_000_000 * (position + 1),
+                        "backward_tokens": 100_000 * 5**position,
+                        "peak_rss_bytes": 700_000_000,
+                        "peak_device_bytes": None,
+                    },
+                    "versions": {"python": "3.11", "torch": "2.13"},
+                    "git_commit": "0" * 40,
+                    "warnings": [],
+                    "config": {"method": {"lr": 2e-4, "steps": 200}, "seed": seed},
+                },
+            )
+    return root
+
+
+@pytest.fixture
+def sweep_dir(tmp_path: Path) -> Path:
+    return fabricate(tmp_path / "outputs" / "fabricated" / "mini")
+
+
+@pytest.fixture
+def made_up(tmp_path: Path):
+    """As ``sweep_dir``, with a say in what is made up; repeated calls add to one sweep."""
+
+    def make(**wanted) -> Path:
+        return fabricate(tmp_path / "outputs" / "made_up" / "mini", **wanted)
+
+    return make

@@ -1,0 +1,108 @@
+"""Files of a job: whole, in fixed columns, and bit for bit what was written."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from untrac_exp.report import files
+
+
+def scores(values, corpora=("a", "b", "c")) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"subset": "s", "testset": "t", "corpus": list(corpora), "influence": values}
+    )
+
+
+def test_scores_come_back_bit_for_bit(tmp_path):
+    values = [0.1 + 0.2, np.nextafter(1.0, 2.0), -5e-324]
+    path = files.write_scores(tmp_path, scores(values).assign(ci_low=1 / 3, ci_high=np.nan))
+    assert path.read_text().splitlines()[0] == "corpus,testset,subset,influence,ci_low,ci_high"
+    back = files.read_table(path, files.SCORES)
+    np.testing.assert_array_equal(
+        back["influence"].to_numpy().view("u8"), np.array(values).view("u8")
+    )
+    assert (back["ci_low"] == 1 / 3).all()
+    assert back["ci_high"].isna().all()
+
+
+def test_nan_and_infinite_influences_survive(tmp_path):
+    values = [np.nan, np.inf, -np.inf]
+    path = files.write_scores(tmp_path, scores(values))
+    np.testing.assert_array_equal(files.read_table(path, files.SCORES)["influence"], values)
+
+
+def test_names_that_look_like_something_else_stay_names(tmp_path):
+    corpora = ["NA", "007", 'with "quotes", commas\nand lines', "ünï·cødé", "nan", "1e5"]
+    path = files.write_scores(tmp_path, scores(1.0, corpora))
+    assert list(files.read_table(path, files.SCORES)["corpus"]) == corpora
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path):
+    one = files.write_scores(tmp_path / "1", scores([1.0, 2.0, 3.0])).read_bytes()
+    other = scores([1.0, 2.0, 3.0])[["influence", "corpus", "subset", "testset"]]
+    assert files.write_scores(tmp_path / "2", other).read_bytes() == one
+
+
+def test_trajectory_keeps_whole_steps(tmp_path):
+    path = files.write_trajectory(tmp_path, scores([0.5, 0.25, 1.0]).assign(step=[0, 10, 20]))
+    assert path.read_text().splitlines()[1] == "a,t,s,0,0.5"
+    assert files.read_table(path, files.TRAJECTORY)["step"].tolist() == [0, 10, 20]
+
+
+def test_metrics_are_strict_json_with_null_for_undefined(tmp_path):
+    metrics = {
+        "method": "untrac",
+        "seed": np.int64(3),
+        "agreement": {"t": {"pearson": np.nan, "n_corpora": np.int64(8)}},
+        "losses": np.array([1.5, np.inf]),
+        "path": Path("x/y"),
+    }
+    path = files.write_metrics(tmp_path, metrics)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    back = json.loads(path.read_text(), parse_constant=refuse)
+    assert back == {
+        "method": "untrac",
+        "seed": 3,
+        "agreement": {"t": {"pearson": None, "n_corpora": 8}},
+        "losses": [1.5, None],
+        "path": "x/y",
+    }
+    assert files.read_metrics(tmp_path) == back
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "\x00\xff"])
+def test_damaged_metrics_are_named_with_a_remedy(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(ValueError, match=r"metrics\.json: unreadable .* delete it") as caught:
+        files.read_metrics(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "corpus,testset\na,b\n", "\x00", "a\n1,2,3\n4\n"])
+def test_damaged_tables_are_named_with_a_remedy(tmp_path, text):
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"scores\.csv: unreadable .* delete it") as caught:
+        files.read_table(path, files.SCORES)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = files.write_scores(tmp_path, scores([1.0, 2.0, 3.0]))
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(ValueError, match=r"cannot write .*scores\.csv: No space left.*free some"):
+        files.write_scores(tmp_path, scores([4.0, 5.0, 6.0]))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,152 @@
+"""Collecting a sweep and summing it up, against numbers computed from the made-up files."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from untrac_exp.report import files
+from untrac_exp.report.collect import collect
+from untrac_exp.report.tables import (
+    SUMMARY,
+    influences,
+    number_format,
+    ranking,
+    summarise,
+    truths,
+    write_summary,
+)
+
+
+def edit_metrics(outdir, **changes):
+    metrics = files.read_metrics(outdir)
+    files.write_metrics(outdir, {**metrics, **changes})
+
+
+def test_summary_is_mean_and_std_over_seeds(sweep_dir):
+    summary = summarise(collect(sweep_dir))
+    assert list(summary.columns) == SUMMARY
+    keys = list(zip(summary["method"], summary["variant"], summary["testset"], strict=True))
+    assert keys == sorted(keys)
+    assert len(keys) == 9
+    jobs = [files.read_metrics(sweep_dir / "untrac_inv" / f"seed{k}") for k in range(2)]
+    row = summary.set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
+    for name in ("pearson", "spearman"):
+        a, b = (job["agreement"]["bias"][name] for job in jobs)
+        assert row[f"{name}_mean"] == pytest.approx((a + b) / 2)
+        assert row[f"{name}_std"] == pytest.approx(abs(a - b) / 2**0.5)
+    assert row["ceiling"] == jobs[0]["ceiling"]["bias"]
+    assert row["wall_s"] == pytest.approx(np.mean([job["cost"]["wall_s"] for job in jobs]))
+    assert row["n_seeds"] == 2
+
+
+def test_summary_is_the_same_file_again_whatever_the_order_on_disk(sweep_dir, tmp_path):
+    first = write_summary(collect(sweep_dir)).read_bytes()
+    assert write_summary(collect(sweep_dir)).read_bytes() == first
+    copy = tmp_path / "copy"
+    for outdir in sorted(sweep_dir.glob("*/seed*"), reverse=True):
+        shutil.copytree(outdir, copy / outdir.relative_to(sweep_dir))
+    assert write_summary(collect(copy)).read_bytes() == first
+
+
+def test_one_seed_has_a_mean_and_no_std(made_up):
+    summary = summarise(collect(made_up(seeds=1)))
+    assert summary["pearson_mean"].notna().all()
+    assert summary["pearson_std"].isna().all()
+
+
+def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
+    outdir = sweep_dir / "untrac" / "seed1"
+    agreement = files.read_metrics(outdir)["agreement"]
+    agreement["bias"]["pearson"] = None
+    edit_metrics(outdir, agreement=agreement, warnings=["bias: correlation undefined"])
+    sweep = collect(sweep_dir)
+    rows = summarise(sweep).set_index(["method", "testset"])
+    assert np.isnan(rows.loc[("untrac", "bias"), "pearson_mean"])
+    assert rows.loc[("untrac", "toxicity"), "pearson_mean"] > 0.9
+    assert "untrac, seed 1: bias: correlation undefined" in sweep.warnings
+
+
+def test_without_a_truth_there_are_influences_and_no_agreement(made_up):
+    sweep = collect(made_up(train_seeds=0))
+    assert len(sweep.truth) == 0
+    summary = summarise(sweep)
+    assert len(summary) == 9
+    assert summary[["pearson_mean", "ceiling"]].isna().all(axis=None)
+    assert set(influences(sweep)["label"]) == {"untrac", "untrac_inv", "graddot"}
+
+
+def test_unfinished_and_damaged_jobs_are_left_out_and_named(sweep_dir):
+    (sweep_dir / "untrac" / "seed0" / "metrics.json").unlink()
+    (sweep_dir / "graddot" / "seed0" / "scores.csv").write_text("corpus,tests")
+    (sweep_dir / "graddot" / "seed1" / "metrics.json").write_text('{"method": ')
+    sweep = collect(sweep_dir)
+    assert list(sweep.jobs["method"]) == ["untrac", "untrac_inv", "untrac_inv"]
+    for name in ("untrac/seed0", "graddot/seed0", "graddot/seed1"):
+        assert any(name in warning for warning in sweep.warnings)
+
+
+def test_an_empty_directory_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ValueError, match="no finished job"):
+        collect(tmp_path)
+
+
+def test_jobs_with_different_truths_are_reported(sweep_dir):
+    path = sweep_dir / "graddot" / "seed0" / "truth.csv"
+    truth = files.read_table(path, files.TRUTH)
+    files.write_truth(path.parent, truth.assign(influence=truth["influence"] + 1))
+    assert any("another truth" in warning for warning in collect(sweep_dir).warnings)
+
+
+def test_variants_have_labels_and_truths_of_their_own(sweep_dir, made_up):
+    assert set(truths(collect(sweep_dir))["label"]) == {"truth"}
+    # The same corpora under a variant: one truth. Other numbers: one truth each.
+    root = made_up(methods={"untrac": 0.1}, variant="optimizer=sgd")
+    sweep = collect(root)
+    assert "untrac · optimizer=sgd" in sweep.labels
+    assert set(truths(sweep)["label"]) == {"truth"}
+    made_up(methods={"untrac": 0.1}, variant="corpora=unequal", corpora=["x", "y", "z"])
+    sweep = collect(root)
+    assert set(truths(sweep)["label"]) == {
+        "truth · corpora=unequal",
+        "truth · optimizer=sgd",
+    }
+
+
+def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):
+    sweep = collect(sweep_dir)
+    table = ranking(sweep, "bias")
+    truth = table[table["label"] == "truth"]
+    assert truth["rank"].tolist() == list(range(1, 9))
+    assert truth["influence"].is_monotonic_decreasing
+    raw = pd.concat(pd.read_csv(p) for p in sweep_dir.glob("untrac/seed*/scores.csv"))
+    raw = raw[(raw["testset"] == "bias") & (raw["corpus"] == "news")]
+    ours = table.set_index(["label", "corpus"]).loc[("untrac", "news")]
+    for name in ("influence", "ci_low", "ci_high"):
+        assert ours[name] == pytest.approx(raw[name].mean())
+
+
+def test_one_job_directory_can_be_collected_alone(sweep_dir):
+    sweep = collect(sweep_dir / "untrac" / "seed1")
+    assert sweep.labels == ["untrac"]
+    assert sweep.jobs["seed"].tolist() == [1]
+    assert json.dumps(sweep.metrics[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.5, -0.123456], "+.3f"),
+        ([12.3, -0.1], "+.1f"),
+        ([34567.0, 2.0], "+.0f"),
+        ([4e9, 1.0], "+.2e"),
+        ([2e-7, 1e-9], "+.2e"),
+        ([0.0012, 0.0001], "+.5f"),
+        ([0.0, 0.0], "+.3f"),
+        ([np.nan, np.inf], "+.3f"),
+    ],
+)
+def test_number_format_shows_three_digits_of_the_largest(values, expected):
+    assert number_format(pd.Series(values)) == expected

@@ -1,0 +1,55 @@
+"""The tables in a terminal, read as text."""
+
+import io
+
+from rich.console import Console
+
+from untrac_exp.report import files
+from untrac_exp.report.collect import collect
+from untrac_exp.report.tables import ranking
+from untrac_exp.report.terminal import console, print_job, print_sweep
+
+
+def written(show, width=120) -> str:
+    stream = io.StringIO()
+    show(Console(file=stream, width=width, highlight=False))
+    return stream.getvalue()
+
+
+def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
+    sweep = collect(sweep_dir)
+    page = sweep_dir / "report.html"
+    text = written(lambda out: print_sweep(sweep, page, out))
+    assert "\x1b" not in text
+    lines = [line.strip() for line in text.strip().splitlines()]
+    assert lines[-1] == f"Report: {page}"
+    assert text.index("helps the model say toxicity?") < text.index("Agreement with the truth")
+    first = ranking(sweep, "toxicity")["corpus"].iloc[0]
+    assert next(line for line in lines if "(1)" in line).startswith(first)
+    assert f"{sweep.metrics[0]['ceiling']['bias']:.2f}" in next(
+        line for line in lines if line.startswith("noise ceiling")
+    )
+
+
+def test_nothing_is_cut_with_nine_methods(made_up):
+    methods = {f"a_method_number_{i}": 0.1 * i for i in range(9)}
+    sweep = collect(made_up(methods=methods))
+    text = written(lambda out: print_sweep(sweep, sweep.directory / "report.html", out), width=100)
+    assert "…" not in text
+    assert text.count("(1)") == 3 * (9 + 1)
+
+
+def test_one_job_shows_its_tables_and_warnings_without_a_truth(made_up):
+    outdir = made_up(train_seeds=0) / "graddot" / "seed0"
+    metrics = files.read_metrics(outdir)
+    files.write_metrics(outdir, {**metrics, "warnings": ["the truth is switched off [bold]"]})
+    text = written(lambda out: print_job(outdir, out))
+    assert "helps the model say bias?" in text
+    assert "Agreement" not in text
+    # Names are not markup.
+    assert "warning: graddot, seed 0: the truth is switched off [bold]" in text
+
+
+def test_a_pipe_is_wide_enough(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console().width >= 100
