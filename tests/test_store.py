@@ -188,7 +188,12 @@ def test_checksums_are_computed_once_a_process(store, new_process, monkeypatch):
     new_process()
     read = []
     sha256 = store_module._sha256
-    monkeypatch.setattr(store_module, "_sha256", lambda f: read.append(f.name) or sha256(f))
+
+    def counted(file):
+        read.append(file.name)
+        return sha256(file)
+
+    monkeypatch.setattr(store_module, "_sha256", counted)
     for _ in range(3):
         assert Store(store.root).get("theta0", KEY, refuse) == path
     assert sorted(read) == ["losses.csv", "weights.bin"]
