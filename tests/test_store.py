@@ -72,7 +72,7 @@ def start(script, *args):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition, seconds=10):
+def wait_for(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -228,24 +228,25 @@ def test_a_build_that_wrote_nothing_leaves_nothing(store):
 def test_two_processes_build_each_artifact_once(tmp_path):
     script = """
 def build(out):
-    with log.open("a") as f: f.write(f"{out.name}\\n")
-    time.sleep(0.4)
+    with log.open("a") as f: f.write(f"{out.name} ")
+    while not log.with_name("go").exists(): time.sleep(0.01)
     (out / "x").write_text("x")
-while not Path(sys.argv[2] + ".go").exists(): time.sleep(0.001)
 for key in ({"k": 1}, {"k": 2}):
     assert (store.get("theta0", key, build) / "x").read_text() == "x"
 """
     log = tmp_path / "log"
-    both = [start(script, tmp_path / "store", log) for _ in range(2)]
-    Path(f"{log}.go").touch()
-    errors = [p.communicate(timeout=30)[1] for p in both]
-    assert [p.returncode for p in both] == [0, 0], errors
-    assert sorted(log.read_text().split()) == sorted(
-        fingerprint({"k": k})[:16] + ".partial" for k in (1, 2)
+    one = start(script, tmp_path / "store", log)
+    wait_for(log.exists)
+    other = start(script, tmp_path / "store", log)
+    first, second = (fingerprint({"k": k})[:16] for k in (1, 2))
+    assert other.stderr.readline() == (
+        f"waiting for theta0/{first}, being built by another process\n"
     )
-    waiting = [e for e in errors if "waiting for theta0/" in e]
-    assert waiting
-    assert all("being built by another process" in e for e in waiting)
+    (tmp_path / "go").touch()
+    for process in (one, other):
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode == 0, said
+    assert log.read_text() == f"{first}.partial {second}.partial "
 
 
 def test_a_killed_build_frees_its_lock_and_is_resumed(tmp_path):
@@ -262,14 +263,12 @@ store.get("theta0", key, build)
     victim = start(script, tmp_path / "store", log, "stop at 2")
     wait_for(lambda: log.exists() and log.read_text() == "1 2 ")
     heir = start(script, tmp_path / "store", log)  # has to wait until the victim dies
-    time.sleep(0.3)
-    assert heir.poll() is None
+    assert "waiting for theta0/" in heir.stderr.readline()
     assert log.read_text() == "1 2 "
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
     _, said = heir.communicate(timeout=30)
     assert heir.returncode == 0, said
-    assert "waiting for theta0/" in said
     assert "resuming theta0/" in said
     assert log.read_text() == "1 2 2 3 "
     path = Store(tmp_path / "store").get("theta0", {"k": 1}, refuse)
