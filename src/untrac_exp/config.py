@@ -1,0 +1,101 @@
+"""The typed shared keys, where the configuration lies, and how a job's folder is named."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+_HERE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """conf/ of a checkout, else the copy that the wheel carries."""
+    checkout = _HERE.parents[1] / "conf"
+    return checkout if (checkout / "config.yaml").exists() else _HERE / "conf"
+
+
+@dataclass
+class PretrainingConfig:
+    """See `untrac_exp.training.Pretraining`, which this becomes."""
+
+    _target_: str = "untrac_exp.training.Pretraining"
+    steps: int = MISSING
+    batch_size: int = MISSING
+    optimizer: Any = MISSING
+    clip: float = 1.0
+    checkpoint_every: int = MISSING
+
+
+@dataclass
+class Config:
+    """The shared keys. Group nodes are typed by the signature of their `_target_`."""
+
+    name: str = "default"
+    """Experiment; the first folder below `outputs`."""
+    scale: str = MISSING
+    seed: int = 0
+    """Of the sampled sequences and of the order in which they are unlearned."""
+    train_seed: int = 0
+    """Of θ0: its first weights and the order of its data."""
+    n_per_corpus: int | None = MISSING
+    """Sequences sampled from each corpus to compute influence on; null takes all."""
+    max_sequences: dict[str, int] | None = None
+    """Sequences of each corpus in the mixture; null takes what the corpora hold."""
+    threads: int | None = MISSING
+    """CPU threads of every process; null leaves it to torch."""
+    outputs: str = "outputs"
+    store: str = "${outputs}/store"
+    force: bool = False
+    """Run a job whose results are already there."""
+    corpora: Any = MISSING
+    testset: Any = MISSING
+    model: Any = MISSING
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    unlearning: Any = MISSING
+    optimizer: Any = MISSING
+    objective: Any = MISSING
+    method: Any = MISSING
+    truth: Any = None
+    trainer: Any = MISSING
+    logger: Any = None
+
+
+_NOT_A_VARIANT = ("experiment", "method", "scale", "seed", "logger", "force", "outputs", "store")
+
+
+def variant(overrides: Sequence[str]) -> str:
+    """What sets a job apart besides experiment, scale, method and seed; "" for nothing.
+
+    `["method=untrac", "optimizer=sgd", "seed=1"]` gives `optimizer=sgd`. Names a folder, so what
+    cannot stand in one is replaced by a hash.
+    """
+    parts = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        name = key.lstrip("+~").split("@")[0]
+        if name in _NOT_A_VARIANT or name.startswith(("logger.", "hydra.")):
+            continue
+        if not re.fullmatch(r"[\w.+-]{1,40}", value):
+            value = hashlib.sha256(value.encode()).hexdigest()[:8]
+        parts.append(f"{name}={value}")
+    return ",".join(parts)
+
+
+def job_dir(method: str, overrides: Sequence[str], seed: int) -> str:
+    """`untrac,optimizer=sgd/seed0`."""
+    return f"{','.join(filter(None, (method, variant(overrides))))}/seed{seed}"
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra and OmegaConf."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
+    OmegaConf.register_new_resolver("untrac_variant", variant, replace=True)
+
+
+register()

@@ -1,0 +1,219 @@
+"""From rows to token tensors: packed blocks for corpora of text, padded examples for the rest."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from untrac_exp.data.base import Row
+
+IGNORED = -100
+"""The label of a token that is not scored."""
+
+_ROWS_A_CALL = 512
+"""Rows handed to the tokenizer at once, so that a corpus larger than memory streams through."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The token sequences of one dataset, as padded tensors.
+
+    input_ids: (N, L) int32. What the model reads (the encoder of a seq2seq model).
+    labels:    (N, M) int32. What is scored; `IGNORED` elsewhere. M = L for a causal model, where
+               the label of a token stands at its own position (the model shifts them).
+    lengths:   (N,) int32. How many of the L tokens are not padding.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    lengths: Tensor
+    seq2seq: bool = False
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def scored(self) -> Tensor:
+        """(N,) how many tokens of each example are scored."""
+        shown = self.labels if self.seq2seq else self.labels[:, 1:]
+        return (shown != IGNORED).sum(1)
+
+    @property
+    def read(self) -> int:
+        """How many tokens pass through the model when every example is read once."""
+        read = int(self.lengths.sum())
+        return read + int((self.labels != IGNORED).sum()) if self.seq2seq else read
+
+    def select(self, indices: Tensor) -> "Encoded":
+        return Encoded(
+            self.input_ids[indices], self.labels[indices], self.lengths[indices], self.seq2seq
+        )
+
+    def sample(self, n: int | None, seed: int) -> "Encoded":
+        """`n` examples drawn without replacement; all of them if n is None or more than there are."""
+        if n is None or n >= len(self):
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        return self.select(torch.randperm(len(self), generator=generator)[:n])
+
+    def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:
+        """The examples as the keyword arguments of a Hugging Face model, trimmed to the longest."""
+        lengths = self.lengths[indices]
+        width = int(lengths.max())
+        ids = self.input_ids[indices, :width].long()
+        labels = self.labels[indices]
+        if self.seq2seq:
+            used = (labels != IGNORED).any(0)
+            labels = labels[:, : int(used.nonzero().max()) + 1] if used.any() else labels[:, :1]
+        else:
+            labels = labels[:, :width]
+        mask = torch.arange(width) < lengths[:, None]
+        return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels.long()}
+
+    def batches(self, max_tokens: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """All examples once, sorted by length, in batches of at most `max_tokens` padded tokens.
+
+        Yields (indices of the examples, batch). An example longer than the budget comes alone.
+        """
+        sizes = self.lengths + (self.labels.shape[1] if self.seq2seq else 0)
+        order = torch.argsort(sizes, stable=True)
+        start = 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and (stop + 1 - start) * int(sizes[order[stop]]) <= max_tokens:
+                stop += 1
+            chosen = order[start:stop]
+            yield chosen, self.batch(chosen)
+            start = stop
+
+    @staticmethod
+    def concatenate(parts: Sequence["Encoded"]) -> "Encoded":
+        """The examples of all parts, one after another."""
+        width = max(part.input_ids.shape[1] for part in parts)
+        out = max(part.labels.shape[1] for part in parts)
+
+        def widen(tensor: Tensor, to: int, value: int) -> Tensor:
+            return torch.nn.functional.pad(tensor, (0, to - tensor.shape[1]), value=value)
+
+        return Encoded(
+            torch.cat([widen(part.input_ids, width, 0) for part in parts]),
+            torch.cat([widen(part.labels, out, IGNORED) for part in parts]),
+            torch.cat([part.lengths for part in parts]),
+            parts[0].seq2seq,
+        )
+
+    def save(self, path: Path) -> None:
+        tensors = {"input_ids": self.input_ids, "labels": self.labels, "lengths": self.lengths}
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            path,
+            metadata={"seq2seq": str(int(self.seq2seq))},
+        )
+
+    @staticmethod
+    def load(path: Path, seq2seq: bool) -> "Encoded":
+        return Encoded(**load_file(path), seq2seq=seq2seq)
+
+
+def pad(inputs: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], seq2seq: bool) -> Encoded:
+    """Ragged token lists (N of each) as one `Encoded`. Padding is token 0 and never read."""
+
+    def table(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+        width = max(1, *(len(row) for row in rows)) if rows else 1
+        out = torch.full((len(rows), width), value, dtype=torch.int32)
+        for i, row in enumerate(rows):
+            out[i, : len(row)] = torch.tensor(row, dtype=torch.int32)
+        return out
+
+    lengths = torch.tensor([len(row) for row in inputs], dtype=torch.int32)
+    return Encoded(table(inputs, 0), table(labels, IGNORED), lengths, seq2seq)
+
+
+def pack(
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    block_size: int,
+    max_blocks: int | None,
+    name: str,
+) -> Encoded:
+    """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
+
+    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored.
+    Raises `ValueError` if there is not one whole block.
+    """
+    wanted = None if max_blocks is None else max_blocks * block_size
+    stream: list[int] = []
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, _ROWS_A_CALL)):
+        texts = [row.input + row.target for row in chunk]
+        for ids in _token_ids(tokenizer, texts):
+            stream.extend(ids)
+            stream.append(_end(tokenizer))
+        if wanted is not None and len(stream) >= wanted:
+            stream = stream[:wanted]
+            break
+    n = len(stream) // block_size
+    if n == 0:
+        raise ValueError(
+            f"corpus '{name}': {len(stream)} tokens do not fill one block of {block_size}; "
+            "add text or lower model.block_size"
+        )
+    blocks = torch.tensor(stream[: n * block_size], dtype=torch.int32).view(n, block_size)
+    return Encoded(blocks, blocks.clone(), torch.full((n,), block_size, dtype=torch.int32))
+
+
+def encode(
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    block_size: int,
+    seq2seq: bool,
+    name: str,
+) -> Encoded:
+    """Rows one by one, only their targets scored.
+
+    Causal: `</s> input target`, cut on the left of the input (then on the right of the target) to
+    `block_size` tokens; the leading end-of-text token stands for the start, so that a plain text is
+    scored from its first token. Seq2seq: input to the encoder, `target </s>` as labels.
+    Raises `ValueError` if a row has no token to score.
+    """
+    inputs: list[list[int]] = []
+    labels: list[list[int]] = []
+    rows = list(rows)
+    sources = _token_ids(tokenizer, [row.input for row in rows])
+    targets = _token_ids(tokenizer, [row.target for row in rows])
+    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        if not target:
+            raise ValueError(
+                f"'{name}': text {i + 1} has no token to score; give it a target (or text)"
+            )
+        if seq2seq:
+            end = _end(tokenizer)
+            inputs.append([*source[-(block_size - 1) :], end])
+            labels.append([*target[: block_size - 1], end])
+        else:
+            target = target[: block_size - 1]
+            source = source[max(0, len(source) - (block_size - 1 - len(target))) :]
+            inputs.append([_end(tokenizer), *source, *target])
+            labels.append([IGNORED] * (1 + len(source)) + target)
+    if not inputs:
+        raise ValueError(f"'{name}' has no texts; give it at least one")
+    return pad(inputs, labels, seq2seq)
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The end-of-text token, which also marks the start of a text."""
+    for token in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id):
+        if token is not None:
+            return int(token)
+    raise ValueError("the tokenizer has no end-of-text token; set tokenizer.eos_token and save it")

@@ -1,0 +1,36 @@
+"""Content hashes of what people bring, so that the store knows when it changed."""
+
+import hashlib
+from collections.abc import Iterable
+
+from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.encoding import Encoded
+
+
+def corpus_fingerprint(corpus: Corpus) -> str:
+    """sha256 of a corpus: its own fingerprint if it has one, else of every row."""
+    return corpus.fingerprint or _rows_fingerprint(corpus.rows)
+
+
+def testset_fingerprint(testset: TestSet) -> str:
+    """sha256 of the names of a test set and its subsets, and of every row."""
+    digest = hashlib.sha256(testset.name.encode())
+    for name, rows in testset.subsets.items():
+        digest.update(f"\0{name}\0{_rows_fingerprint(rows)}".encode())
+    return digest.hexdigest()
+
+
+def tokens_fingerprint(data: Encoded) -> str:
+    """sha256 of token ids and labels."""
+    digest = hashlib.sha256()
+    for tensor in (data.input_ids, data.labels, data.lengths):
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _rows_fingerprint(rows: Iterable[Row]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(f"{len(row.input)}:{len(row.target)}\0{row.input}{row.target}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,226 @@
+"""The job: data, θ0, a method's influences, the truth, their agreement, a report."""
+
+import logging
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from untrac_exp import __version__
+from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
+from untrac_exp.config import variant
+from untrac_exp.cost import Meter, reset_peaks
+from untrac_exp.data.encoding import Encoded, encode
+from untrac_exp.data.fingerprint import testset_fingerprint
+from untrac_exp.data.prepare import check_names, encode_corpus
+from untrac_exp.methods.base import Checkpoint, Influences, Subject, Subset
+from untrac_exp.models.source import ModelSource
+from untrac_exp.report import files
+from untrac_exp.report.terminal import print_job
+from untrac_exp.stages.pretraining import CHECKPOINTS
+from untrac_exp.stages.trainer import TrainerSettings, quiet
+from untrac_exp.store import Store, fingerprint
+from untrac_exp.training import Recipe, Training
+
+log = logging.getLogger(__name__)
+
+_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads")
+"""Keys that leave the results as they are."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Corpora and test sets as tokens, in the context of how models train on them."""
+
+    training: Training
+    subsets: Mapping[Subset, Encoded]
+    key: Mapping[str, Any]
+
+
+def run(cfg: DictConfig) -> None:
+    """One job of a sweep, from its configuration to the files it leaves."""
+    outdir = Path(HydraConfig.get().runtime.output_dir)
+    prepare_process(cfg)
+    data = load_data(cfg)
+    key = {"config": _settings(cfg), "data": data.key}
+    if not cfg.force and _finished(outdir, fingerprint(key)):
+        log.info("%s: the results are already there (force=true runs it again)", outdir)
+    else:
+        method = instantiate(cfg.method)
+        truth = instantiate(cfg.truth)
+        theta0 = data.training.recipe(cfg.train_seed)
+        truths = None if truth is None else truth.influences(data.training, data.subsets)
+        meter = Meter()
+        answer = method.influences(make_subject(cfg, data, theta0, fingerprint(key), meter))
+        meter.stop()
+        _write(outdir, cfg, fingerprint(key), answer, truths, meter)
+        _log_to(cfg, outdir)
+    if HydraConfig.get().mode == RunMode.RUN:
+        print_job(outdir)
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Set what holds for the whole process: threads, and what libraries say."""
+    quiet()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+
+
+def load_data(cfg: DictConfig) -> Data:
+    """Read and encode the corpora and test sets, the tokens from the store where it has them."""
+    store = Store(cfg.store)
+    corpora, testsets = instantiate(cfg.corpora), instantiate(cfg.testset)
+    check_names(corpora, testsets)
+    source: ModelSource = instantiate(cfg.model)
+    tokenizer = source.tokenizer(corpora, store)
+    limits = cfg.max_sequences or {}
+    training = Training(
+        source=source,
+        tokenizer=tokenizer,
+        corpora={
+            corpus.name: encode_corpus(
+                corpus,
+                tokenizer,
+                block_size=source.block_size,
+                seq2seq=source.seq2seq,
+                max_sequences=limits.get(corpus.name),
+                store=store,
+            )
+            for corpus in corpora
+        },
+        settings=instantiate(cfg.pretraining),
+        settings_key=_plain(cfg.pretraining),
+        trainer=instantiate(cfg.trainer),
+        store=store,
+    )
+    subsets = {
+        Subset(testset.name, name): encode(
+            rows, tokenizer, source.block_size, source.seq2seq, f"{testset.name}/{name}"
+        )
+        for testset in testsets
+        for name, rows in testset.subsets.items()
+    }
+    key = {
+        "corpora": {name: path.name for name, path in training.corpora.items()},
+        "testsets": [testset_fingerprint(testset) for testset in testsets],
+    }
+    return Data(training, subsets, key)
+
+
+def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: Meter) -> Subject:
+    """θ0 on its device with the sequences that `seed` samples: what a method works on."""
+    training = data.training
+    folder = theta0.folder()
+    lr = float(cfg.pretraining.optimizer.lr)
+    reset_peaks()
+    return Subject(
+        model=theta0.load(training.source.attention).to(_device(training.trainer)),
+        corpora={
+            name: tokens.sample(cfg.n_per_corpus, cfg.seed)
+            for name, tokens in training.data.items()
+        },
+        subsets=data.subsets,
+        checkpoints=[
+            Checkpoint(path, lr) for path in sorted((folder / CHECKPOINTS).glob("*.safetensors"))
+        ],
+        trainer=training.trainer,
+        store=training.store,
+        key=key,
+        seed=cfg.seed,
+        max_tokens=training.trainer.max_tokens,
+        meter=meter,
+    )
+
+
+def _device(trainer: TrainerSettings) -> torch.device:
+    return trainer.build(barebones=True).strategy.root_device
+
+
+def _finished(outdir: Path, key: str) -> bool:
+    return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
+        "fingerprint"
+    ) == key
+
+
+def _write(
+    outdir: Path,
+    cfg: DictConfig,
+    key: str,
+    answer: Influences,
+    truths: pd.DataFrame | None,
+    meter: Meter,
+) -> None:
+    """The files of a run; metrics.json comes last and says that the job is done."""
+    warnings = list(answer.warnings)
+    files.write_scores(outdir, answer.scores)
+    if answer.trajectory is not None:
+        files.write_trajectory(outdir, answer.trajectory)
+    if answer.own_loss is not None:
+        files.write_own_loss(outdir, answer.own_loss)
+    agreed, ceiling = None, {"pearson": {}, "spearman": {}, "pearson_pooled": {}}
+    if truths is not None:
+        files.write_truth(outdir, truths)
+        agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
+        ceiling = noise_ceiling(truths, warnings.append)
+    hydra = HydraConfig.get()
+    files.write_metrics(
+        outdir,
+        {
+            "experiment": cfg.name,
+            "method": hydra.runtime.choices.method,
+            "variant": variant(hydra.overrides.task),
+            "seed": cfg.seed,
+            "scale": cfg.scale,
+            "agreement": agreed,
+            "ceiling": ceiling["pearson"],
+            "ceiling_spearman": ceiling["spearman"],
+            "ceiling_pooled": ceiling["pearson_pooled"],
+            "cost": meter.as_dict(),
+            "warnings": warnings,
+            "fingerprint": key,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": {
+                "untrac_exp": __version__,
+                **{name: version(name) for name in ("torch", "transformers", "lightning")},
+            },
+            "git_commit": _git_commit(),
+            "config": _plain(cfg),
+        },
+    )
+    log.info("wrote %s", outdir)
+
+
+def _log_to(cfg: DictConfig, outdir: Path) -> None:
+    logger = instantiate(cfg.logger)
+    if logger is not None:
+        logger(outdir=outdir)
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    return {key: value for key, value in _plain(cfg).items() if key not in _DO_NOT_MATTER}
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def _git_commit() -> str | None:
+    """Of the checkout this package runs from; None when it is installed."""
+    done = subprocess.run(
+        ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Attribution methods, one a module, and the retraining they are compared with."""

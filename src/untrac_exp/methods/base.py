@@ -1,0 +1,156 @@
+"""What every attribution method is given and what it answers."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel
+
+from untrac_exp.agreement import bootstrap_interval
+from untrac_exp.cost import Meter
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.models.loss import Losses, example_losses
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.store import Store
+
+Arrays = dict[str, np.ndarray]
+
+
+class Subset(NamedTuple):
+    """The name of one subset of one test set."""
+
+    testset: str
+    subset: str
+
+
+class Checkpoint(NamedTuple):
+    """Weights saved while pretraining, and the learning rate they were trained with."""
+
+    path: Path
+    lr: float
+
+
+@dataclass
+class Subject:
+    """θ0, and what is asked about it.
+
+    model: at θ0, in evaluation mode; a method may move its weights but has to bring them back.
+    corpora: the sampled sequences of each corpus. subsets: the examples of each test subset.
+    checkpoints: θ0's own past. max_tokens: padded tokens the device reads at once.
+    seed: of whatever the method draws. key: identifies this job, for parts kept in `store`.
+    """
+
+    model: PreTrainedModel
+    corpora: Mapping[str, Encoded]
+    subsets: Mapping[Subset, Encoded]
+    checkpoints: Sequence[Checkpoint]
+    trainer: TrainerSettings
+    store: Store
+    key: str
+    seed: int = 0
+    max_tokens: int = 4096
+    meter: Meter = field(default_factory=Meter)
+
+    def losses(self, data: Encoded) -> Losses:
+        """The model's loss on every example of `data`, as its weights are now."""
+        self.meter.forward(data.read)
+        with self.trainer.autocast(self.model.device):
+            return example_losses(self.model, data, self.max_tokens)
+
+    @contextmanager
+    def leaving_theta0(self) -> Iterator[PreTrainedModel]:
+        """The model to be changed at will; on leaving, its weights are θ0's again, bit by bit.
+
+        θ0 is kept in memory, beside the model, for as long.
+        """
+        theta0 = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            yield self.model
+        finally:
+            self.model.load_state_dict(theta0)
+            self.model.zero_grad(set_to_none=True)
+
+    def part(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """A part of the answer, computed once and kept, so that a killed job takes up here."""
+        outer = self.meter
+
+        def build(out: Path) -> None:
+            self.meter = Meter()
+            try:
+                np.savez(out / "arrays.npz", **compute())
+                self.meter.stop()
+                self.meter.save(out / "cost.json")
+            finally:
+                self.meter = outer
+
+        start = time.monotonic()
+        path = self.store.get("part", {"job": self.key, "part": name}, build)
+        outer.add(Meter.load(path / "cost.json"))
+        outer.wall_s -= time.monotonic() - start  # the part's own clock has counted it
+        with np.load(path / "arrays.npz") as arrays:
+            return dict(arrays)
+
+
+@dataclass(frozen=True)
+class Influences:
+    """A method's answer.
+
+    scores: corpus, testset, subset, influence, ci_low, ci_high; nats per token for methods that
+    evaluate losses, the method's own unit otherwise (then without interval).
+    trajectory: corpus, testset, subset, step, influence; own_loss: unlearned, step, loss.
+    warnings: what a reader must know before trusting the scores, a sentence each.
+    """
+
+    scores: pd.DataFrame
+    trajectory: pd.DataFrame | None = None
+    own_loss: pd.DataFrame | None = None
+    warnings: Sequence[str] = ()
+
+
+class Method(ABC):
+    """An attribution method; its fields are its configuration."""
+
+    @abstractmethod
+    def influences(self, subject: Subject) -> Influences:
+        """The influence of every corpus on every test subset; positive where the corpus helps."""
+
+
+def score_row(
+    corpus: str, subset: Subset, before: Losses, nll_after: np.ndarray, seed: int = 0
+) -> dict[str, Any]:
+    """One row of scores: the change of loss per token, with its bootstrap interval.
+
+    nll_after: (N,) summed negative log-likelihood of each example after unlearning.
+    """
+    nll, tokens = before.nll.numpy(), before.tokens.numpy()
+    low, high = bootstrap_interval(nll, nll_after, tokens, seed=seed)
+    influence = float((nll_after - nll).sum() / tokens.sum())
+    return {
+        "corpus": corpus, "testset": subset.testset, "subset": subset.subset,
+        "influence": influence, "ci_low": float(low), "ci_high": float(high),
+    }  # fmt: skip
+
+
+def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
+    """Scores of a method that evaluates no losses, and so has no interval."""
+    return pd.DataFrame(
+        [
+            {
+                "corpus": corpus, "testset": subset.testset, "subset": subset.subset,
+                "influence": value, "ci_low": np.nan, "ci_high": np.nan,
+            }
+            for (corpus, subset), value in values.items()
+        ]
+    )  # fmt: skip
+
+
+def parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters every method differentiates by: all that are trained."""
+    return [p for p in model.parameters() if p.requires_grad]

@@ -1,0 +1,84 @@
+"""Products of dataset gradients: what GradDot, GradCos, TracIn and HIF have in common."""
+
+import tempfile
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.base import Arrays, Subject, Subset
+from untrac_exp.stages.gradient import mean_gradient
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Vectors(Generic[Name]):
+    """Parameter-sized float32 vectors on disk, mapped into memory when read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: list[Name] = []
+
+    def append(self, name: Name, vector: Tensor) -> None:
+        np.save(self.folder / f"{len(self.names)}.npy", vector.detach().float().cpu().numpy())
+        self.names.append(name)
+
+    def items(self) -> Iterator[tuple[Name, Tensor]]:
+        for i, name in enumerate(self.names):
+            yield name, torch.from_numpy(np.load(self.folder / f"{i}.npy", mmap_mode="c"))
+
+
+@contextmanager
+def vectors() -> Iterator[Vectors]:
+    """Vectors in a temporary folder that goes with them."""
+    with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
+        yield Vectors(Path(folder))
+
+
+def gradient(subject: Subject, data: Encoded) -> Tensor:
+    """Gradient (P,) of the loss per token of `data` with the model's present weights."""
+    subject.meter.backward(data.read)
+    with subject.trainer.autocast(subject.model.device):
+        return mean_gradient(subject.model, data, subject.max_tokens)
+
+
+def gradients(subject: Subject, datasets: Mapping[Name, Encoded]) -> Iterator[tuple[Name, Tensor]]:
+    """One gradient after another, so that only one needs to be in memory."""
+    for name, data in datasets.items():
+        yield name, gradient(subject, data)
+
+
+def products(
+    subject: Subject, name: str, product: Callable[[Tensor, Tensor], float]
+) -> dict[tuple[str, Subset], float]:
+    """`product` of every corpus' gradient (P,) and every test subset's (P,), both float32.
+
+    In memory there are two gradients at most; the corpora's wait on disk. `name` is the part's.
+    """
+
+    def compute() -> Arrays:
+        with vectors() as stored:
+            for corpus, vector in gradients(subject, subject.corpora):
+                stored.append(corpus, vector)
+            values = [
+                [product(g, h.cpu()) for _, g in stored.items()]
+                for _, h in gradients(subject, subject.subsets)
+            ]
+        return {"products": np.array(values)}
+
+    values = subject.part(name, compute)["products"]
+    return {
+        (corpus, subset): float(values[j, i])
+        for j, subset in enumerate(subject.subsets)
+        for i, corpus in enumerate(subject.corpora)
+    }
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """Dot product, summed in float64."""
+    return float(a.double() @ b.double())

@@ -1,0 +1,34 @@
+r"""UnTrac: unlearn each training corpus and read the test sets.
+
+.. math::
+    I(Z', Z) = L(Z'; \theta_T) - L(Z'; \theta_0), \qquad
+    \theta_{t+1} = \theta_t + \eta_t \nabla L(Z; \theta_t)
+
+for every test subset Z' at once, with one unlearning run per corpus Z; L in nats per token. Any
+optimizer takes the step's place. Cost grows with the number of corpora.
+
+Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
+ACL 2024, section 3.1.
+"""
+
+from dataclasses import dataclass
+
+from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.watch import Panel, Record, Unlearn
+from untrac_exp.progress import Progress
+
+
+@dataclass(frozen=True)
+class UnTrac(Unlearn, Method):
+    """Unlearns corpora; the paper's defaults are batches of one and one epoch."""
+
+    def influences(self, subject: Subject) -> Influences:
+        panel = Panel(subject.subsets)
+        record = Record(panel, panel.losses(subject), subject.model.config.vocab_size)
+        progress = Progress("untrac: corpora unlearned", len(subject.corpora))
+        for i, (corpus, data) in enumerate(subject.corpora.items()):
+            others = {name: other for name, other in subject.corpora.items() if name != corpus}
+            seen = self.watch(subject, corpus, data, panel, others)
+            record.add(corpus, seen, lambda subset, corpus=corpus: (corpus, subset))
+            progress(i + 1)
+        return record.influences()

@@ -1,0 +1,35 @@
+r"""UnTrac-Inv: unlearn each test subset and read the training corpora.
+
+.. math::
+    I(Z', Z) = L(Z; \theta'_T) - L(Z; \theta_0), \qquad
+    \theta'_{t+1} = \theta'_t + \eta_t \nabla L(Z'; \theta'_t)
+
+for every corpus Z at once, with one unlearning run per test subset Z'; L in nats per token. For
+one full-batch SGD step it equals UnTrac to first order, and its cost hardly grows with the number
+of corpora: each adds evaluations only.
+
+Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
+ACL 2024, section 3.2.
+"""
+
+from dataclasses import dataclass
+
+from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.watch import Panel, Record, Unlearn
+from untrac_exp.progress import Progress
+
+
+@dataclass(frozen=True)
+class UnTracInv(Unlearn, Method):
+    """Unlearns test subsets; the paper's defaults are full batches (256) and five steps."""
+
+    def influences(self, subject: Subject) -> Influences:
+        panel = Panel(subject.corpora)
+        record = Record(panel, panel.losses(subject), subject.model.config.vocab_size)
+        progress = Progress("untrac_inv: test subsets unlearned", len(subject.subsets))
+        for i, (subset, data) in enumerate(subject.subsets.items()):
+            name = "/".join(subset)
+            seen = self.watch(subject, name, data, panel, subject.corpora)
+            record.add(name, seen, lambda corpus, subset=subset: (corpus, subset))
+            progress(i + 1)
+        return record.influences()

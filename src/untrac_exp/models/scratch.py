@@ -1,0 +1,95 @@
+"""A Hugging Face architecture with random weights and, unless told otherwise, its own tokenizer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from untrac_exp.data.base import Corpus
+from untrac_exp.data.fingerprint import corpus_fingerprint
+from untrac_exp.models.source import ModelSource
+from untrac_exp.store import Store
+
+PAD, END = "<pad>", "</s>"
+
+
+@dataclass(frozen=True)
+class Scratch(ModelSource):
+    """`architecture` (a `model_type` of transformers, e.g. "opt") from its configuration.
+
+    `vocab_size` sizes a byte-level BPE tokenizer trained on the corpora; `pretrained_tokenizer`
+    (a folder or hub id) is used in its place where given.
+    """
+
+    architecture: str
+    block_size: int
+    vocab_size: int | None = None
+    pretrained_tokenizer: str | None = None
+    seq2seq: bool = False
+    attention: str = "sdpa"
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
+        if self.pretrained_tokenizer is not None:
+            return AutoTokenizer.from_pretrained(self.pretrained_tokenizer)
+        if self.vocab_size is None or self.vocab_size < 258:
+            raise ValueError(
+                f"model.vocab_size={self.vocab_size} is too small: byte-level BPE needs at least "
+                "258 (256 bytes, padding, end of text)"
+            )
+        key = {
+            "vocab_size": self.vocab_size,
+            "corpora": {corpus.name: corpus_fingerprint(corpus) for corpus in corpora},
+        }
+        return AutoTokenizer.from_pretrained(
+            store.get("tokenizer", key, lambda out: self._train(corpora, out))
+        )
+
+    def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+        end = tokenizer.eos_token_id
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+        special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": end, "eos_token_id": end}
+        if self.seq2seq:
+            special["decoder_start_token_id"] = pad
+        config = AutoConfig.for_model(
+            self.architecture, **{"vocab_size": len(tokenizer), **special, **self.config}
+        )
+        config._attn_implementation = self.attention
+        torch.manual_seed(seed)
+        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
+        return auto.from_config(config, dtype=torch.float32).eval()
+
+    def key(self) -> dict[str, object]:
+        return {
+            "architecture": self.architecture,
+            "config": dict(self.config),
+            "seq2seq": self.seq2seq,
+        }
+
+    def _train(self, corpora: Sequence[Corpus], out: Path) -> None:
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocab_size,
+            special_tokens=[PAD, END],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        texts = (row.input + row.target for corpus in corpora for row in corpus.rows)
+        tokenizer.train_from_iterator(texts, trainer)
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=END
+        ).save_pretrained(out)

@@ -1,0 +1,33 @@
+"""What the framework asks of a model: a tokenizer, and weights to start from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from untrac_exp.data.base import Corpus
+from untrac_exp.store import Store
+
+
+class ModelSource(ABC):
+    """A model before training on the corpora: an architecture, or someone's checkpoint."""
+
+    block_size: int
+    """Longest sequence the model is given, in tokens."""
+    seq2seq: bool
+    """Encoder-decoder models read the input and are scored on the target."""
+
+    attention: str
+    """`attn_implementation` of transformers."""
+
+    @abstractmethod
+    def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
+        """The model's tokenizer; trained on `corpora` if the model brings none."""
+
+    @abstractmethod
+    def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+        """The model with its first weights, in evaluation mode. `seed` sets random ones."""
+
+    @abstractmethod
+    def key(self) -> dict[str, object]:
+        """What determines the weights `build` gives, for the store."""

@@ -1,0 +1,1 @@
+"""What unlearning steps minimise: plain, anchored and bounded ascents of the loss."""

@@ -1,0 +1,30 @@
+r"""Plain gradient ascent, the objective of the paper.
+
+Minimises :math:`-L(Z; \theta)`, so that the SGD step is
+:math:`\theta \leftarrow \theta + \eta \nabla L(Z; \theta)`, with L in nats per token.
+
+Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
+ACL 2024, section 3.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from untrac_exp.models.loss import mean_loss
+from untrac_exp.objectives.base import Objective, StepLoss, Unlearned
+from untrac_exp.stages.shares import Share
+
+
+def negative_loss(model: PreTrainedModel, share: Share) -> Tensor:
+    """The share's part of minus the batch's loss per token."""
+    return -mean_loss(model, share.inputs) * share.tokens
+
+
+@dataclass(frozen=True)
+class Ascent(Objective):
+    """Raise the loss of what is unlearned, and nothing else."""
+
+    def prepare(self, unlearned: Unlearned) -> StepLoss:
+        return negative_loss

@@ -1,0 +1,1 @@
+"""The three stages, each a Lightning module run by `lightning.Trainer`."""

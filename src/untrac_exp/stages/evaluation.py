@@ -1,0 +1,46 @@
+"""Evaluation: what a model pays for every example of named datasets, one dataloader for each."""
+
+from collections.abc import Mapping
+
+import lightning
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.models.loss import Losses, token_nll
+from untrac_exp.stages.trainer import TrainerSettings, stream
+
+
+class Evaluation(lightning.LightningModule):
+    """Collects the loss of every example, dataset by dataset."""
+
+    def __init__(self, model: PreTrainedModel, datasets: Mapping[str, Encoded]) -> None:
+        super().__init__()
+        self.model = model
+        self.nll = [torch.zeros(len(data), dtype=torch.float64) for data in datasets.values()]
+
+    def validation_step(
+        self, batch: tuple[Tensor, dict[str, Tensor]], index: int, dataloader_idx: int = 0
+    ) -> None:
+        indices, inputs = batch
+        nll = token_nll(self.model, inputs)[0].sum(1)
+        self.nll[dataloader_idx][indices.cpu()] = nll.double().cpu()
+
+
+def evaluate(
+    model: PreTrainedModel,
+    datasets: Mapping[str, Encoded],
+    max_tokens: int,
+    trainer: TrainerSettings,
+) -> dict[str, Losses]:
+    """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens."""
+    device = model.device
+    module = Evaluation(model.eval(), datasets)
+    loaders = [stream(data.batches(max_tokens)) for data in datasets.values()]
+    trainer.build(barebones=True).validate(module, loaders, verbose=False)
+    model.to(device)
+    return {
+        name: Losses(nll, data.scored)
+        for (name, data), nll in zip(datasets.items(), module.nll, strict=True)
+    }

@@ -1,0 +1,30 @@
+"""The gradient of a dataset's loss, as one vector."""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.models.loss import mean_loss
+
+
+def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Tensor:
+    """Gradient (P,) of the loss per token over all of `data`, by all trained parameters.
+
+    Read in batches of at most `max_tokens` padded tokens; memory is the model's and one gradient,
+    whatever the number of examples. Parameters stand in the order of `model.parameters()`.
+    """
+    model.zero_grad(set_to_none=True)
+    total = int(data.scored.sum())
+    for indices, batch in data.batches(max_tokens):
+        weight = int(data.scored[indices].sum()) / total
+        (mean_loss(model, batch) * weight).backward()
+    gradient = torch.cat(
+        [
+            (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+            for p in model.parameters()
+            if p.requires_grad
+        ]
+    )
+    model.zero_grad(set_to_none=True)
+    return gradient

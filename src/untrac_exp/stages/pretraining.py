@@ -1,0 +1,172 @@
+"""Pretraining: fixed steps over a mixture of corpora, resumable in the middle of a run."""
+
+import csv
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from safetensors.torch import save_model
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.data.order import batches
+from untrac_exp.models.loss import mean_loss
+from untrac_exp.progress import Progress
+from untrac_exp.stages.shares import Share, Sharing
+from untrac_exp.stages.trainer import TrainerSettings, stream
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+LOSS_FILE = "loss.csv"
+_RESUME = "last.ckpt"
+
+
+class OptimizerFactory(Protocol):
+    """`torch.optim.Adam` with its options filled in, say."""
+
+    def __call__(self, params: Any) -> Optimizer: ...
+
+
+@dataclass(frozen=True)
+class PretrainingRun:
+    """One model's training.
+
+    data: the mixture, N sequences. keep: (N,) bool, which of them are read; None for all.
+    batch_size: sequences a step; micro_batch_size: how many of them are in memory at once.
+    """
+
+    data: Encoded
+    keep: Tensor | None
+    steps: int
+    batch_size: int
+    micro_batch_size: int
+    optimizer: OptimizerFactory
+    clip: float
+    seed: int
+    checkpoint_every: int
+    keep_checkpoints: bool
+
+
+class Pretraining(lightning.LightningModule):
+    """Descends the mean loss per token of each batch of the mixture."""
+
+    def __init__(self, model: PreTrainedModel, run: PretrainingRun, out: Path) -> None:
+        super().__init__()
+        self.model, self.run, self.out = model, run, out
+        self.losses: list[float] = []
+        self._micro: list[Tensor] = []
+
+    def train_dataloader(self) -> Any:
+        run, trainer = self.run, self.trainer
+        order = batches(len(run.data), run.batch_size, run.seed, run.keep, skip=trainer.global_step)
+        sharing = Sharing(
+            run.batch_size, run.micro_batch_size, trainer.global_rank, trainer.world_size
+        )
+        return stream(sharing(run.data, order))
+
+    def training_step(self, share: Share, index: int) -> Tensor:
+        loss = mean_loss(self.model, share.inputs) * share.tokens
+        self._micro.append(loss.detach())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        loss = float(self.trainer.strategy.reduce(torch.stack(self._micro).mean()))
+        self._micro.clear()
+        step = len(self.losses) + 1
+        if not loss < float("inf"):
+            raise ValueError(
+                f"pretraining diverged: the loss is {loss} at step {step}; "
+                "lower pretraining.optimizer.lr"
+            )
+        self.losses.append(loss)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.run.optimizer(self.model.parameters())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["losses"] = list(self.losses)
+        checkpoint["rng"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.losses = list(checkpoint["losses"])
+        torch.set_rng_state(checkpoint["rng"])
+
+
+class _KeepWeights(Callback):
+    """Weights along the way, which TracIn reads."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Pretraining, *_: object
+    ) -> None:
+        step, every = trainer.global_step, module.run.checkpoint_every
+        path = module.out / CHECKPOINTS / f"{step:08d}.safetensors"
+        if step and step % every == 0 and trainer.is_global_zero and not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            save_model(module.model, str(temporary))
+            temporary.rename(path)
+
+
+class _ShowProgress(Callback):
+    def on_train_start(self, trainer: lightning.Trainer, module: Pretraining) -> None:
+        self.progress = Progress("pretraining", module.run.steps, trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Pretraining, *_: object
+    ) -> None:
+        if module.losses:
+            self.progress(trainer.global_step, f", loss {module.losses[-1]:.3f}")
+
+
+def pretrain(
+    model: PreTrainedModel, run: PretrainingRun, trainer: TrainerSettings, out: Path
+) -> None:
+    """Train `model` in place and leave it in `out`: weights, loss of every step, checkpoints.
+
+    `out` may hold the remains of a run that was killed; it is taken up from its last checkpoint
+    and ends as an undisturbed one would.
+    """
+    module = Pretraining(model.train(), run, out)
+    resume = out / _RESUME
+    if resume.exists():
+        log.info("taking up pretraining from %s", resume)
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            out,
+            filename="last",
+            every_n_train_steps=run.checkpoint_every,
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False,
+        ),
+        _ShowProgress(),
+    ]
+    if run.keep_checkpoints:
+        callbacks.append(_KeepWeights())
+    fitter = trainer.build(
+        max_steps=run.steps,
+        max_epochs=-1,
+        gradient_clip_val=run.clip or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=out,
+    )
+    fitter.accumulate_grad_batches = Sharing(
+        run.batch_size, run.micro_batch_size, world=fitter.world_size
+    ).per_process
+    fitter.fit(module, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
+    model.eval().save_pretrained(out / "model")
+    with (out / LOSS_FILE).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss"])
+        writer.writerows(enumerate(module.losses, start=1))
+    resume.unlink(missing_ok=True)

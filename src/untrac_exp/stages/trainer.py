@@ -1,0 +1,71 @@
+"""How every stage gets its `lightning.Trainer`."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+Batches = Iterator[Any]
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Where and how precisely stages run; the `trainer` group.
+
+    max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
+    options: further arguments of `lightning.Trainer`.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    precision: str = "32-true"
+    strategy: str = "auto"
+    max_tokens: int = 4096
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, **stage: Any) -> lightning.Trainer:
+        """A trainer with this place's settings and the `stage`'s own."""
+        return lightning.Trainer(
+            **{
+                "accelerator": self.accelerator,
+                "devices": self.devices,
+                "precision": self.precision,
+                "strategy": self.strategy,
+                **self.options,
+                **stage,
+            }
+        )
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The precision of forward passes that run outside a trainer."""
+        half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
+        return torch.autocast(device.type, half) if half is not None else nullcontext()
+
+
+class _Stream(IterableDataset):
+    """An iterator of finished batches, as Lightning wants its data."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Batches:
+        return self.batches
+
+
+def stream(batches: Batches) -> DataLoader:
+    """Batches already collated, in their order; how many are drawn is the trainer's business."""
+    return DataLoader(_Stream(batches), batch_size=None)
+
+
+def quiet() -> None:
+    """Silence what Lightning says at each of the many fits; the stages say what matters."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

@@ -1,0 +1,129 @@
+"""Unlearning: a few optimizer steps that raise the loss on one dataset, watched on a schedule."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import numpy as np
+from torch import Tensor
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.data.order import batches
+from untrac_exp.stages.pretraining import OptimizerFactory
+from untrac_exp.stages.shares import Share, Sharing, fitting
+from untrac_exp.stages.trainer import TrainerSettings, stream
+
+StepLoss = Callable[[PreTrainedModel, Share], Tensor]
+"""The scalar whose gradient a step descends; the shares of a batch, averaged, give the batch's."""
+
+Observer = Callable[[int], bool]
+"""Called with the number of steps taken; what it returns says whether to stop."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When unlearning ends: after `steps`, or `epochs` over the dataset, whichever is given.
+
+    own_loss_rise: end earlier, once the unlearned dataset's own loss has risen by so many nats per
+    token. evaluations: how often the test sets are read on the way, at steps spaced evenly on a
+    logarithmic scale, the last among them.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    own_loss_rise: float | None = None
+    evaluations: int = 8
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("stopping: give either steps or epochs, and set the other to null")
+        for name in ("steps", "epochs", "own_loss_rise"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"stopping.{name}={value} must be positive")
+        if self.evaluations < 1:
+            raise ValueError(f"stopping.evaluations={self.evaluations} must be at least 1")
+
+    def limit(self, n: int, batch_size: int) -> int:
+        """Most steps taken over `n` examples."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * n / min(batch_size, n)))
+
+    def schedule(self, limit: int) -> list[int]:
+        """The steps after which the test sets are read."""
+        return np.unique(np.geomspace(1, limit, self.evaluations).round().astype(int)).tolist()
+
+
+class Unlearning(lightning.LightningModule):
+    """Takes the steps of one objective on one dataset. No clipping: the paper has none here."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        loss: StepLoss,
+        optimizer: OptimizerFactory,
+        shares: Iterable[Share],
+        observe: Observer,
+        schedule: Iterable[int],
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.optimizer_factory = model, loss, optimizer
+        self.shares, self.observe, self.schedule = shares, observe, set(schedule)
+        self._observed = 0
+
+    def train_dataloader(self) -> Any:
+        return stream(iter(self.shares))
+
+    def training_step(self, share: Share, index: int) -> Tensor:
+        return self.loss(self.model, share)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer_factory(self.model.parameters())
+
+    def on_train_batch_end(self, *_: object) -> None:
+        step = self.trainer.global_step
+        if step in self.schedule and step > self._observed:
+            self._observed = step
+            self.trainer.should_stop = self.observe(step)
+
+
+def unlearn(
+    model: PreTrainedModel,
+    data: Encoded,
+    loss: StepLoss,
+    *,
+    optimizer: OptimizerFactory,
+    batch_size: int,
+    max_tokens: int,
+    stopping: Stopping,
+    seed: int,
+    trainer: TrainerSettings,
+    observe: Observer,
+) -> None:
+    """Unlearn `data` in place, in evaluation mode (no dropout), with a fresh optimizer.
+
+    Batches are drawn in an order set by `seed`, epoch after epoch; a batch of more than
+    `max_tokens` padded tokens is worked through in shares, to the same gradient. `observe` is
+    called at the steps of `stopping.schedule`. Restoring θ0 is the caller's business.
+    """
+    device = model.device
+    batch_size = min(batch_size, len(data))
+    limit = stopping.limit(len(data), batch_size)
+    lightning_trainer = trainer.build(barebones=True, max_steps=limit, max_epochs=-1)
+    sharing = Sharing(
+        batch_size,
+        fitting(data, batch_size, max_tokens),
+        lightning_trainer.global_rank,
+        lightning_trainer.world_size,
+    )
+    lightning_trainer.accumulate_grad_batches = sharing.per_process
+    shares = sharing(data, batches(len(data), batch_size, seed))
+    schedule = stopping.schedule(limit)
+    module = Unlearning(model, loss, optimizer, shares, observe, schedule)
+    lightning_trainer.fit(module)
+    model.to(device)  # Lightning leaves it on the CPU

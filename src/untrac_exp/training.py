@@ -1,0 +1,161 @@
+"""The models trained on the mixture: θ0 and the counterfactual ones, each trained once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from untrac_exp.cost import Meter, reset_peaks
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.data.fingerprint import tokens_fingerprint
+from untrac_exp.data.prepare import load, tokenizer_fingerprint
+from untrac_exp.models.source import ModelSource
+from untrac_exp.stages.pretraining import OptimizerFactory, PretrainingRun, pretrain
+from untrac_exp.stages.shares import fitting
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.store import Store, fingerprint
+
+Budget = Literal["steps", "epochs"]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How models are trained on the mixture; the `pretraining` keys.
+
+    steps of batch_size sequences; clip: largest gradient norm, 0 for none; checkpoint_every: steps
+    between checkpoints, which a killed run resumes from and TracIn reads.
+    """
+
+    steps: int
+    batch_size: int
+    optimizer: OptimizerFactory
+    clip: float
+    checkpoint_every: int
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"pretraining.{name}={getattr(self, name)} must be at least 1")
+        if self.clip < 0:
+            raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model of the mixture, trained when it is first asked for.
+
+    id: hash of all that it depends on.
+    """
+
+    key: Mapping[str, Any]
+    build: Callable[[Path], None]
+    store: Store
+    seq2seq: bool
+
+    @property
+    def id(self) -> str:
+        return fingerprint(self.key)
+
+    def folder(self) -> Path:
+        """Weights, losses, cost and checkpoints; from the store, or trained now."""
+        return self.store.get("model", self.key, self.build)
+
+    def load(self, attention: str) -> PreTrainedModel:
+        """The model on the CPU, float32, in evaluation mode."""
+        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
+        return auto.from_pretrained(
+            self.folder() / "model", dtype=torch.float32, attn_implementation=attention
+        ).eval()
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that determines the models trained on one mixture.
+
+    corpora: folders of tokens by name, in the mixture's order. settings_key: the configuration of
+    `settings`, in plain values. Can be sent to another process.
+    """
+
+    source: ModelSource
+    tokenizer: PreTrainedTokenizerBase
+    corpora: Mapping[str, Path]
+    settings: Pretraining
+    settings_key: Mapping[str, Any]
+    trainer: TrainerSettings
+    store: Store
+
+    @cached_property
+    def data(self) -> dict[str, Encoded]:
+        """The tokens of every corpus."""
+        return {name: load(path, self.source.seq2seq) for name, path in self.corpora.items()}
+
+    @cached_property
+    def _data_key(self) -> dict[str, str]:
+        return {name: tokens_fingerprint(data) for name, data in self.data.items()}
+
+    def recipe(
+        self, train_seed: int, without: str | None = None, budget: Budget = "steps"
+    ) -> Recipe:
+        """θ0, or the model that never saw the corpus `without`.
+
+        train_seed: of the first weights and the order of the data. budget: "steps" takes as many
+        steps as θ0, "epochs" as many as leave the number of epochs the same.
+        """
+        steps, keep = self.settings.steps, None
+        if without is not None:
+            keep = torch.cat(
+                [torch.full((len(data),), name != without) for name, data in self.data.items()]
+            )
+            if not keep.any():
+                raise ValueError(
+                    f"truth: nothing is left to train on without '{without}'; use at least two "
+                    "corpora, or truth=none"
+                )
+            if budget == "epochs":
+                steps = max(1, round(steps * int(keep.sum()) / len(keep)))
+        key = {
+            "model": self.source.key(),
+            "tokenizer": tokenizer_fingerprint(self.tokenizer),
+            "corpora": list(self._data_key.items()),
+            "without": without,
+            "pretraining": {**self.settings_key, "steps": steps},
+            "train_seed": train_seed,
+            "precision": self.trainer.precision,
+        }
+
+        def build(out: Path) -> None:
+            self._build(out, train_seed, steps, keep)
+
+        return Recipe(key, build, self.store, self.source.seq2seq)
+
+    def _build(self, out: Path, train_seed: int, steps: int, keep: Tensor | None) -> None:
+        reset_peaks()
+        meter = Meter()
+        data = Encoded.concatenate(list(self.data.values()))
+        batch_size = min(self.settings.batch_size, len(data) if keep is None else int(keep.sum()))
+        run = PretrainingRun(
+            data=data,
+            keep=keep,
+            steps=steps,
+            batch_size=batch_size,
+            micro_batch_size=fitting(data, batch_size, self.trainer.max_tokens),
+            optimizer=self.settings.optimizer,
+            clip=self.settings.clip,
+            seed=train_seed,
+            checkpoint_every=self.settings.checkpoint_every,
+            keep_checkpoints=keep is None,
+        )
+        pretrain(self.source.build(self.tokenizer, train_seed), run, self.trainer, out)
+        meter.backward(steps * batch_size * data.read // len(data))
+        meter.stop()
+        meter.save(out / "cost.json")
