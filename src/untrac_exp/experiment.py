@@ -11,14 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-import transformers
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp import __version__
-from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
+from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded, encode
@@ -73,8 +72,6 @@ def run(cfg: DictConfig) -> None:
 def prepare_process(cfg: DictConfig) -> None:
     """Set what holds for the whole process: threads, and what libraries say."""
     quiet()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
 
@@ -170,7 +167,8 @@ def _write(
         files.write_trajectory(outdir, answer.trajectory)
     if answer.own_loss is not None:
         files.write_own_loss(outdir, answer.own_loss)
-    agreed, ceiling = None, {"pearson": {}, "spearman": {}, "pearson_pooled": {}}
+    agreed: dict[str, dict[str, float]] | None = None
+    ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
     if truths is not None:
         files.write_truth(outdir, truths)
         agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
@@ -180,7 +178,7 @@ def _write(
         outdir,
         {
             "experiment": cfg.name,
-            "method": hydra.runtime.choices.method,
+            "method": hydra.runtime.choices["method"],
             "variant": variant(hydra.overrides.task),
             "seed": cfg.seed,
             "scale": cfg.scale,

@@ -55,7 +55,7 @@ class Encoded:
         )
 
     def sample(self, n: int | None, seed: int) -> "Encoded":
-        """`n` examples drawn without replacement; all of them if n is None or more than there are."""
+        """`n` examples drawn without replacement; all if n is None or more than there are."""
         if n is None or n >= len(self):
             return self
         generator = torch.Generator().manual_seed(seed)

@@ -84,7 +84,7 @@ class Subject:
         def build(out: Path) -> None:
             self.meter = Meter()
             try:
-                np.savez(out / "arrays.npz", **compute())
+                np.savez(out / "arrays.npz", **compute())  # type: ignore[arg-type]
                 self.meter.stop()
                 self.meter.save(out / "cost.json")
             finally:

@@ -12,8 +12,9 @@ ACL 2024, section 3.1.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.methods.watch import Panel, Record, Unlearn
 from untrac_exp.progress import Progress
 
@@ -29,6 +30,10 @@ class UnTrac(Unlearn, Method):
         for i, (corpus, data) in enumerate(subject.corpora.items()):
             others = {name: other for name, other in subject.corpora.items() if name != corpus}
             seen = self.watch(subject, corpus, data, panel, others)
-            record.add(corpus, seen, lambda subset, corpus=corpus: (corpus, subset))
+            record.add(corpus, seen, partial(_cell, corpus))
             progress(i + 1)
         return record.influences()
+
+
+def _cell(corpus: str, subset: Subset) -> tuple[str, Subset]:
+    return corpus, subset

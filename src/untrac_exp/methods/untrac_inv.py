@@ -13,8 +13,9 @@ ACL 2024, section 3.2.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.methods.watch import Panel, Record, Unlearn
 from untrac_exp.progress import Progress
 
@@ -30,6 +31,10 @@ class UnTracInv(Unlearn, Method):
         for i, (subset, data) in enumerate(subject.subsets.items()):
             name = "/".join(subset)
             seen = self.watch(subject, name, data, panel, subject.corpora)
-            record.add(name, seen, lambda corpus, subset=subset: (corpus, subset))
+            record.add(name, seen, partial(_cell, subset))
             progress(i + 1)
         return record.influences()
+
+
+def _cell(subset: Subset, corpus: str) -> tuple[str, Subset]:
+    return corpus, subset

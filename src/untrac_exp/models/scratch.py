@@ -82,6 +82,7 @@ class Scratch(ModelSource):
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
+        assert self.vocab_size is not None
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocab_size,
             special_tokens=[PAD, END],

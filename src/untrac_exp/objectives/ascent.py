@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrac_exp.models.loss import mean_loss
-from untrac_exp.objectives.base import Objective, StepLoss, Unlearned
+from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.shares import Share
+from untrac_exp.stages.unlearning import StepLoss
 
 
 def negative_loss(model: PreTrainedModel, share: Share) -> Tensor:

@@ -1,6 +1,7 @@
 """Evaluation: what a model pays for every example of named datasets, one dataloader for each."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeVar
 
 import lightning
 import torch
@@ -12,10 +13,13 @@ from untrac_exp.models.loss import Losses, token_nll
 from untrac_exp.stages.trainer import TrainerSettings, stream
 
 
+Name = TypeVar("Name", bound=Hashable)
+
+
 class Evaluation(lightning.LightningModule):
     """Collects the loss of every example, dataset by dataset."""
 
-    def __init__(self, model: PreTrainedModel, datasets: Mapping[str, Encoded]) -> None:
+    def __init__(self, model: PreTrainedModel, datasets: Mapping[Any, Encoded]) -> None:
         super().__init__()
         self.model = model
         self.nll = [torch.zeros(len(data), dtype=torch.float64) for data in datasets.values()]
@@ -30,10 +34,10 @@ class Evaluation(lightning.LightningModule):
 
 def evaluate(
     model: PreTrainedModel,
-    datasets: Mapping[str, Encoded],
+    datasets: Mapping[Name, Encoded],
     max_tokens: int,
     trainer: TrainerSettings,
-) -> dict[str, Losses]:
+) -> dict[Name, Losses]:
     """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens."""
     device = model.device
     module = Evaluation(model.eval(), datasets)

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+import transformers
 from torch.utils.data import DataLoader, IterableDataset
 
 Batches = Iterator[Any]
@@ -64,7 +65,9 @@ def stream(batches: Batches) -> DataLoader:
 
 
 def quiet() -> None:
-    """Silence what Lightning says at each of the many fits; the stages say what matters."""
+    """Silence what libraries say at each of the many fits and loads; stages say what matters."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
