@@ -1,0 +1,271 @@
+"""The figures of a report, each a function from tables to a matplotlib figure.
+
+Call them within `style.figure_style()`. They choose their size from what they show, so that labels
+neither overlap nor are cut with 30 corpora, 26 subsets or 9 methods.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullFormatter
+from scipy import stats
+
+from untrac_exp.report.style import (
+    COLOURS,
+    DIVERGING,
+    GRID,
+    INK,
+    blank_figure,
+    grid_shape,
+    look,
+    shortened,
+    wrapped,
+)
+
+_CELL = 0.24  # inches
+_PAGE = 12.6  # inches: as wide as a figure may get
+
+
+def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure:
+    """Corpora x subsets, a panel for the truth and for each method.
+
+    influence: one test set; columns label, corpus, subset, influence. Panels are in the order of
+    the labels, rows in that of corpora. Methods have units of their own, so each panel is scaled
+    to its own largest influence, written beside its name; a dash marks what is negative, for
+    readers without colour.
+    """
+    labels = list(influence["label"].unique())
+    subsets = list(influence["subset"].unique())
+    # Squares, wider where there are few subsets, narrower where two panels would not fit.
+    cell = max(1.9 / len(subsets), min(_CELL, max(0.2, 5.2 / len(subsets))))
+    width, height = cell * len(subsets), _CELL * len(corpora)
+    names = shortened(corpora, 24)
+    margin = 0.075 * max(map(len, names))
+    rows, columns = grid_shape(len(labels), int((_PAGE - margin) / (width + 0.25)))
+    titles = [wrapped(label, width) for label in labels]
+    title_lines = 2 + max(title.count("\n") for title in titles)
+    below = 0.07 * max(map(len, shortened(subsets))) + 0.1
+    figure = blank_figure(
+        columns * (width + 0.25) + margin, rows * (height + 0.16 * title_lines) + below + 0.8
+    )
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    image = None
+    for axes, label, title in zip(grid.flat, labels, titles, strict=False):
+        part = influence[influence["label"] == label]
+        matrix = part.pivot(index="corpus", columns="subset", values="influence")
+        values = matrix.reindex(index=list(corpora), columns=subsets).to_numpy(dtype=float)
+        largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+        scaled = values / largest if largest else values
+        image = axes.imshow(
+            np.ma.masked_invalid(scaled), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto"
+        )
+        _mark_negative(axes, scaled)
+        axes.set_title(f"{title}\n", loc="left", fontweight="bold", linespacing=1.15)
+        axes.text(0, 1.02, f"±{largest:.3g}", transform=axes.transAxes, va="bottom", fontsize=8)
+        axes.set_yticks(range(len(corpora)), names)
+        axes.set_xticks(range(len(subsets)), shortened(subsets), rotation=90)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    _hide_unused(grid, len(labels))
+    bar = figure.colorbar(
+        image, ax=grid, location="bottom", shrink=min(1, 3.2 / figure.get_figwidth()), aspect=26
+    )
+    bar.set_ticks([-1, 0, 1], labels=["−largest", "0", "+largest"])
+    bar.set_label("influence (positive: the corpus helps)")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
+    row, column = np.nonzero(np.nan_to_num(scaled) < 0)
+    strength = np.abs(scaled[row, column])
+    axes.scatter(
+        column,
+        row,
+        marker="_",
+        s=16,
+        linewidths=0.9,
+        # Not INK: cells are as bright on a dark page as on a light one.
+        c=np.where(strength > 0.6, "#ffffff", "#222222"),
+    )
+
+
+def agreement_bars(agreement: pd.DataFrame) -> Figure:
+    """Pearson (bar) and Spearman (diamond) of each method, a panel for each test set.
+
+    agreement: columns label, testset, seed, pearson, spearman, ceiling_pearson. Bars are means
+    over seeds, whiskers their standard deviation; the thick line is the noise ceiling.
+    """
+    labels = list(agreement["label"].unique())
+    testsets = list(agreement["testset"].unique())
+    names = [wrapped(label, 2.2) for label in labels]
+    lines = sum(name.count("\n") + 1 for name in names)
+    rows, columns = grid_shape(len(testsets), 3)
+    figure = blank_figure(
+        min(_PAGE, 2.7 * columns + 1.8), rows * (0.18 * lines + 0.14 * len(labels) + 0.5) + 0.7
+    )
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    finite = agreement[["pearson", "spearman"]].min(axis=None, skipna=True)
+    lowest = min(0.0, 0.0 if pd.isna(finite) else float(finite))
+    for axes, testset in zip(grid.flat, testsets, strict=False):
+        for y, label in enumerate(labels):
+            part = agreement[(agreement["testset"] == testset) & (agreement["label"] == label)]
+            mean, std = part["pearson"].mean(skipna=False), part["pearson"].std(ddof=1)
+            colour = look(y)["color"]
+            axes.barh(y, 0 if pd.isna(mean) else mean, height=0.62, color=colour, alpha=0.85)
+            if pd.isna(mean):
+                axes.text(0.02, y, "undefined", va="center", fontsize=8, style="italic")
+                continue
+            if pd.notna(std):
+                axes.errorbar(mean, y, xerr=std, color=INK, capsize=2.5, linewidth=1, fmt="none")
+            axes.plot(
+                part["spearman"].mean(), y, marker="D", markersize=4.5, color="white",
+                markeredgecolor=INK, markeredgewidth=0.9, clip_on=False,
+            )  # fmt: skip
+            ceiling = part["ceiling_pearson"].iloc[0]
+            if pd.notna(ceiling):
+                axes.plot([ceiling, ceiling], [y - 0.5, y + 0.5], color=INK, linewidth=2.2)
+        axes.set_title(wrapped(testset, 2.5), loc="left", fontweight="bold")
+        axes.set_yticks(range(len(labels)), names)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlim(1.05 * lowest, 1.04)
+        axes.axvline(0, color=INK, linewidth=0.7)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+    _hide_unused(grid, len(testsets))
+    figure.supxlabel("correlation with the truth over corpora", fontsize=9)
+    keys = [
+        Line2D([], [], color=COLOURS[-1], linewidth=6, label="Pearson"),
+        Line2D([], [], color="white", marker="D", markeredgecolor=INK, lw=0, label="Spearman"),
+        Line2D([], [], color=INK, linewidth=2.2, label="noise ceiling (Pearson)"),
+    ]  # fmt: skip
+    figure.legend(handles=keys, loc="outside upper center", ncols=3)
+    return figure
+
+
+def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
+    """Influence against the unlearning step, a line for each corpus, a panel for each method.
+
+    trajectory: one test set; columns label, corpus, subset, seed, step, influence. Lines are means
+    over subsets and seeds, bands the 95 % t-interval of that mean. Corpora beyond the ten that come
+    first are drawn in grey.
+    """
+    labels = list(trajectory["label"].unique())
+    rows, columns = grid_shape(len(labels), 3)
+    shown = list(corpora)[: len(COLOURS)]
+    keys = shortened(shown, 24)
+    legend_columns = max(1, int((3.4 * columns + 0.6) / (0.075 * max(map(len, keys)) + 0.55)))
+    legend_rows = -(-(len(shown) + (len(corpora) > len(shown))) // legend_columns)
+    figure = blank_figure(3.4 * columns + 0.6, 2.6 * rows + 0.6 + 0.18 * legend_rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, label in zip(grid.flat, labels, strict=False):
+        part = trajectory[trajectory["label"] == label]
+        for corpus in reversed(corpora):
+            steps = part[part["corpus"] == corpus].groupby("step")["influence"]
+            mean, sem, n = steps.mean(), steps.sem(), steps.count()
+            if corpus not in shown:
+                axes.plot(mean.index, mean, color=GRID, linewidth=0.8, alpha=0.8)
+                continue
+            style = look(shown.index(corpus))
+            axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **style)  # type: ignore[arg-type]
+            half = sem * stats.t.ppf(0.975, np.maximum(n - 1, 1))
+            band = {"color": style["color"], "alpha": 0.16, "linewidth": 0}
+            axes.fill_between(mean.index, mean - half, mean + half, **band)  # type: ignore[arg-type]
+        axes.axhline(0, color=INK, linewidth=0.7)
+        axes.set_title(wrapped(label, 3), loc="left", fontweight="bold")
+        axes.set_xlabel("unlearning step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid()
+    _hide_unused(grid, len(labels))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("influence (nats per token)")
+    handles = [
+        Line2D([], [], label=key, **look(i))  # type: ignore[arg-type]
+        for i, key in enumerate(keys)
+    ]
+    if len(corpora) > len(shown):
+        handles.append(Line2D([], [], color=GRID, label=f"{len(corpora) - len(shown)} others"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+    return figure
+
+
+COST_AXES = {"wall_s": "wall time (s)", "backward_tokens": "tokens through backward passes"}
+
+
+def accuracy_against_cost(
+    points: pd.DataFrame, truth_cost: dict[str, float] | None = None
+) -> Figure:
+    """Pearson against cost, a point for each method; a column of panels for each test set.
+
+    points: columns label, testset, pearson (mean over seeds), std, ceiling, wall_s and
+    backward_tokens. truth_cost: the same two costs of leave-dataset-out, drawn as a mark.
+    """
+    labels = list(points["label"].unique())
+    testsets = list(points["testset"].unique())
+    costs = [
+        name
+        for name in COST_AXES
+        if (points[name] > 0).any()  # NaN and 0 have no place on a logarithmic axis
+    ]
+    keys = shortened(labels, 30)
+    rows, columns = max(1, len(costs)), len(testsets)
+    width = max(4.2, 2.9 * columns + 0.7)
+    legend_columns = max(1, int(width / (0.075 * max(map(len, keys)) + 0.5)))
+    legend_rows = -(-(len(labels) + 2) // legend_columns)
+    figure = blank_figure(width, 2.4 * rows + 0.5 + 0.18 * legend_rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex="row")
+    finite = points["pearson"].min(skipna=True)
+    lowest = min(0.0, 0.0 if pd.isna(finite) else float(finite))
+    for row, cost in zip(grid, costs, strict=False):
+        for axes, testset in zip(row, testsets, strict=True):
+            part = points[points["testset"] == testset]
+            for _, point in part.iterrows():
+                if not (point[cost] > 0 and math.isfinite(point["pearson"])):
+                    continue
+                style = {**look(labels.index(point["label"])), "linestyle": "none"}
+                axes.errorbar(
+                    point[cost],
+                    point["pearson"],
+                    yerr=point["std"] if pd.notna(point["std"]) else None,
+                    markersize=7.5, markeredgecolor=INK, markeredgewidth=0.6, elinewidth=1, **style,
+                )  # fmt: skip
+            for ceiling in part["ceiling"].dropna().unique():
+                axes.axhline(ceiling, color=INK, linewidth=1.6)
+            if truth_cost and (truth_cost.get(cost) or 0) > 0:
+                axes.axvline(truth_cost[cost], color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_ylim(lowest - 0.06 * (1 - lowest), 1.06)
+            axes.set_xlabel(COST_AXES[cost])
+            axes.grid()
+        row[0].set_ylabel("Pearson with the truth")
+    for axes, testset in zip(grid[0], testsets, strict=True):
+        axes.set_title(wrapped(testset, 2.6), loc="left", fontweight="bold")
+    handles = [
+        Line2D([], [], label=key, markersize=7, **{**look(i), "linestyle": "none"})  # type: ignore[arg-type]
+        for i, key in enumerate(keys)
+    ]
+    if points["ceiling"].notna().any():
+        handles.append(Line2D([], [], color=INK, linewidth=1.6, label="noise ceiling"))
+    if truth_cost:
+        handles.append(
+            Line2D([], [], color=INK, linestyle=(0, (2, 2)), label="cost of the truth itself")
+        )
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+    return figure
+
+
+def _hide_unused(grid: np.ndarray, used: int) -> None:
+    columns = grid.shape[1]
+    for i, axes in enumerate(grid.flat):
+        if i >= used:
+            axes.set_visible(False)
+        elif i + columns >= used:
+            # The lowest panel of a shared column keeps its labels, full row or not.
+            axes.tick_params(labelbottom=True)

@@ -1,0 +1,168 @@
+"""Draw the figures of a sweep: PNG and PDF for people, SVG for the page."""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from untrac_exp.report import drawings
+from untrac_exp.report.collect import Sweep
+from untrac_exp.report.files import write_bytes
+from untrac_exp.report.style import INK, figure_style
+from untrac_exp.report.tables import influences, ranking, summarise
+
+_DPI = 160
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as drawn: its file name, what it shows in words, and its SVG.
+
+    kind: influence, trajectories, agreement or cost. testset: "" where it shows all of them.
+    """
+
+    name: str
+    kind: str
+    testset: str
+    alt: str
+    svg: str
+    width: float
+    """Inches."""
+
+
+def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
+    """Draw what a sweep has data for and write ``<name>.png`` and ``<name>.pdf``.
+
+    Returns the drawings in the order in which a report shows them.
+    """
+    with figure_style():
+        return [_save(directory, *figure) for figure in _figures(sweep)]
+
+
+def heatmap_png(sweep: Sweep, testset: str) -> bytes:
+    """The influence heat map of one test set as a PNG."""
+    with figure_style():
+        return _png(_heatmap(sweep, testset), dpi=100)
+
+
+def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
+    """(name, kind, testset, alt, figure) of every figure."""
+    found = []
+    if len(sweep.truth):
+        found.append(
+            (
+                "agreement",
+                "agreement",
+                "",
+                "Correlation of each method with the truth for each test set, beside the noise "
+                "ceiling; the agreement table has the same numbers.",
+                drawings.agreement_bars(sweep.agreement),
+            )
+        )
+        points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
+        labels = sweep.jobs.drop_duplicates(["method", "variant"])[["method", "variant", "label"]]
+        points = points.merge(labels, on=["method", "variant"])
+        # In the order of the jobs, as everywhere else; the summary is sorted.
+        points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
+        points = points.sort_values(["testset", "label"])
+        found.append(
+            (
+                "cost",
+                "cost",
+                "",
+                "Correlation with the truth against the cost of each method in seconds and in "
+                "tokens through backward passes; the agreement table has the same numbers.",
+                drawings.accuracy_against_cost(points, _truth_cost(sweep)),
+            )
+        )
+    names = _file_names(sweep.testsets)
+    for testset in sweep.testsets:
+        found.append(
+            (
+                f"influence-{names[testset]}",
+                "influence",
+                testset,
+                f"Influence of every corpus on every subset of {testset}, a panel for the truth "
+                "and for each method; scores.csv has the same numbers.",
+                _heatmap(sweep, testset),
+            )
+        )
+        part = sweep.trajectory[sweep.trajectory["testset"] == testset]
+        if len(part):
+            found.append(
+                (
+                    f"trajectories-{names[testset]}",
+                    "trajectories",
+                    testset,
+                    f"Influence of every corpus on {testset} along the unlearning steps; "
+                    "trajectory.csv has the same numbers.",
+                    drawings.trajectories(part, _order(sweep, testset)),
+                )
+            )
+    return found
+
+
+def _heatmap(sweep: Sweep, testset: str) -> Figure:
+    table = influences(sweep)
+    return drawings.influence_heatmap(table[table["testset"] == testset], _order(sweep, testset))
+
+
+def _order(sweep: Sweep, testset: str) -> list[str]:
+    """Corpora by rank, as the tables list them."""
+    return list(ranking(sweep, testset)["corpus"].unique())
+
+
+def _truth_cost(sweep: Sweep) -> dict[str, float] | None:
+    costs = [job["truth_cost"] for job in sweep.metrics if job.get("truth_cost")]
+    return costs[0] if costs else None
+
+
+def _file_names(testsets: list[str]) -> dict[str, str]:
+    """A file name for every test set, readable where possible and never the same twice."""
+    names: dict[str, str] = {}
+    for i, testset in enumerate(testsets):
+        name = re.sub(r"[^\w.-]+", "_", testset).strip("._") or str(i)
+        names[testset] = f"{name}-{i}" if name.lower() in map(str.lower, names.values()) else name
+    return names
+
+
+def _save(directory: Path, name: str, kind: str, testset: str, alt: str, figure: Figure) -> Drawing:
+    # Lay out once for all formats: with a layout engine every savefig would do so twice.
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+    write_bytes(directory / f"{name}.png", _png(figure, _DPI))
+    pdf = io.BytesIO()
+    # Without a date the same numbers give the same bytes.
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    write_bytes(directory / f"{name}.pdf", pdf.getvalue())
+    return Drawing(name, kind, testset, alt, svg_text(figure, name), figure.get_figwidth())
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=dpi)
+    return png.getvalue()
+
+
+def svg_text(figure: Figure, name: str) -> str:
+    """SVG to be put into a page: no background, text in the page's own colour, unique ids."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(
+            file,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None},
+        )
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Ids of several drawings meet in one page; references are "#id" and "url(#id)".
+    text = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', text)
+    return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
