@@ -105,7 +105,11 @@ def load_data(cfg: DictConfig) -> Data:
     )
     subsets = {
         Subset(testset.name, name): encode(
-            rows, tokenizer, source.block_size, source.seq2seq, f"{testset.name}/{name}"
+            rows,
+            tokenizer,
+            source.block_size,
+            source.seq2seq,
+            f"test set '{testset.name}', subset '{name}'",
         )
         for testset in testsets
         for name, rows in testset.subsets.items()

@@ -139,11 +139,11 @@ def pack(
     tokenizer: PreTrainedTokenizerBase,
     block_size: int,
     max_blocks: int | None,
-    name: str,
+    what: str,
 ) -> Encoded:
     """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
 
-    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored.
+    `what` names the dataset in errors. Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored.
     Raises `ValueError` if there is not one whole block.
     """
     wanted = None if max_blocks is None else max_blocks * block_size
@@ -160,7 +160,7 @@ def pack(
     n = len(stream) // block_size
     if n == 0:
         raise ValueError(
-            f"corpus '{name}': {len(stream)} tokens do not fill one block of {block_size}; "
+            f"{what}: {len(stream)} tokens do not fill one block of {block_size}; "
             "add text or lower model.block_size"
         )
     blocks = torch.tensor(stream[: n * block_size], dtype=torch.int32).view(n, block_size)
@@ -172,7 +172,7 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     block_size: int,
     seq2seq: bool,
-    name: str,
+    what: str,
 ) -> Encoded:
     """Rows one by one, only their targets scored.
 
@@ -189,7 +189,7 @@ def encode(
     for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
         if not target:
             raise ValueError(
-                f"'{name}': text {i + 1} has no token to score; give it a target (or text)"
+                f"{what}: text {i + 1} has no token to score; give it a target (or text)"
             )
         if seq2seq:
             end = _end(tokenizer)
@@ -201,7 +201,7 @@ def encode(
             inputs.append([_end(tokenizer), *source, *target])
             labels.append([IGNORED] * (1 + len(source)) + target)
     if not inputs:
-        raise ValueError(f"'{name}' has no texts; give it at least one")
+        raise ValueError(f"{what} has no texts; give it at least one")
     return pad(inputs, labels, seq2seq)
 
 

@@ -53,12 +53,12 @@ def encode_corpus(
     }
 
     def build(out: Path) -> None:
-        name = f"corpus '{corpus.name}'"
+        what = f"corpus '{corpus.name}'"
         rows, plain = _peek(corpus)
         if plain and not seq2seq:
-            data = pack(rows, tokenizer, block_size, max_sequences, name)
+            data = pack(rows, tokenizer, block_size, max_sequences, what)
         else:
-            data = encode(rows, tokenizer, block_size, seq2seq, name)
+            data = encode(rows, tokenizer, block_size, seq2seq, what)
             data = data.sample(max_sequences, seed=0)
         data.save(out / FILE)
 

@@ -62,6 +62,7 @@ class Pretraining(lightning.LightningModule):
         self.model, self.run, self.out = model, run, out
         self.losses: list[float] = []
         self._micro: list[Tensor] = []
+        self._rng: Tensor | None = None
 
     def train_dataloader(self) -> Any:
         run, trainer = self.run, self.trainer
@@ -96,7 +97,12 @@ class Pretraining(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.losses = list(checkpoint["losses"])
-        torch.set_rng_state(checkpoint["rng"])
+        self._rng = checkpoint["rng"]
+
+    def on_train_batch_start(self, *_: object) -> None:
+        if self._rng is not None:  # not earlier: setting up the data draws random numbers too
+            torch.set_rng_state(self._rng)
+            self._rng = None
 
 
 class _KeepWeights(Callback):
@@ -133,6 +139,7 @@ def pretrain(
     `out` may hold the remains of a run that was killed; it is taken up from its last checkpoint
     and ends as an undisturbed one would.
     """
+    out.mkdir(parents=True, exist_ok=True)
     module = Pretraining(model.train(), run, out)
     resume = out / _RESUME
     if resume.exists():

@@ -1,0 +1,115 @@
+"""Encoding against tokenizers' own answers, and the invariants that losses rely on."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from untrac_exp.data.base import Row
+from untrac_exp.data.encoding import IGNORED, Encoded, encode, pack, pad
+
+WORDS = ["</s>", *"abcdefghij"]
+END = 0
+
+
+@pytest.fixture
+def letters():
+    """A tokenizer of one token a letter, `</s>` being 0, a 1, b 2 ..."""
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="</s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
+def test_pack_joins_texts_with_the_end_token_and_drops_the_tail(letters):
+    data = pack([Row("abc"), Row("de"), Row("fghij")], letters, 4, None, "x")
+    assert data.input_ids.tolist() == [[1, 2, 3, END], [4, 5, END, 6], [7, 8, 9, 10]]
+    assert torch.equal(data.labels, data.input_ids)
+    assert data.lengths.tolist() == [4, 4, 4]
+    assert data.scored.tolist() == [3, 3, 3], "the first token of a block has no context"
+
+
+def test_pack_reads_no_more_rows_than_the_blocks_need(letters):
+    read = []
+
+    def rows():
+        for i in range(10_000):
+            read.append(i)
+            yield Row("abc")
+
+    data = pack(rows(), letters, 4, 2, "x")
+    assert len(data) == 2
+    assert len(read) <= 512
+
+
+def test_a_corpus_shorter_than_a_block_names_itself_and_the_remedy(letters):
+    with pytest.raises(
+        ValueError, match=r"'tiny': 3 tokens do not fill one block of 4.*block_size"
+    ):
+        pack([Row("ab")], letters, 4, None, "corpus 'tiny'")
+
+
+def test_only_the_target_is_scored_and_its_first_token_too(letters):
+    data = encode([Row("bc", input="a"), Row("d")], letters, 8, False, "x")
+    assert data.input_ids[0, :4].tolist() == [END, 1, 2, 3]
+    assert data.labels[0, :4].tolist() == [IGNORED, IGNORED, 2, 3]
+    assert data.labels[1, :2].tolist() == [IGNORED, 4]
+    assert data.scored.tolist() == [2, 1]
+
+
+def test_a_long_input_is_cut_on_its_left_and_the_target_is_kept(letters):
+    data = encode([Row("hij", input="abcdefg")], letters, 6, False, "x")
+    assert data.input_ids[0].tolist() == [END, 6, 7, 8, 9, 10]
+    assert data.scored.tolist() == [3]
+
+
+def test_seq2seq_reads_the_input_and_scores_the_target_with_its_end(letters):
+    data = encode([Row("de", input="abc")], letters, 8, True, "x")
+    assert data.input_ids.tolist() == [[1, 2, 3, END]]
+    assert data.labels.tolist() == [[4, 5, END]]
+    assert data.scored.tolist() == [3]
+    assert data.read == 4 + 3
+
+
+def test_a_text_with_nothing_to_score_is_named(letters):
+    with pytest.raises(ValueError, match="test set 't': text 2 has no token to score"):
+        encode([Row("a"), Row("", input="b")], letters, 8, False, "test set 't'")
+
+
+def test_batches_cover_every_example_once_within_the_budget():
+    lengths = [5, 1, 4, 2, 3, 7, 1]
+    data = pad([[1] * n for n in lengths], [[1] * n for n in lengths], False)
+    seen = []
+    for indices, batch in data.batches(6):
+        seen += indices.tolist()
+        assert batch["input_ids"].numel() <= 6 or len(indices) == 1
+        assert batch["attention_mask"].sum(1).tolist() == [lengths[i] for i in indices]
+    assert sorted(seen) == list(range(7))
+    assert [lengths[i] for i in seen] == sorted(lengths)
+
+
+def test_a_sample_is_set_by_its_seed_alone_and_has_no_repeats():
+    data = pad([[i] for i in range(50)], [[i] for i in range(50)], False)
+    a, b, c = data.sample(20, 3), data.sample(20, 3), data.sample(20, 4)
+    assert torch.equal(a.input_ids, b.input_ids)
+    assert not torch.equal(a.input_ids, c.input_ids)
+    assert len(set(a.input_ids.flatten().tolist())) == 20
+    assert data.sample(None, 0) is data
+    assert data.sample(99, 0) is data
+
+
+def test_saved_tokens_come_back(tmp_path):
+    data = pad([[1, 2], [3]], [[1, IGNORED], [3]], True)
+    data.save(tmp_path / "x.safetensors")
+    again = Encoded.load(tmp_path / "x.safetensors", seq2seq=True)
+    for name in ("input_ids", "labels", "lengths", "seq2seq"):
+        a, b = getattr(data, name), getattr(again, name)
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_concatenation_keeps_every_example_whatever_the_widths():
+    short, long = pad([[1]], [[1]], False), pad([[2, 3, 4]], [[2, 3, 4]], False)
+    both = Encoded.concatenate([short, long])
+    assert both.lengths.tolist() == [1, 3]
+    assert both.batch(torch.tensor([0]))["input_ids"].tolist() == [[1]]
+    assert both.batch(torch.tensor([1]))["labels"].tolist() == [[2, 3, 4]]
+    assert both.scored.tolist() == [0, 2]

@@ -1,0 +1,130 @@
+"""Pretraining against a bare PyTorch loop, and a killed run against an undisturbed one."""
+
+from functools import partial
+from itertools import islice
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import OPTConfig, OPTForCausalLM
+
+from untrac_exp.data.encoding import pad
+from untrac_exp.data.order import batches
+from untrac_exp.stages.pretraining import CHECKPOINTS, PretrainingRun, pretrain
+from untrac_exp.stages.trainer import TrainerSettings, quiet
+
+TRAINER = TrainerSettings(accelerator="cpu")
+
+
+def tiny_opt(dropout: float = 0.0) -> OPTForCausalLM:
+    torch.manual_seed(0)
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=20, hidden_size=8, word_embed_proj_dim=8, num_hidden_layers=1,
+            num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=dropout,
+            pad_token_id=0, bos_token_id=1, eos_token_id=1,
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data():
+    quiet()
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(1, 20, (24, 12), generator=generator).tolist()
+    rows = [row[: 6 + i % 7] for i, row in enumerate(rows)]
+    return pad(rows, rows, False)
+
+
+def a_run(data, **changes) -> PretrainingRun:
+    settings = {
+        "data": data, "keep": None, "steps": 12, "batch_size": 4, "micro_batch_size": 4,
+        "optimizer": partial(torch.optim.Adam, lr=0.01), "clip": 1.0, "seed": 3,
+        "checkpoint_every": 5, "keep_checkpoints": True,
+    }  # fmt: skip
+    return PretrainingRun(**{**settings, **changes})
+
+
+def weights(out) -> dict[str, torch.Tensor]:
+    return load_file(out / "model" / "model.safetensors")
+
+
+def assert_same(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def test_it_is_the_bare_loop(data, tmp_path):
+    pretrain(tiny_opt(), a_run(data), TRAINER, tmp_path)
+    model = tiny_opt()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for indices in islice(batches(len(data), 4, seed=3), 12):
+        batch = data.batch(indices)
+        batch["labels"][batch["attention_mask"] == 0] = -100
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    recorded = pd.read_csv(tmp_path / "loss.csv")["loss"]
+    torch.testing.assert_close(torch.tensor(recorded.to_numpy()).float(), torch.tensor(losses))
+    ours = weights(tmp_path)
+    theirs = {name: tensor for name, tensor in model.state_dict().items() if name in ours}
+    assert_same(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulated_shares_give_the_steps_of_the_whole_batch(data, tmp_path):
+    # SGD, since Adam blows up the rounding noise of gradients that are zero but for it
+    run = partial(a_run, data, batch_size=6, optimizer=partial(torch.optim.SGD, lr=0.1))
+    pretrain(tiny_opt(), run(micro_batch_size=6), TRAINER, tmp_path / "a")
+    pretrain(tiny_opt(), run(micro_batch_size=2), TRAINER, tmp_path / "b")
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [3, 5, 8, 11])
+def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at):
+    """With dropout, so that the random state has to come back as well."""
+    pretrain(tiny_opt(0.2), a_run(data), TRAINER, tmp_path / "whole")
+
+    calls = 0
+
+    class Dying(torch.optim.Adam):
+        def step(self, closure=None):
+            nonlocal calls
+            calls += 1
+            if calls > at:
+                raise Killed
+            return super().step(closure)
+
+    out = tmp_path / "killed"
+    with pytest.raises(Killed):
+        pretrain(tiny_opt(0.2), a_run(data, optimizer=partial(Dying, lr=0.01)), TRAINER, out)
+    torch.manual_seed(99)
+    model = tiny_opt(0.2)
+    pretrain(model, a_run(data), TRAINER, out)
+    assert_same(weights(tmp_path / "whole"), weights(out))
+    assert (out / "loss.csv").read_text() == (tmp_path / "whole" / "loss.csv").read_text()
+    names = sorted(path.name for path in out.rglob("*") if path.is_file())
+    assert names == sorted(p.name for p in (tmp_path / "whole").rglob("*") if p.is_file())
+
+
+def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):
+    pretrain(tiny_opt(), a_run(data, steps=10), TRAINER, tmp_path / "long")
+    pretrain(tiny_opt(), a_run(data, steps=5), TRAINER, tmp_path / "short")
+    saved = sorted((tmp_path / "long" / CHECKPOINTS).iterdir())
+    assert [path.stem for path in saved] == ["00000005", "00000010"]
+    assert_same(load_file(saved[0]), load_file(tmp_path / "short" / CHECKPOINTS / saved[0].name))
+
+
+def test_divergence_is_one_line_with_the_remedy(data, tmp_path):
+    run = a_run(data, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
+    with pytest.raises(ValueError, match=r"diverged: the loss is nan.*lower pretraining"):
+        pretrain(tiny_opt(), run, TRAINER, tmp_path)
