@@ -1,0 +1,157 @@
+"""Real text on every machine: the docstrings of eight installed libraries.
+
+Each library is a corpus, and held-out docstrings of each are the subsets of the test set
+`docstrings`, so the right answer is known: a library explains its own held-out docstrings best.
+
+Files are parsed with `ast`, and no library is imported. Train and held-out are split by file, and
+a text that occurs twice counts once, so nothing in training is held out too.
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from inspect import cleandoc
+from itertools import islice
+from pathlib import Path
+
+from untrac_exp.data.base import Corpus, Row, TestSet
+
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "torch",
+    "transformers",
+    "networkx",
+    "sympy",
+)
+MIN_CHARS, MAX_CHARS = 80, 1000
+"""Shorter docstrings say too little to tell libraries apart; longer ones are cut, for variety."""
+HELD_OUT_TEXTS = 64
+"""Held-out docstrings a library, at most: reading more files would cost every job seconds."""
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def corpora(
+    libraries: Sequence[str] = LIBRARIES,
+    chars_per_library: int = 60_000,
+    held_out: float = 0.1,
+) -> list[Corpus]:
+    """One corpus a library: at most `chars_per_library` characters of its docstrings.
+
+    held_out: the share of files kept for `testsets`, in (0, 1); give both the same.
+    """
+    texts = _split(tuple(libraries), chars_per_library, held_out)
+    return [Corpus(library, [Row(text) for text in train]) for library, (train, _) in texts.items()]
+
+
+def testsets(
+    libraries: Sequence[str] = LIBRARIES,
+    n_per_subset: int = HELD_OUT_TEXTS,
+    max_chars: int = 160,
+    chars_per_library: int = 60_000,
+    held_out: float = 0.1,
+) -> list[TestSet]:
+    """One test set, `docstrings`: up to `n_per_subset` held-out docstrings of each library.
+
+    max_chars: texts are cut to so many characters, at a space.
+    chars_per_library, held_out: as given to `corpora`.
+    """
+    if not 0 < n_per_subset <= HELD_OUT_TEXTS:
+        raise ValueError(
+            f"testset.n_per_subset is {n_per_subset}; give a number from 1 to {HELD_OUT_TEXTS}"
+        )
+    if max_chars < MIN_CHARS:
+        raise ValueError(f"testset.max_chars is {max_chars}; it must be at least {MIN_CHARS}")
+    texts = _split(tuple(libraries), chars_per_library, held_out)
+    subsets: dict[str, list[Row]] = {}
+    for library, (_, held) in texts.items():
+        cut = dict.fromkeys(_shorten(text, max_chars) for text in held)
+        subsets[library] = [Row(text) for text in list(cut)[:n_per_subset]]
+    return [TestSet("docstrings", subsets)]
+
+
+@cache
+def _split(
+    libraries: tuple[str, ...], chars: int, held_out: float
+) -> dict[str, tuple[list[str], list[str]]]:
+    """(train, held-out) texts by library, without a text that is in both or in two libraries."""
+    if not libraries or len(set(libraries)) < len(libraries):
+        raise ValueError("libraries: name at least one, and each once")
+    if chars <= 0 or not 0 < held_out < 1:
+        raise ValueError("chars_per_library must be > 0 and held_out between 0 and 1")
+    seen: set[str] = set()
+    found = {}
+    for library in libraries:
+        root = _root(library)
+        # The order of the hashes is random to the content and the same on every machine.
+        hashed = sorted((_position(path, root), path) for path in _files(root))
+        held = list(islice(_texts((p for at, p in hashed if at < held_out), seen), HELD_OUT_TEXTS))
+        train = []
+        for text in _texts((p for at, p in hashed if at >= held_out), seen):
+            train.append(text)
+            if sum(map(len, train)) >= chars:
+                break
+        if not held or not train:
+            raise ValueError(
+                f"libraries: '{library}' has too few docstrings to split; leave it out or change "
+                "held_out"
+            )
+        found[library] = (train, held)
+    return found
+
+
+def _root(library: str) -> Path:
+    """The folder of an installed library, found without importing it."""
+    spec = find_spec(library) if library.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"libraries: '{library}' is not an installed package; "
+            f"run `pip install {library}` or leave it out"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _position(path: Path, root: Path) -> float:
+    """A file's place in [0, 1), by the hash of its path inside the library."""
+    name = path.relative_to(root).as_posix()
+    return int(sha256(name.encode()).hexdigest()[:13], 16) / 16**13
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """The library's own modules, without its tests."""
+    for path in root.rglob("*.py"):
+        if not {"tests", "testing"} & set(path.relative_to(root).parts):
+            yield path
+
+
+def _texts(files: Iterator[Path], seen: set[str]) -> Iterator[str]:
+    """The docstrings of `files`, in order, that are long enough and not in `seen`; adds them."""
+    for path in files:
+        for docstring in _docstrings(path):
+            text = _shorten(docstring, MAX_CHARS)
+            if len(text) >= MIN_CHARS and text not in seen:
+                seen.add(text)
+                yield text
+
+
+def _docstrings(path: Path) -> Iterator[str]:
+    """Docstrings of a module, its classes and their functions, from the top down."""
+    try:
+        nodes: list[_Documented] = [ast.parse(path.read_bytes())]
+    except (SyntaxError, ValueError):  # templates and sources for other versions
+        return
+    for node in nodes:
+        if text := ast.get_docstring(node, clean=False):
+            yield cleandoc(text)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            nodes += [child for child in node.body if isinstance(child, _Documented)]
+
+
+def _shorten(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return text[:limit].rsplit(maxsplit=1)[0]
