@@ -45,6 +45,7 @@ class Subject:
     corpora: the sampled sequences of each corpus. subsets: the examples of each test subset.
     checkpoints: θ0's own past. max_tokens: padded tokens the device reads at once.
     seed: of whatever the method draws. key: identifies this job, for parts kept in `store`.
+    references: what an objective has computed about θ0 on each corpus.
     """
 
     model: PreTrainedModel
@@ -57,6 +58,7 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
+    references: dict[str, Any] = field(default_factory=dict)
 
     def losses(self, data: Encoded) -> Losses:
         """The model's loss on every example of `data`, as its weights are now."""

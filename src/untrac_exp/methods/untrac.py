@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
-from untrac_exp.methods.watch import Panel, Record, Unlearn
+from untrac_exp.methods.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
 
@@ -25,7 +25,7 @@ class UnTrac(Unlearn, Method):
 
     def influences(self, subject: Subject) -> Influences:
         panel = Panel(subject.subsets)
-        record = Record(panel, panel.losses(subject), subject.model.config.vocab_size)
+        record = self.record(subject, panel)
         progress = Progress("untrac: corpora unlearned", len(subject.corpora))
         for i, (corpus, data) in enumerate(subject.corpora.items()):
             others = {name: other for name, other in subject.corpora.items() if name != corpus}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
-from untrac_exp.methods.watch import Panel, Record, Unlearn
+from untrac_exp.methods.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
 
@@ -26,7 +26,7 @@ class UnTracInv(Unlearn, Method):
 
     def influences(self, subject: Subject) -> Influences:
         panel = Panel(subject.corpora)
-        record = Record(panel, panel.losses(subject), subject.model.config.vocab_size)
+        record = self.record(subject, panel)
         progress = Progress("untrac_inv: test subsets unlearned", len(subject.subsets))
         for i, (subset, data) in enumerate(subject.subsets.items()):
             name = "/".join(subset)

@@ -54,6 +54,19 @@ class Unlearn:
     stopping: Stopping
     batch_size: int
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"method.batch_size={self.batch_size} must be at least 1")
+
+    def record(self, subject: Subject, panel: Panel[Name]) -> "Record[Name]":
+        """An empty answer, with the panel's losses at θ0."""
+        return Record(
+            panel,
+            panel.losses(subject),
+            subject.model.config.vocab_size,
+            self.stopping.own_loss_rise,
+        )
+
     def watch(
         self,
         subject: Subject,
@@ -65,36 +78,44 @@ class Unlearn:
         """Unlearn `data` from θ0 and read the panel at every scheduled step.
 
         others: the corpora that an objective may hold on to.
-        Returns steps (S,), nll (S, N) of the panel's examples, own_steps (S + 1,) and own_loss
-        (S + 1,), the mean loss of `data` itself from step 0 on.
+        Returns steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss (R,),
+        the mean loss of `data` itself; own_steps holds 0 and every one of steps.
         """
+        batch = min(self.batch_size, len(data))
+        schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
+        wanted = self.stopping.own_loss_rise
 
         def compute() -> Arrays:
             probe = data.sample(_PROBE, seed=0)
             steps: list[int] = []
             nll: list[np.ndarray] = []
-            own = [subject.losses(probe).mean]
-            batch = min(self.batch_size, len(data))
+            own_steps, own = [0], [subject.losses(probe).mean]
 
             def observe(step: int) -> bool:
-                subject.meter.backward(
-                    (step - (steps[-1] if steps else 0)) * batch * data.read // len(data)
-                )
+                subject.meter.backward((step - own_steps[-1]) * batch * data.read // len(data))
+                own_steps.append(step)
                 own.append(subject.losses(probe).mean)
                 if not math.isfinite(own[-1]):
                     raise ValueError(
                         f"unlearning '{name}' diverged: its loss is {own[-1]} at step {step}; "
                         "lower optimizer.lr"
                     )
-                steps.append(step)
-                nll.append(subject.losses(panel.data).nll.numpy())
-                rise = self.stopping.own_loss_rise
-                return rise is not None and own[-1] - own[0] >= rise
+                rise = own[-1] - own[0]
+                # From half the wanted rise on the panel is read as often as the own loss, so that
+                # the last two readings, between which the answer lies, are near each other.
+                if step in schedule or (wanted is not None and rise >= wanted / 2):
+                    steps.append(step)
+                    nll.append(subject.losses(panel.data).nll.numpy())
+                return wanted is not None and rise >= wanted
 
             with subject.leaving_theta0() as model:
-                step_loss = self.objective.prepare(
-                    Unlearned(model, data, dict(others), subject.max_tokens, subject.seed)
-                )
+                with subject.trainer.autocast(model.device):
+                    step_loss = self.objective.prepare(
+                        Unlearned(
+                            model, data, dict(others), subject.max_tokens, subject.seed,
+                            subject.references, subject.meter,
+                        )
+                    )  # fmt: skip
                 unlearn(
                     model, data, step_loss,
                     optimizer=self.optimizer, batch_size=self.batch_size,
@@ -103,17 +124,40 @@ class Unlearn:
                 )  # fmt: skip
             return {
                 "steps": np.array(steps), "nll": np.stack(nll),
-                "own_steps": np.array([0, *steps]), "own_loss": np.array(own),
+                "own_steps": np.array(own_steps), "own_loss": np.array(own),
             }  # fmt: skip
 
         return subject.part(name, compute)
 
 
+def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndarray:
+    """The (N,) of nll (S, N) at which `rises` (S,) first reaches `wanted`.
+
+    Linear in the rise between the two readings around it. The last reading where `wanted` is None
+    or is not reached.
+    """
+    if wanted is None or not (rises >= wanted).any():
+        return nll[-1]
+    i = int(np.argmax(rises >= wanted))
+    if i == 0:
+        return nll[0]
+    part = (wanted - rises[i - 1]) / (rises[i] - rises[i - 1])
+    return nll[i - 1] + part * (nll[i] - nll[i - 1])
+
+
 class Record(Generic[Name]):
     """Gathers the answer from unlearning runs that watch one panel."""
 
-    def __init__(self, panel: Panel[Name], before: Mapping[Name, Losses], vocab_size: int) -> None:
+    def __init__(
+        self,
+        panel: Panel[Name],
+        before: Mapping[Name, Losses],
+        vocab_size: int,
+        own_loss_rise: float | None = None,
+    ) -> None:
         self.panel, self.before, self.vocab_size = panel, before, vocab_size
+        self.own_loss_rise = own_loss_rise
+        self._start = np.concatenate([losses.nll.numpy() for losses in before.values()])
         self.scores: list[dict[str, Any]] = []
         self.trajectory: list[tuple[Any, ...]] = []
         self.own_loss: list[tuple[Any, ...]] = []
@@ -121,20 +165,34 @@ class Record(Generic[Name]):
 
     def add(self, unlearned: str, seen: Arrays, cell: Callable[[Name], tuple[str, Subset]]) -> None:
         """Add one run. cell: the corpus and test subset that a watched dataset speaks for."""
+        own, steps = seen["own_loss"], seen["steps"]
+        answers = self.panel.split(self._answer(seen))
         for name, nll in self.panel.split(seen["nll"]).items():
             (corpus, subset), before = cell(name), self.before[name]
-            self.scores.append(score_row(corpus, subset, before, nll[-1]))
+            self.scores.append(score_row(corpus, subset, before, answers[name]))
             changes = (nll.sum(1) - float(before.nll.sum())) / int(before.tokens.sum())
-            self.trajectory += [
-                (corpus, *subset, *row) for row in zip(seen["steps"], changes, strict=True)
-            ]
-        own = seen["own_loss"]
+            self.trajectory += [(corpus, *subset, *row) for row in zip(steps, changes, strict=True)]
         self.own_loss += [(unlearned, *row) for row in zip(seen["own_steps"], own, strict=True)]
+        self._warn(unlearned, int(steps[-1]), own[0], own[-1])
+
+    def _answer(self, seen: Arrays) -> np.ndarray:
+        """The (N,) losses of the panel's examples where the run is compared with others."""
+        read = np.searchsorted(seen["own_steps"], seen["steps"])
+        rises = np.array([0.0, *(seen["own_loss"][read] - seen["own_loss"][0])])
+        return at_rise(self.own_loss_rise, rises, np.stack([self._start, *seen["nll"]]))
+
+    def _warn(self, unlearned: str, steps: int, start: float, end: float) -> None:
+        wanted = self.own_loss_rise
+        if wanted is not None and end - start < wanted:
+            self.warnings.append(
+                f"unlearning '{unlearned}' ended before its own loss had risen by {wanted:g} nats: "
+                f"by {end - start:.2f} after {steps} steps; allow more in method.stopping"
+            )
         uniform = math.log(self.vocab_size)
-        if own[-1] > uniform:
+        if end > uniform:
             self.warnings.append(
                 f"unlearning '{unlearned}' collapsed the model: its own loss rose from "
-                f"{own[0]:.2f} to {own[-1]:.2f} nats, past the uniform distribution's {uniform:.2f}"
+                f"{start:.2f} to {end:.2f} nats, past the uniform distribution's {uniform:.2f}"
             )
 
     def influences(self) -> Influences:

@@ -1,12 +1,18 @@
 """What an objective is: asked once about θ0, then for the loss of every share of a batch."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import PreTrainedModel
 
+from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.stages.unlearning import StepLoss
+
+References = dict[str, Any]
+"""What an objective has found out about θ0 on each corpus, by the corpus' name."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class Unlearned:
     theta0: the model, its weights still θ0's. data: the dataset to unlearn.
     others: the corpora to keep, by name (for a test set, all of them; for a corpus, the others).
     max_tokens: padded tokens that may be read at once. seed: for whatever is sampled.
+    references: shared by the runs of a job, which all start at the same θ0.
+    meter: counts what an objective reads beyond the batches that are unlearned.
     """
 
     theta0: PreTrainedModel
@@ -23,6 +31,15 @@ class Unlearned:
     others: dict[str, Encoded]
     max_tokens: int
     seed: int
+    references: References = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+
+    def of_others(self, compute: Callable[[Encoded], Any]) -> list[Any]:
+        """`compute`'s answer about each of the other corpora, found once a job and then kept."""
+        for name, corpus in self.others.items():
+            if name not in self.references:
+                self.references[name] = compute(corpus)
+        return [self.references[name] for name in self.others]
 
 
 class Objective(ABC):
@@ -31,3 +48,18 @@ class Objective(ABC):
     @abstractmethod
     def prepare(self, unlearned: Unlearned) -> StepLoss:
         """Compute what it needs of θ0, once, and give the loss of a share."""
+
+
+def check_not_negative(key: str, value: float) -> None:
+    """Raise `ValueError` for a negative weight of an objective."""
+    if value < 0:
+        raise ValueError(f"objective.{key}={value} must not be negative (0 is plain ascent)")
+
+
+def check_others(kind: str, others: dict[str, Encoded]) -> None:
+    """Raise `ValueError` where an objective has nothing to hold on to."""
+    if not others:
+        raise ValueError(
+            f"objective={kind} holds on to the other corpora and there is none; "
+            "give at least two corpora, or use objective=npo"
+        )

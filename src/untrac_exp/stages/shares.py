@@ -17,13 +17,16 @@ class Share(NamedTuple):
     """One process' part of a batch for one forward and backward pass.
 
     inputs: keyword arguments of the model. indices: (B,) which examples of the dataset.
-    tokens, examples: weight of this share in a mean over the batch's tokens, or its examples.
+    tokens: weight of this share in a mean over the batch's tokens.
+    step: which batch this is, from 0. part: which of its `parts` shares, over all processes.
     """
 
     inputs: dict[str, Tensor]
     indices: Tensor
     tokens: float
-    examples: float
+    step: int
+    part: int
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Sharing:
         return max(1, -(-self.batch_size // (self.micro_batch_size * self.world)))
 
     def __call__(self, data: Encoded, batches: Iterable[Tensor]) -> Iterator[Share]:
-        for batch in batches:
+        for step, batch in enumerate(batches):
             scored = data.scored[batch]
             n = self.per_process * self.world
             if len(batch) < n:
@@ -50,12 +53,15 @@ class Sharing:
                     "raise the batch size or lower trainer.devices"
                 )
             positions = batch.new_tensor(range(len(batch))).tensor_split(n)
-            for part in positions[self.rank :: self.world]:
+            for part in range(self.rank, n, self.world):
+                where = positions[part]
                 yield Share(
-                    inputs=data.batch(batch[part]),
-                    indices=batch[part],
-                    tokens=float(scored[part].sum() / scored.sum()) * n,
-                    examples=len(part) / len(batch) * n,
+                    inputs=data.batch(batch[where]),
+                    indices=batch[where],
+                    tokens=float(scored[where].sum() / scored.sum()) * n,
+                    step=step,
+                    part=part,
+                    parts=n,
                 )
 
 

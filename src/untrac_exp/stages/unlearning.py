@@ -22,14 +22,18 @@ StepLoss = Callable[[PreTrainedModel, Share], Tensor]
 Observer = Callable[[int], bool]
 """Called with the number of steps taken; what it returns says whether to stop."""
 
+_FINER = 1.25
+"""Ratio of the steps between two readings of the own loss, where it decides when to stop."""
+
 
 @dataclass(frozen=True)
 class Stopping:
     """When unlearning ends: after `steps`, or `epochs` over the dataset, whichever is given.
 
     own_loss_rise: end earlier, once the unlearned dataset's own loss has risen by so many nats per
-    token. evaluations: how often the test sets are read on the way, at steps spaced evenly on a
-    logarithmic scale, the last among them.
+    token; the answer then is the one at exactly this rise, so that datasets are compared at equal
+    forgetting. evaluations: how often the test sets are read on the way, at steps spaced evenly on
+    a logarithmic scale, the last among them.
     """
 
     steps: int | None = None
@@ -56,7 +60,20 @@ class Stopping:
 
     def schedule(self, limit: int) -> list[int]:
         """The steps after which the test sets are read."""
-        return np.unique(np.geomspace(1, limit, self.evaluations).round().astype(int)).tolist()
+        return np.unique(np.geomspace(limit, 1, self.evaluations).round().astype(int)).tolist()
+
+    def readings(self, limit: int) -> list[int]:
+        """The steps after which the own loss is read: those of the schedule.
+
+        With `own_loss_rise` also steps between them, each at most a quarter (or one step) further
+        than the one before.
+        """
+        if self.own_loss_rise is None:
+            return self.schedule(limit)
+        steps = [1]
+        while steps[-1] < limit:
+            steps.append(max(steps[-1] + 1, int(steps[-1] * _FINER)))
+        return sorted({*steps[:-1], *self.schedule(limit), limit})
 
 
 class Unlearning(lightning.LightningModule):
@@ -109,7 +126,7 @@ def unlearn(
 
     Batches are drawn in an order set by `seed`, epoch after epoch; a batch of more than
     `max_tokens` padded tokens is worked through in shares, to the same gradient. `observe` is
-    called at the steps of `stopping.schedule`. Restoring θ0 is the caller's business.
+    called at the steps of `stopping.readings`. Restoring θ0 is the caller's business.
     """
     device = model.device
     batch_size = min(batch_size, len(data))
@@ -123,7 +140,6 @@ def unlearn(
     )
     lightning_trainer.accumulate_grad_batches = sharing.per_process
     shares = sharing(data, batches(len(data), batch_size, seed))
-    schedule = stopping.schedule(limit)
-    module = Unlearning(model, loss, optimizer, shares, observe, schedule)
+    module = Unlearning(model, loss, optimizer, shares, observe, stopping.readings(limit))
     lightning_trainer.fit(module)
     model.to(device)  # Lightning leaves it on the CPU

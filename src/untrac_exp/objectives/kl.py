@@ -1,0 +1,144 @@
+r"""Ascent anchored by the KL divergence from θ0's predictions on the other corpora.
+
+.. math::
+    -L(Z; \theta) + w \; \frac{1}{|A|} \sum_{x \in A}
+    \mathrm{KL}\big(p_{\theta_0}(\cdot \mid x) \,\|\, p_\theta(\cdot \mid x)\big)
+
+A are the predicted tokens of `batch_size` sequences of the other corpora, others at every step,
+out of `examples` sampled from each corpus. θ0's predictions on these are computed once a job. Kept
+of each are the `top_k` likeliest tokens and the mass of all the rest as one more: the divergence is
+taken between these coarser distributions, which never exceeds the whole one and equals it for
+top_k: null (all tokens are kept then). It takes 8 bytes · examples · tokens · top_k a corpus, in
+the memory of the host: with the defaults 8 MB for sequences of 1,024 tokens, where the whole
+distributions over 50,000 tokens would take 3 GB.
+
+A step's sequences are read beside the unlearned ones, in addition to `trainer.max_tokens`.
+
+Source: the KL term of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", COLM 2024,
+after Yao, Xu and Liu, "Large Language Model Unlearning", 2023.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import IGNORED, Encoded
+from untrac_exp.models.loss import logits_and_labels
+from untrac_exp.objectives.ascent import negative_loss
+from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_others
+from untrac_exp.stages.shares import Share
+from untrac_exp.stages.unlearning import StepLoss
+
+
+class Kept(NamedTuple):
+    """θ0's predictions on some sequences (N of at most T predicted tokens), on the host.
+
+    top: (N, T, k) int32, the likeliest tokens. log_p: (N, T, k + 1) float32, their logarithmic
+    probabilities and that of all others together; k without that where k is the whole vocabulary.
+    """
+
+    data: Encoded
+    top: Tensor
+    log_p: Tensor
+
+
+@dataclass(frozen=True)
+class KL(Objective):
+    """weight: of the divergence against the loss, both in nats per token."""
+
+    weight: float = 1.0
+    examples: int = 8
+    batch_size: int = 4
+    top_k: int | None = 128
+
+    def __post_init__(self) -> None:
+        check_not_negative("weight", self.weight)
+        for name in ("examples", "batch_size", "top_k"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"objective.{name}={value} must be at least 1")
+
+    def prepare(self, unlearned: Unlearned) -> StepLoss:
+        check_others("kl", unlearned.others)
+
+        def keep(corpus: Encoded) -> Kept:
+            sample = corpus.sample(self.examples, unlearned.seed)
+            unlearned.meter.forward(sample.read)
+            return predictions(unlearned.theta0, sample, self.top_k, unlearned.max_tokens)
+
+        kept = concatenate(unlearned.of_others(keep))
+        generator = torch.Generator().manual_seed(unlearned.seed)
+        order = torch.randperm(len(kept.data), generator=generator)
+        n = min(self.batch_size, len(order))
+        scored = kept.data.scored
+
+        def loss(model: PreTrainedModel, share: Share) -> Tensor:
+            ascent = negative_loss(model, share)
+            chosen = order[(share.step * n + torch.arange(n)) % len(order)]
+            mine = chosen.tensor_split(share.parts)[share.part]
+            if not len(mine):  # fewer sequences than shares
+                return ascent
+            weight = self.weight * share.parts / int(scored[chosen].sum())
+            unlearned.meter.backward(kept.data.select(mine).read)
+            return ascent + weight * divergence(model, kept, mine)
+
+        return loss
+
+
+def coarse(logits: Tensor, top: Tensor) -> Tensor:
+    """Logarithmic probabilities (..., k + 1) of the tokens `top` (..., k) and of all the others.
+
+    (..., k) where k is the whole vocabulary.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    log_p = logits.log_softmax(-1)
+    chosen = log_p.gather(-1, top)
+    if top.shape[-1] == logits.shape[-1]:
+        return chosen
+    rest = log_p.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
+    return torch.cat([chosen, rest], -1)
+
+
+@torch.no_grad()
+def predictions(model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int) -> Kept:
+    """What the model predicts on every sequence of `data`."""
+    width = data.labels.shape[1] - (0 if data.seq2seq else 1)
+    parts: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(data)
+    for indices, batch in data.batches(max_tokens):
+        logits, _ = logits_and_labels(model, batch)
+        top = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1])).indices
+        log_p = coarse(logits, top)
+        missing = (0, 0, 0, width - top.shape[1])
+        for i, index in enumerate(indices.tolist()):
+            parts[index] = (pad(top[i].int().cpu(), missing), pad(log_p[i].cpu(), missing))
+    tops, log_ps = zip(*parts, strict=True)
+    return Kept(data, torch.stack(tops), torch.stack(log_ps))
+
+
+def concatenate(parts: list[Kept]) -> Kept:
+    """The sequences of all parts, one after another."""
+    width = max(part.top.shape[1] for part in parts)
+
+    def widen(tensor: Tensor) -> Tensor:
+        return pad(tensor, (0, 0, 0, width - tensor.shape[1]))
+
+    return Kept(
+        Encoded.concatenate([part.data for part in parts]),
+        torch.cat([widen(part.top) for part in parts]),
+        torch.cat([widen(part.log_p) for part in parts]),
+    )
+
+
+def divergence(model: PreTrainedModel, kept: Kept, indices: Tensor) -> Tensor:
+    """KL divergence of the model from what was kept, in nats, summed over the scored tokens."""
+    logits, labels = logits_and_labels(model, kept.data.batch(indices))
+    width = labels.shape[1]
+    top = kept.top[indices, :width].to(labels)
+    log_p = kept.log_p[indices, :width].to(labels.device)
+    log_q = coarse(logits, top)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+    return kl[labels != IGNORED].sum()

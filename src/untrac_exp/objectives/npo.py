@@ -1,0 +1,57 @@
+r"""Negative preference optimisation: an ascent that is bounded relative to θ0.
+
+.. math::
+    \frac{2}{\beta} \sum_i w_i \log\!\Big(1 + e^{\beta \ell_i}\Big), \qquad
+    \ell_i = L(z_i; \theta_0) - L(z_i; \theta), \qquad
+    w_i = \frac{|z_i|}{\sum_j |z_j|}
+
+with :math:`\ell_i` the log-ratio of the two models' probabilities of example i, *per token* (the
+source sums it over tokens). So β has a meaning of its own whatever the length of the examples: an
+example whose loss has risen by r nats per token pulls with 2/(1 + e^{βr}) of its first force.
+Examples weigh as their tokens do in L. What holds for every such w:
+
+- at θ0 the gradient is that of `ascent`, whatever β is;
+- for β → 0 it is so everywhere, and β = 0 stands for that limit;
+- the objective is bounded below by 0, and so is what it can gain.
+
+Source: Zhang, Lin, Bai and Mei, "Negative Preference Optimization: From Catastrophic Collapse to
+Effective Unlearning", COLM 2024, equation 3.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from untrac_exp.models.loss import example_losses, token_nll
+from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative
+from untrac_exp.stages.shares import Share
+from untrac_exp.stages.unlearning import StepLoss
+
+
+@dataclass(frozen=True)
+class NPO(Objective):
+    """beta: how soon an example that is forgotten lets go, in tokens per nat."""
+
+    beta: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_not_negative("beta", self.beta)
+
+    def prepare(self, unlearned: Unlearned) -> StepLoss:
+        unlearned.meter.forward(unlearned.data.read)
+        losses = example_losses(unlearned.theta0, unlearned.data, unlearned.max_tokens)
+        reference = losses.nll / losses.tokens
+
+        def loss(model: PreTrainedModel, share: Share) -> Tensor:
+            nll, tokens = token_nll(model, share.inputs)
+            log_ratio = reference[share.indices].to(nll) - nll.sum(1) / tokens
+            return (self._bounded(log_ratio) * tokens / tokens.sum()).sum() * share.tokens
+
+        return loss
+
+    def _bounded(self, log_ratio: Tensor) -> Tensor:
+        if self.beta == 0:
+            return log_ratio
+        return 2 / self.beta * F.softplus(self.beta * log_ratio)
