@@ -1,0 +1,173 @@
+"""Datasets of the Hugging Face hub, or folders laid out like them: corpora of plain text, and the
+rows that the test-set modules filter.
+
+Corpora are streamed, shuffled with a seed and a buffer, and read no further than needed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.store import fingerprint
+
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of one dataset.
+
+    path: hub id or a folder. config: the dataset's own name for a part of it. revision: branch,
+    tag or commit; only a commit stays what it is. key: the configuration key to name in errors.
+    """
+
+    path: str
+    config: str | None = None
+    split: str = "train"
+    revision: str = DEFAULT_REVISION
+    key: str = "corpora"
+
+    def read(self, columns: Sequence[str], streaming: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows, cut to `columns`.
+
+        Raises `ValueError`: gated, missing or unreachable dataset, revision, config, split, column.
+        """
+        yield from self.rows(self.load(streaming), columns)
+
+    def load(self, streaming: bool) -> Any:
+        """The `datasets.Dataset` or `IterableDataset`."""
+        import datasets  # slow to import, and mini scale needs none of it
+
+        datasets.utils.logging.disable_progress_bar()
+        with self._explained():
+            return datasets.load_dataset(
+                self.path,
+                self.config,
+                split=self.split,
+                revision=self.revision,
+                streaming=streaming,
+            )
+
+    def rows(self, dataset: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[dict]:
+        """The rows of what `load` gave; the first one shows whether the columns are there."""
+        with self._explained():
+            for row in dataset:
+                if absent := [name for name in columns if name not in row]:
+                    raise ValueError(
+                        f"{self.key}: '{self.path}' has no column '{absent[0]}' but "
+                        f"{', '.join(row)}; name another column, revision or path"
+                    )
+                yield {name: row[name] for name in columns}
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what datasets and huggingface_hub raise into one line that names the remedy."""
+        try:
+            yield
+        except Exception as error:
+            message = self._explanation(error)
+            if message is None:
+                raise
+            raise ValueError(message) from error
+
+    def _explanation(self, error: Exception) -> str | None:
+        import httpx
+        from datasets.exceptions import DatasetNotFoundError
+        from huggingface_hub import errors as hub
+
+        chain = [error, *(e for e in (error.__cause__, error.__context__) if e is not None)]
+        text = " ".join(str(error).split())
+
+        def raised(*kinds: type[BaseException]) -> bool:
+            return any(isinstance(e, kinds) for e in chain)
+
+        if raised(hub.GatedRepoError, hub.LocalTokenNotFoundError) or "gated dataset" in text:
+            return (
+                f"{self.key}: '{self.path}' is gated; accept its terms at https://huggingface.co/"
+                f"datasets/{self.path} and set HF_TOKEN (or run `hf auth login`)"
+            )
+        if raised(hub.RevisionNotFoundError) or text.startswith("Revision '"):
+            return (
+                f"{self.key}: '{self.path}' has no revision '{self.revision}'; "
+                f"set {self.key}.revision to a branch or commit it has"
+            )
+        if raised(hub.RepositoryNotFoundError, DatasetNotFoundError):
+            return (
+                f"{self.key}: there is no dataset '{self.path}' for your account; "
+                f"set {self.key}.path to another id, or HF_TOKEN if it is private"
+            )
+        if isinstance(error, ValueError) and "BuilderConfig" in text:
+            return f"{self.key}: {text}; set {self.key}.config to one of them"
+        if isinstance(error, ValueError) and "Config name is missing" in text:
+            return f"{self.key}: '{self.path}' has several configs; set {self.key}.config. {text}"
+        if isinstance(error, ValueError) and ("Unknown split" in text or "Bad split" in text):
+            return f"{self.key}: '{self.path}': {text.rstrip('.')}; set {self.key}.split"
+        if "scripts are no longer supported" in text:
+            return (
+                f"{self.key}: '{self.path}' is a script, and datasets runs none; set "
+                f"{self.key}.path or .revision to one that holds parquet, arrow or jsonl files"
+            )
+        if raised(ConnectionError, httpx.TransportError, hub.LocalEntryNotFoundError):
+            return (
+                f"{self.key}: cannot reach the hub for '{self.path}'; connect, or set "
+                f"{self.key}.path to a folder that holds its files"
+            )
+        if isinstance(error, FileNotFoundError):
+            return f"{self.key}: '{self.path}' holds no data files; set {self.key}.path"
+        return None
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one column, streamed anew whenever they are iterated, in one seeded order.
+
+    buffer_size: rows held in memory to draw from; the dataset's files are shuffled as well.
+    """
+
+    source: Source
+    column: str
+    seed: int
+    buffer_size: int
+
+    def __iter__(self) -> Iterator[Row]:
+        stream = self.source.load(streaming=True)
+        if self.buffer_size > 1:
+            stream = stream.shuffle(seed=self.seed, buffer_size=self.buffer_size)
+        for row in self.source.rows(stream, [self.column]):
+            text = row[self.column]
+            if text and not text.isspace():
+                yield Row(text)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of where the texts come from; nothing is read."""
+        settings = asdict(self)
+        del settings["source"]["key"]
+        return fingerprint(settings)
+
+
+def corpora(
+    datasets: Mapping[str, Mapping[str, Any] | None], seed: int = 0, buffer_size: int = 10_000
+) -> list[Corpus]:
+    """Corpora of the hub.
+
+    datasets: by the corpus' name: path, and where they differ from the defaults, config, revision,
+    split ("train"), column ("text") and a buffer_size of its own (smaller where texts are books).
+    """
+    found = []
+    for name, settings in datasets.items():
+        if settings is None:  # a corpus of a preset, taken out: corpora.datasets.stories=null
+            continue
+        key = f"corpora.datasets.{name}"
+        given = {"column": "text", "buffer_size": buffer_size, **settings}
+        column, buffer = given.pop("column"), given.pop("buffer_size")
+        try:
+            texts = Texts(Source(**given, key=key), column, seed, buffer)
+        except TypeError as error:
+            raise ValueError(
+                f"{key}: {error}; it takes path, config, revision, split, column and buffer_size"
+            ) from error
+        found.append(Corpus(name, texts, texts.fingerprint))
+    return found

@@ -1,0 +1,56 @@
+"""TruthfulQA: questions with the false answers that people give; only the answer is scored.
+
+A text is a (question, incorrect answer) pair; subsets are the categories, the kinds of "Confusion"
+merged into one and those of "Indexical Error" into another, as far as they have `min_per_subset`
+pairs. Source: Lin et al., "TruthfulQA", ACL 2022; the selection is that of Isonuma and Titov, ACL
+2024, section 4.2, which leaves nine subsets.
+"""
+
+from collections.abc import Sequence
+
+from untrac_exp.data.base import Row, TestSet
+from untrac_exp.data.hub import DEFAULT_REVISION, Source
+from untrac_exp.data.sampling import sample
+
+PLANNED = {"subsets": 9, "tokens_per_text": 24}
+"""What `plan=true` reckons with, before the dataset is there."""
+
+
+def testsets(
+    path: str = "truthfulqa/truthful_qa",
+    config: str | None = "generation",
+    revision: str = DEFAULT_REVISION,
+    split: str = "validation",
+    merged: Sequence[str] = ("Confusion", "Indexical Error"),
+    min_per_subset: int = 128,
+    n_per_subset: int = 256,
+    seed: int = 0,
+    name: str = "truthfulness",
+) -> list[TestSet]:
+    """One test set. merged: the starts of categories that are taken together."""
+    categories: dict[str, list[Row]] = {}
+    source = Source(path, config, split, revision, key="testset")
+    for row in source.read(["category", "question", "incorrect_answers"]):
+        starts = (start for start in merged if row["category"].startswith(start))
+        category = next(starts, row["category"])
+        categories.setdefault(category, []).extend(
+            Row(f" {answer.strip()}", row["question"].strip())
+            for answer in row["incorrect_answers"]
+            if answer.strip()
+        )
+    kept = {category: rows for category, rows in categories.items() if len(rows) >= min_per_subset}
+    if not kept:
+        raise ValueError(
+            f"testset: no category of '{path}' has {min_per_subset} incorrect answers; lower "
+            "testset.min_per_subset or correct testset.path"
+        )
+    subsets = {
+        category: sample(
+            kept[category],
+            min(n_per_subset, len(kept[category])),
+            seed,
+            f"{name}/{category}",
+        )
+        for category in sorted(kept)
+    }
+    return [TestSet(name, subsets)]

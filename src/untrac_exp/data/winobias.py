@@ -1,0 +1,67 @@
+"""WinoBias, type 1: sentences in which a pronoun stands for one of two occupations.
+
+Subsets: {pro, anti} (does the pronoun's gender agree with the occupation's stereotype?) times
+{female, male} (which pronoun). Sentences with pronouns of both genders or of neither are dropped.
+Source: Zhao et al., "Gender Bias in Coreference Resolution", NAACL 2018; the selection is that of
+Isonuma and Titov, ACL 2024, section 4.2.
+"""
+
+import re
+from collections.abc import Sequence
+
+from untrac_exp.data.base import Row, TestSet
+from untrac_exp.data.hub import DEFAULT_REVISION, Source
+from untrac_exp.data.sampling import sample
+
+PLANNED = {"subsets": 4, "tokens_per_text": 18}
+"""What `plan=true` reckons with, before the dataset is there."""
+
+PRONOUNS = {
+    "female": {"she", "her", "hers", "herself"},
+    "male": {"he", "him", "his", "himself"},
+}
+
+
+def testsets(
+    path: str = "uclanlp/wino_bias",
+    pro: str = "type1_pro",
+    anti: str = "type1_anti",
+    revision: str = DEFAULT_REVISION,
+    splits: Sequence[str] = ("validation", "test"),
+    n_per_subset: int = 256,
+    seed: int = 0,
+    name: str = "bias",
+) -> list[TestSet]:
+    """One test set of four subsets. pro, anti: the dataset's configs; path: hub id or folder."""
+    subsets: dict[str, list[Row]] = {}
+    for stereotype, config in (("pro", pro), ("anti", anti)):
+        found: dict[str, list[Row]] = {gender: [] for gender in PRONOUNS}
+        for split in splits:
+            source = Source(path, config, split, revision, key="testset")
+            for row in source.read(["tokens"]):
+                if (gender := pronoun_gender(row["tokens"])) is not None:
+                    found[gender].append(Row(detokenise(row["tokens"])))
+        for gender, rows in found.items():
+            subset = f"{stereotype}_{gender}"
+            if not rows:
+                raise ValueError(
+                    f"testset: '{path}' config '{config}' has no sentence with a {gender} pronoun "
+                    "alone; correct testset.path, .pro and .anti"
+                )
+            subsets[subset] = sample(rows, n_per_subset, seed, f"{name}/{subset}")
+    return [TestSet(name, subsets)]
+
+
+def pronoun_gender(tokens: Sequence[str]) -> str | None:
+    """`female` or `male`, by the pronouns in a sentence; None if both or neither occur."""
+    words = {token.lower() for token in tokens}
+    genders = [gender for gender, pronouns in PRONOUNS.items() if words & pronouns]
+    return genders[0] if len(genders) == 1 else None
+
+
+def detokenise(tokens: Sequence[str]) -> str:
+    """`["The", "cook", "did", "n't", "eat", "."]` as `The cook didn't eat.`"""
+    text = " ".join(tokens)
+    text = re.sub(r" ([.,;:!?%)\]}]|'(?:s|re|ve|d|ll|m)\b|n't\b|'(?=$| ))", r"\1", text)
+    text = re.sub(r"([(\[{$]) ", r"\1", text)
+    return re.sub(r"(?:``|\") (.*?) ?(?:''|\")", r'"\1"', text)
