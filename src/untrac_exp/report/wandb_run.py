@@ -1,0 +1,189 @@
+"""One W&B run for each job, made from the job's files once they are all there.
+
+Its fields are stable, so dashboards may rely on them:
+
+==============================================  ====================================================
+field                                           what
+==============================================  ====================================================
+group, job type, name                           experiment; method; ``<method>/<variant>/seed<k>``
+config                                          the resolved configuration; below ``job``: method,
+                                                variant, seed, scale, git_commit, versions
+history ``unlearning/step``                     the x axis of the two below
+history ``influence/<testset>/<corpus>``        nats per token, mean over subsets
+history ``loss/<unlearned>``                    loss on the corpus or subset being unlearned
+summary ``agreement/<testset>/<statistic>``     pearson, spearman, pearson_pooled with the truth
+summary ``ceiling/<testset>/<statistic>``       the noise ceiling of the same
+summary ``cost/<name>``                         wall_s, forward_tokens, backward_tokens,
+                                                peak_rss_bytes, peak_device_bytes
+summary ``warnings``                            how many
+``scores``                                      table: corpus, testset, subset, influence, interval
+``heatmap/<testset>``                           image: influence beside the truth
+==============================================  ====================================================
+
+Undefined numbers are left out. Whatever goes wrong with W&B costs a warning, never a result.
+"""
+
+import contextlib
+import io
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pandas as pd
+
+from untrac_exp.report.collect import CEILINGS, STATISTICS, Sweep, collect
+from untrac_exp.report.figures import heatmap_png
+from untrac_exp.report.files import OWN_LOSS, read_table, table_text, write_text
+
+log = logging.getLogger(__name__)
+
+STEP = "unlearning/step"
+MODES = ("auto", "online", "offline", "disabled")
+
+
+def log_job(
+    outdir: Path, outputs: Path | str, mode: str = "auto", project: str = "untrac_exp"
+) -> None:
+    """Log a finished job to W&B; its own files go below ``<outputs>/wandb``.
+
+    mode: ``online``, ``offline`` or ``disabled``; ``auto`` follows ``WANDB_MODE`` if that is set,
+    else is online for who has logged in to W&B and offline for everybody else.
+    """
+    if mode not in MODES:
+        raise ValueError(f"logger.mode={mode}: choose one of {', '.join(MODES)}")
+    if mode == "disabled":
+        return
+    try:
+        _log(collect(Path(outdir)), Path(outputs), mode, project)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")
+        log.warning(
+            "nothing logged to W&B (%s: %s); results are safe", type(error).__name__, reason
+        )
+
+
+def write_history(outdir: Path) -> None:
+    """Write what W&B would plot along the steps as ``history.csv``, a column for each field."""
+    table = history(collect(Path(outdir)))
+    if len(table):
+        write_text(Path(outdir) / "history.csv", table_text(table, list(table.columns)))
+
+
+def no_logging(outdir: Path) -> None:
+    """Leave it at the files that every job writes."""
+
+
+def history(sweep: Sweep) -> pd.DataFrame:
+    """The history fields of one job, a row for each step; NaN where a field has no value."""
+    columns = [
+        sweep.trajectory.assign(
+            field="influence/" + sweep.trajectory["testset"] + "/" + sweep.trajectory["corpus"],
+            value=sweep.trajectory["influence"],
+        )
+    ]
+    own_loss = read_table(sweep.directory / "own_loss.csv", OWN_LOSS)
+    if own_loss is not None:
+        columns.append(
+            own_loss.assign(field="loss/" + own_loss["unlearned"], value=own_loss["loss"])
+        )
+    long = pd.concat([part[["step", "field", "value"]] for part in columns], ignore_index=True)
+    if not len(long):
+        return pd.DataFrame(columns=[STEP])
+    wide = long.pivot_table(index="step", columns="field", values="value", sort=False)
+    return wide.sort_index().rename_axis(index=STEP, columns=None).reset_index()
+
+
+def summary(sweep: Sweep) -> dict[str, float]:
+    """The summary fields of one job that are defined."""
+    job = sweep.metrics[0]
+    fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
+    for testset, values in (job.get("agreement") or {}).items():
+        for statistic in STATISTICS:
+            fields[f"agreement/{testset}/{statistic}"] = (values or {}).get(statistic)
+    for key, statistic in CEILINGS.items():
+        for testset, value in (job.get(key) or {}).items():
+            fields[f"ceiling/{testset}/{statistic}"] = value
+    fields |= {f"cost/{name}": value for name, value in (job.get("cost") or {}).items()}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
+    # Imported here: it takes a second, which logger=none does not owe.
+    import wandb
+
+    logging.getLogger("wandb").setLevel(logging.WARNING)  # its steps are no news for run.log
+    job = sweep.metrics[0]
+    outputs.mkdir(parents=True, exist_ok=True)
+    about = {name: job.get(name) for name in ("method", "variant", "seed", "scale", "git_commit")}
+    config = job.get("config") or {}
+    run = wandb.init(
+        project=project,
+        group=sweep.experiment,
+        job_type=str(job["method"]),
+        name="/".join(filter(None, (job["method"], job["variant"], f"seed{job['seed']}"))),
+        # W&B appends "wandb" itself. Our own keys follow "job", as config has a "method", too.
+        dir=str(outputs),
+        config={**config, "job": {**about, "versions": job.get("versions")}},
+        mode=_mode(mode),
+        reinit="create_new",
+        settings=wandb.Settings(
+            # There is nothing to watch: the job is over, its files are complete.
+            console="off",
+            silent=True,
+            init_timeout=30,
+            save_code=False,
+            disable_git=True,
+            disable_code=True,
+            disable_job_creation=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+        ),
+    )
+    try:
+        run.define_metric(STEP, hidden=True)
+        run.define_metric("influence/*", step_metric=STEP)
+        run.define_metric("loss/*", step_metric=STEP)
+        for row in history(sweep).to_dict("records"):
+            run.log({str(field): value for field, value in row.items() if value == value})
+        run.log(_media(sweep))
+        run.summary.update(summary(sweep))
+    finally:
+        run.finish()
+
+
+def _media(sweep: Sweep) -> dict[str, Any]:
+    import wandb
+    from PIL import Image
+
+    columns = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
+    scores = sweep.scores[columns]
+    media: dict[str, Any] = {
+        "scores": wandb.Table(columns=columns, data=scores.astype(object).values.tolist())
+    }
+    for testset in sweep.testsets:
+        with Image.open(io.BytesIO(heatmap_png(sweep, testset))) as image:
+            media[f"heatmap/{testset}"] = wandb.Image(image)
+    return media
+
+
+def _mode(mode: str) -> Any:
+    if mode != "auto":
+        return mode
+    return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+
+
+def logged_in() -> bool:
+    """Whether there are W&B credentials, in the environment or where ``wandb login`` puts them."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    places = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
+    for place in filter(None, places):
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            if host and netrc.netrc(str(place)).authenticators(host):
+                return True
+    return False
