@@ -1,47 +1,87 @@
 """The command line: Hydra, and errors as one line."""
 
+import io
+import logging
 import os
 import sys
+from contextlib import redirect_stderr, suppress
+from typing import NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from untrac_exp.callbacks import report
 from untrac_exp.config import config_dir
+from untrac_exp.errors import one_line
+
+log = logging.getLogger(__name__)
 
 _FULL = "HYDRA_FULL_ERROR"
 
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task function, importable so that any launcher can send it to its workers."""
-    from untrac_exp.experiment import run  # slow to import, and --help needs none of it
+    # slow to import, and --help needs none of it
+    from untrac_exp.experiment import run
+    from untrac_exp.schema import check
 
-    run(cfg)
+    try:
+        check(cfg)
+        run(cfg)
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
+            log.error("failed: %s", one_line(error))
+        raise
 
 
 def main() -> None:
     """Run Hydra; an error becomes one line on stderr and exit status 1.
 
-    With HYDRA_FULL_ERROR=1 in the environment it keeps its traceback.
+    With HYDRA_FULL_ERROR=1 in the environment it keeps its traceback. When jobs of a sweep fail,
+    the others are run and reported, and the line is the first one's.
     """
     if os.environ.get(_FULL) == "1":
         _hydra()
         return
     os.environ[_FULL] = "1"  # Hydra is to hand errors over, not to print them its way
     try:
-        _hydra()
+        with redirect_stderr(_Heard()):
+            _hydra()
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+        _exit("stopped; the same command goes on from here", 130)
     except Exception as error:
-        sys.exit(f"error: {one_line(error)} ({_FULL}=1 shows where)")
+        with suppress(ValueError):  # nothing has finished
+            report()
+        _exit(f"error: {one_line(error)}", 1)
 
 
 def _hydra() -> None:
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
 
 
-def one_line(error: BaseException) -> str:
-    """What went wrong in a line: the innermost cause says it best where Hydra wraps it."""
-    while error.__cause__ is not None and type(error).__module__.startswith("hydra"):
-        error = error.__cause__
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+def _exit(line: str, status: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(status)
+
+
+class _Heard(io.TextIOBase):
+    """stderr without the list of overrides that Hydra prints above an error."""
+
+    def __init__(self) -> None:
+        self.stderr = sys.stderr
+
+    def write(self, text: str) -> int:
+        if not text.startswith("Error executing job with overrides:"):
+            self.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.stderr.flush()
+
+    def fileno(self) -> int:
+        return self.stderr.fileno()
+
+    def isatty(self) -> bool:
+        return self.stderr.isatty()

@@ -57,6 +57,8 @@ class Config:
     model: Any = MISSING
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     unlearning: Any = MISSING
+    hessian: Any = MISSING
+    """Sizes of the approximations of the inverse Hessian."""
     optimizer: Any = MISSING
     objective: Any = MISSING
     method: Any = MISSING
@@ -65,25 +67,39 @@ class Config:
     logger: Any = None
 
 
-_NOT_A_VARIANT = ("experiment", "method", "scale", "seed", "logger", "force", "outputs", "store")
+_NOT_A_VARIANT = {
+    *("experiment", "name", "method", "scale", "seed"),  # have a place of their own in the path
+    *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
+}
+_LONGEST = 60
 
 
 def variant(overrides: Sequence[str]) -> str:
     """What sets a job apart besides experiment, scale, method and seed; "" for nothing.
 
     `["method=untrac", "optimizer=sgd", "seed=1"]` gives `optimizer=sgd`. Names a folder, so what
-    cannot stand in one is replaced by a hash.
+    cannot stand in one is replaced by a hash, and so is the end of a long list.
     """
     parts = []
     for override in overrides:
         key, _, value = override.partition("=")
         name = key.lstrip("+~").split("@")[0]
-        if name in _NOT_A_VARIANT or name.startswith(("logger.", "hydra.")):
+        if name.split(".")[0] in _NOT_A_VARIANT:
             continue
-        if not re.fullmatch(r"[\w.+-]{1,40}", value):
-            value = hashlib.sha256(value.encode()).hexdigest()[:8]
+        if not re.fullmatch(r"[\w.+-]{0,40}", value):
+            value = _short_hash(value)
         parts.append(f"{name}={value}")
-    return ",".join(parts)
+    parts.sort()
+    shown = parts
+    while len(",".join(shown)) > _LONGEST:
+        shown = shown[:-1]
+    if len(shown) < len(parts):
+        shown = [*shown, f"{len(parts) - len(shown)}more-{_short_hash(','.join(parts))}"]
+    return ",".join(shown)
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def job_dir(method: str, overrides: Sequence[str], seed: int) -> str:

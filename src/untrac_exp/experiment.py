@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         method = instantiate(cfg.method)
-        truth = instantiate(cfg.truth)
+        truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
         theta0 = data.training.recipe(cfg.train_seed)
         truths = None if truth is None else truth.influences(data.training, data.subsets)
         meter = Meter()

@@ -11,7 +11,12 @@ Source: Isonuma and Titov, ACL 2024, sections 2 and 4.
 """
 
 import json
+import logging
 import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -78,9 +83,16 @@ class LeaveDatasetOut:
         context = multiprocessing.get_context("spawn")
         threads = torch.get_num_threads()
         with ProcessPoolExecutor(self.workers, context, _start_worker, (threads,)) as pool:
-            futures = {pool.submit(_Job.losses, job): job for job in jobs}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            try:
+                futures = {pool.submit(_Job.losses, job): job for job in jobs}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                # What they were training is taken up from its last checkpoint another time.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in multiprocessing.active_children():
+                    worker.terminate()
+                raise
 
 
 @dataclass(frozen=True)
@@ -130,5 +142,16 @@ class _Job:
 
 
 def _start_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(threads)
     quiet()
+
+
+def _end_with_parent() -> None:
+    """However the parent dies: a worker that outlived it would train on and hold its locks."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

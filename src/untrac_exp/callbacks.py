@@ -1,0 +1,39 @@
+"""What happens around a sweep. Light to import: Hydra does so before it prints even --help."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+_to_report: list[Path] = []
+"""The directory of the sweep this process runs, until it is reported."""
+
+
+class Report(Callback):
+    """Reports a sweep after its last job, whatever launcher ran the jobs."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _to_report[:] = [Path(config.hydra.sweep.dir)]
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            report()
+        except ValueError as error:
+            # Hydra turns what a callback raises into a Python warning with no remedy in it.
+            log.error("no report: %s", error)
+
+
+def report() -> None:
+    """Report the sweep of this process, unless that is done or there is none.
+
+    Raises `ValueError` where no job of it has finished. Hydra ends a sweep without its callback
+    when a job fails; the entry point then calls this for the jobs that did not.
+    """
+    from untrac_exp.report.sweep import report_sweep
+
+    if _to_report:
+        report_sweep(_to_report.pop())

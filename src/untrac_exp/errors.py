@@ -1,0 +1,170 @@
+"""What went wrong, in one line that names the key or the file and what to do about it."""
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+from yaml import MarkedYAMLError, YAMLError
+
+_GRAMMAR = "hydra.cc/docs/1.3/advanced/override_grammar/basic"
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_REPHRASED = {
+    r"Could not override '.*'\. No match in the defaults list.*use (\+(.*))": r"\2: write \1",
+    r"Could not delete from config\. '(.*)' does not exist": r"~\1: there is no such key to remove",
+    r"Could not append to config\. .* Either remove \+ prefix: '(.*?)'.*": (
+        r"+\1: this key is there already; write \1"
+    ),
+    r"Ambiguous value for argument '(.*?)'.*": (
+        r"\1: several values make a sweep; add --multirun, or write one value"
+    ),
+}
+"""What Hydra says of an override, in fewer words."""
+
+
+def one_line(error: BaseException) -> str:
+    """The line to print after "error: ".
+
+    A `ValueError` of ours is one already. What Hydra, OmegaConf, YAML and the operating system say
+    is put into our words; the type of anything else is named, since nobody expected it.
+    """
+    for layer in _layers(error):
+        if (line := _said_by(layer)) is not None:
+            return line
+    text = _flat(error)
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
+    """`; did you mean steps?`, or what there is to choose from if nothing known is near.
+
+    above: what stands before the key that is meant, as in "pretraining.".
+    """
+    choices = list(dict.fromkeys(known))
+    if near := get_close_matches(word, choices, n=1, cutoff=0.6):
+        return f"; did you mean {above}{near[0]}?"
+    return f"; choose from {', '.join(choices)}" if choices else ""
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes, from what Hydra wraps inwards."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if not isinstance(seen, HydraException) or isinstance(seen, MissingConfigException):
+            yield seen
+            return
+        if seen.__cause__ is None:
+            yield seen
+        seen = seen.__cause__
+
+
+def _said_by(error: BaseException) -> str | None:
+    """Our words for the errors of libraries; None for what speaks for itself."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_such_option(error)
+    if isinstance(error, OmegaConfBaseException):
+        return _config(error)
+    if isinstance(error, HydraException):
+        return _hydra(error)
+    if isinstance(error, YAMLError):
+        return _yaml(error)
+    if isinstance(error, OSError):
+        return _system(error)
+    if isinstance(error, ValueError):
+        return _flat(error)
+    return None
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if not group:
+        return _flat(error)
+    return f"{group}={option}: there is no such {group}{did_you_mean(option, error.options or ())}"
+
+
+def _config(error: OmegaConfBaseException) -> str:
+    key = error.full_key or str(error.key)
+    said = str(error.msg or error).splitlines()[0]
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and "not" in said:
+        return f"{key}: there is no such key{_nearest_key(key, error.parent_node)}"
+    if "Cannot merge DictConfig with ListConfig" in said:
+        return f"{key}: a list where a mapping belongs; write {key}='{{name: value}}'"
+    if "Cannot merge ListConfig with DictConfig" in said:
+        return f"{key}: a mapping where a list belongs; write {key}='[a, b]'"
+    if "is not Optional" in said:
+        return f"{key} may not be null; give it a value"
+    if isinstance(error, ValidationError):
+        return f"{key}: {said[0].lower()}{said[1:]}; give it a value of that kind"
+    return f"{key}: {said}; mend it in the command or its YAML file"
+
+
+def _nearest_key(key: str, parent: Any) -> str:
+    """The same key elsewhere in the configuration, else a similar one of the same mapping."""
+    if not isinstance(parent, DictConfig):
+        return ""
+    above, _, word = key.rpartition(".")
+    root = parent._get_root()
+    paths = _paths(root) if isinstance(root, DictConfig) else ()
+    if elsewhere := [path for path in paths if path.rpartition(".")[2] == word]:
+        return f"; did you mean {' or '.join(elsewhere[:3])}?"
+    return did_you_mean(word, map(str, parent), f"{above}." if above else "")
+
+
+def _paths(node: DictConfig, above: str = "") -> Iterator[str]:
+    for name in map(str, node):
+        yield f"{above}{name}"
+        child = node._get_node(name)
+        if name == "hydra" or not isinstance(child, DictConfig):
+            continue
+        if not (child._is_interpolation() or child._is_none() or child._is_missing()):
+            yield from _paths(child, f"{above}{name}.")
+
+
+def _hydra(error: HydraException) -> str:
+    if isinstance(error, InstantiationException):
+        # "Error locating target 'x', set env var ...\nfull_key: corpora"
+        lines = str(error).splitlines()
+        where = next((text[10:] for text in lines if text.startswith("full_key: ")), "")
+        said = lines[0].split(", set env var")[0]
+        return f"{where}: {said}" if where else said
+    if override := getattr(error, "override", None):
+        return f"cannot read '{override}': check its quotes, brackets and commas ({_GRAMMAR})"
+    text = _flat(error)
+    for pattern, words in _REPHRASED.items():
+        if found := re.match(pattern, text):
+            return found.expand(words)
+    return text
+
+
+def _yaml(error: YAMLError) -> str:
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return f"unreadable YAML: {_flat(error)}; mend the file"
+    mark = error.problem_mark
+    return f"{mark.name}, line {mark.line + 1}: {error.problem}; mend this YAML file"
+
+
+def _system(error: OSError) -> str | None:
+    if error.filename is None or error.strerror is None:
+        return None
+    said = error.strerror.lower()
+    if error.errno in _FULL_DISK:
+        return f"{error.filename}: {said}; free some space, or choose another disk with outputs=…"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename}: {said}; give yourself access to it, or choose another path"
+    return f"{error.filename}: {said}; check the path"
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(error).split())
