@@ -1,0 +1,153 @@
+"""Two suites of small tasks, each with one test set and four corpora that differ from it by design.
+
+========  =====================================  ==============================
+corpus    compared with the test set             is that of
+========  =====================================  ==============================
+sim_same  a similar task, answered likewise      its kind and its format
+sim_diff  a similar task, answered otherwise     its kind
+dis_same  another task, answered likewise        its format
+dis_diff  another task, answered otherwise       neither
+========  =====================================  ==============================
+
+Suite a asks for the number after a number written in digits, suite b for the letter that is left of
+five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wording is our own.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Literal
+
+from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.sampling import sample
+
+Suite = Literal["a", "b"]
+
+CORPORA = ("sim_same", "sim_diff", "dis_same", "dis_diff")
+LARGEST = 998
+"""The largest number of suite a that is asked about."""
+
+WORDS = {
+    "noun": (
+        "anchor apple artist basket beach bottle bridge butter camera candle carpet castle "
+        "chapter cheese circle cottage cousin desert dinner doctor dragon engine evening farmer "
+        "feather finger forest garden giant guitar hammer harbour hospital island jacket journey "
+        "kitchen ladder lantern lemon library machine market mirror morning mountain needle ocean "
+        "orchestra paper pencil picture planet pocket rabbit river saddle shoulder silver spider "
+        "station teacher thunder village window"
+    ).split(),
+    "verb": (
+        "accept achieve admire adopt agree announce appear argue arrive attach avoid become begin "
+        "believe belong borrow bring build carry catch choose collect compare complain connect "
+        "create decide defend deliver deny destroy discover divide encourage enjoy examine expect "
+        "explain explore forget forgive gather grow hesitate ignore imagine improve include "
+        "invent invite join maintain obey offer persuade prefer pretend prevent provide publish "
+        "receive refuse remember replace"
+    ).split(),
+    "adjective": (
+        "able ancient angry awake bitter brave broad calm careful cheap clever clumsy cruel "
+        "curious damp dangerous deaf dirty eager early elegant empty enormous faithful famous "
+        "fierce foolish fragile friendly gentle guilty handsome happy honest hungry innocent "
+        "jealous lazy lonely loyal lucky modest narrow nervous noisy obvious patient polite proud "
+        "pure rare reliable rude sacred shallow silent sincere stubborn tender thirsty tiny ugly "
+        "useful vast wise"
+    ).split(),
+    "adverb": (
+        "abruptly again almost always angrily anxiously badly barely boldly bravely briefly "
+        "carefully carelessly cheerfully clearly cruelly daily deeply eagerly easily elsewhere "
+        "especially eventually exactly fairly finally firmly frequently gently gladly gradually "
+        "greedily happily hardly hastily honestly hungrily immediately indeed instantly lately "
+        "lazily loudly merely mostly nearly neatly never nervously often perhaps politely proudly "
+        "quickly quietly rarely sadly seldom silently sometimes soon suddenly together truly "
+        "wisely"
+    ).split(),
+}
+PARTS_OF_SPEECH = tuple(WORDS)
+LETTERS, DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+Draw = Callable[[], float]
+"""The next number in [0, 1), as `random.random`."""
+
+
+def corpora(suite: Suite, n_per_corpus: int = 256, seed: int = 0) -> list[Corpus]:
+    """The four corpora of a suite, in the order of `CORPORA`."""
+    return [Corpus(name, _rows(suite, name, n_per_corpus, seed)) for name in CORPORA]
+
+
+def testsets(suite: Suite, n_per_subset: int = 256, seed: int = 0) -> list[TestSet]:
+    """The test set of a suite, `tasks_a` or `tasks_b`, with its one subset `test`."""
+    return [TestSet(f"tasks_{suite}", {"test": _rows(suite, "test", n_per_subset, seed)})]
+
+
+def _rows(suite: Suite, name: str, n: int, seed: int) -> list[Row]:
+    if suite not in ("a", "b"):
+        raise ValueError(f"suite='{suite}' is unknown; use a or b")
+    draw = Random(f"tasks_{suite}/{name}/{seed}").random
+    examples = _suite_a(name) if suite == "a" else _suite_b(name, draw)
+    if n > len(examples):
+        raise ValueError(
+            f"tasks_{suite}: {name} has {len(examples)} examples; lower n_per_corpus or "
+            f"n_per_subset from {n}"
+        )
+    return sample(examples, n, seed, f"tasks_{suite}/{name}")
+
+
+def _suite_a(name: str) -> list[Row]:
+    """Every example of one task: numbers, or the lengths of words."""
+    answer = str if name in ("test", "sim_same", "dis_same") else in_words
+    if name.startswith("dis"):
+        words = [word for group in WORDS.values() for word in group]
+        return [Row(answer(len(word)), f"How many letters has the word {word}?") for word in words]
+    ask = str if name == "test" else in_words
+    return [
+        Row(answer(number + 1), f"Which number comes right after {ask(number)}?")
+        for number in range(1, LARGEST + 1)
+    ]
+
+
+def _suite_b(name: str, draw: Draw) -> list[Row]:
+    """Examples of one task: what is left of five characters, or parts of speech."""
+    if name.startswith("dis"):
+        labels = "abcd" if name == "dis_same" else "1234"
+        return [_part_of_speech(word, labels, draw) for words in WORDS.values() for word in words]
+    return [_left_over(name, draw) for _ in range(2000)]
+
+
+def _part_of_speech(word: str, labels: str, draw: Draw) -> Row:
+    options = _shuffled(PARTS_OF_SPEECH, draw)
+    [answer] = [
+        label for label, option in zip(labels, options, strict=True) if word in WORDS[option]
+    ]
+    listed = ", ".join(f"{label}: {option}" for label, option in zip(labels, options, strict=True))
+    return Row(answer, f"What part of speech is {word}? {listed}")
+
+
+def _left_over(name: str, draw: Draw) -> Row:
+    kind = "digit" if name == "sim_diff" else "letter"
+    others = LETTERS if name == "test" else DIGITS
+    left = _shuffled(LETTERS if kind == "letter" else DIGITS, draw)[0]
+    removed = _shuffled([character for character in others if character != left], draw)[:4]
+    string = "".join(_shuffled([left, *removed], draw))
+    return Row(left, f"Take {', '.join(removed)} out of {string}. Which {kind} is left?")
+
+
+def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
+    return [item for _, item in sorted((draw(), item) for item in items)]
+
+
+def in_words(number: int) -> str:
+    """English words of a number from 0 to 999: `one hundred and forty-two`."""
+    hundreds, rest = divmod(number, 100)
+    if rest < 20:
+        small = _ONES[rest]
+    else:
+        tens, ones = divmod(rest, 10)
+        small = _TENS[tens - 2] + (f"-{_ONES[ones]}" if ones else "")
+    if not hundreds:
+        return small
+    return f"{_ONES[hundreds]} hundred" + (f" and {small}" if rest else "")

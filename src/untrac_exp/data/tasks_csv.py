@@ -1,0 +1,52 @@
+"""Tasks from a CSV in the format in which the paper's authors publish theirs.
+
+Columns: inputs_pretokenized, targets_pretokenized, dataset (which task a row is of). The files are
+github.com/misonuma/untrac: synthetic/synthetic_{train,eval}{00,10}_dataset.csv, 00 for suite a and
+10 for suite b.
+"""
+
+from urllib.error import URLError
+
+import pandas as pd
+
+from untrac_exp.data.base import Corpus, Row, TestSet
+
+COLUMNS = ["inputs_pretokenized", "targets_pretokenized", "dataset"]
+
+
+def corpora(path: str, n_per_corpus: int = 256) -> list[Corpus]:
+    """A corpus for each value of `dataset`: its first `n_per_corpus` rows. path: file or URL."""
+    tasks = _read(path, "corpora.path", n_per_corpus)
+    return [Corpus(task, rows) for task, rows in tasks.items()]
+
+
+def testsets(path: str, name: str, n_per_subset: int = 256) -> list[TestSet]:
+    """One test set, a subset for each value of `dataset`. path: file or URL."""
+    return [TestSet(name, _read(path, "testset.path", n_per_subset))]
+
+
+def _read(path: str, key: str, n: int) -> dict[str, list[Row]]:
+    try:
+        table = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)
+    except FileNotFoundError as error:
+        raise ValueError(f"{key}: there is no file '{path}'; correct it") from error
+    except URLError as error:
+        raise ValueError(
+            f"{key}: cannot fetch '{path}' ({error.reason}); connect, or give a file"
+        ) from error
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{key}: '{path}' is not a CSV with the columns {', '.join(COLUMNS)} ({reason})"
+        ) from error
+    if table.empty:
+        raise ValueError(f"{key}: '{path}' has no rows; give another file")
+    return {
+        str(task): [
+            Row(target, text)
+            for text, target in zip(
+                rows["inputs_pretokenized"], rows["targets_pretokenized"], strict=True
+            )
+        ][:n]
+        for task, rows in table.groupby("dataset", sort=True)
+    }
