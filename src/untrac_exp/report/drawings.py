@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from scipy import stats
 
 from untrac_exp.report.style import (
@@ -186,7 +186,7 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel("influence (nats per token)")
     handles = [
-        Line2D([], [], label=key, **look(i))  # type: ignore[arg-type]
+        Line2D([], [], label=_legend(key), **look(i))  # type: ignore[arg-type]
         for i, key in enumerate(keys)
     ]
     if len(corpora) > len(shown):
@@ -240,6 +240,7 @@ def accuracy_against_cost(
             if truth_cost and (truth_cost.get(cost) or 0) > 0:
                 axes.axvline(truth_cost[cost], color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(lowest - 0.06 * (1 - lowest), 1.06)
             axes.set_xlabel(COST_AXES[cost])
@@ -248,7 +249,7 @@ def accuracy_against_cost(
     for axes, testset in zip(grid[0], testsets, strict=True):
         axes.set_title(wrapped(testset, 2.6), loc="left", fontweight="bold")
     handles = [
-        Line2D([], [], label=key, markersize=7, **{**look(i), "linestyle": "none"})  # type: ignore[arg-type]
+        Line2D([], [], label=_legend(key), markersize=7, **{**look(i), "linestyle": "none"})  # type: ignore[arg-type]
         for i, key in enumerate(keys)
     ]
     if points["ceiling"].notna().any():
@@ -259,6 +260,11 @@ def accuracy_against_cost(
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
     return figure
+
+
+def _legend(name: str) -> str:
+    """A name as a legend takes it: matplotlib leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _hide_unused(grid: np.ndarray, used: int) -> None:

@@ -46,6 +46,7 @@ _RC = {
     "pdf.fonttype": 42,  # fonts embedded as TrueType: text stays text
     "svg.fonttype": "path",  # a page has no font of ours, so letters are drawn
     "figure.dpi": 100,
+    "text.parse_math": False,  # a corpus may be called a$b$
 }
 
 
@@ -88,6 +89,7 @@ def grid_shape(panels: int, columns: int) -> tuple[int, int]:
 
 
 def shortened(names: Sequence[str], length: int = 28) -> list[str]:
-    """Names with their middle left out where they are longer than this."""
+    """Names on one line, their middle left out where they are longer than this."""
+    names = [" ".join(name.split()) for name in names]
     head = length - length // 3 - 1
     return [n if len(n) <= length else f"{n[:head]}…{n[-(length // 3) :]}" for n in names]

@@ -128,7 +128,7 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
         table.add_row(
             f"{method} · {variant}" if variant else method,
             *(_correlations(of_testset, testset) for testset in testsets),
-            f"{rows['wall_s'].iloc[0]:.3g}" if rows["wall_s"].notna().any() else "–",
+            _seconds(rows["wall_s"].iloc[0]),
         )
     table.add_section()
     variants = ceilings.index.get_level_values("variant").unique()
@@ -161,6 +161,10 @@ def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
         spread = f" ± {std:.2f}" if pd.notna(std) else ""
         parts.append(_number(row[f"{name}_mean"]) + spread)
     return " / ".join(parts)
+
+
+def _seconds(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _number(value: float | None) -> str:

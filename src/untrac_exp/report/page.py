@@ -1,0 +1,186 @@
+"""``report.html``: the result of a sweep as one page that needs nothing but a browser."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from untrac_exp.report.collect import Sweep
+from untrac_exp.report.figures import Drawing
+from untrac_exp.report.files import write_text
+from untrac_exp.report.tables import TRUTH_LABEL, number_format, ranking, summarise, truths
+
+
+def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
+    """Write ``report.html`` into the sweep's directory and return its path."""
+    return write_text(sweep.directory / "report.html", render(sweep, drawings))
+
+
+def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
+    """The page as HTML. Names from data are escaped; only our own SVG is taken as it is."""
+    environment = Environment(
+        loader=PackageLoader("untrac_exp.report"),
+        # Every template, whatever its name ends in.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shared, own = settings(sweep)
+    return environment.get_template("report.html.j2").render(
+        experiment=sweep.experiment,
+        scale=sweep.scale,
+        testsets=sweep.testsets,
+        answers={testset: answer(sweep, testset) for testset in sweep.testsets},
+        rankings={testset: ranking_table(sweep, testset) for testset in sweep.testsets},
+        agreement=agreement_table(sweep),
+        has_truth=len(sweep.truth) > 0,
+        drawings=[(drawing, Markup(drawing.svg)) for drawing in drawings],
+        warnings=sweep.warnings,
+        shared=shared,
+        own=own,
+        about=about(sweep),
+    )
+
+
+def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
+    """Who names which corpus.
+
+    Returns ``truth``: one {label, corpus, influence, seeds_agreeing, seeds} for each truth;
+    ``named``: [(corpus, methods that put it first, whether the truth does so, too)], most methods
+    first; ``undefined``: methods without a ranking.
+    """
+    table = ranking(sweep, testset)
+    truth = truths(sweep)
+    truth = truth[truth["testset"] == testset]
+    first = table[table["rank"] == 1].drop_duplicates("label").set_index("label")
+    named: dict[str, list[str]] = {}
+    of_truth = []
+    for label in table["label"].unique():
+        if label in first.index and not _is_truth(label):
+            named.setdefault(first.loc[label, "corpus"], []).append(label)
+        elif label in first.index:
+            corpus = first.loc[label, "corpus"]
+            means = truth[truth["label"] == label].groupby(["train_seed", "corpus"])["influence"]
+            tops = means.mean().unstack().idxmax(axis=1)
+            of_truth.append(
+                {
+                    "label": label,
+                    "corpus": corpus,
+                    "influence": f"{first.loc[label, 'influence']:+.3g}",
+                    "seeds_agreeing": int((tops == corpus).sum()),
+                    "seeds": len(tops),
+                }
+            )
+    right = {item["corpus"] for item in of_truth}
+    return {
+        "truth": of_truth,
+        "named": [
+            (corpus, labels, corpus in right)
+            for corpus, labels in sorted(named.items(), key=lambda item: -len(item[1]))
+        ],
+        "undefined": [
+            label
+            for label in table["label"].unique()
+            if label not in first.index and not _is_truth(label)
+        ],
+    }
+
+
+def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
+    """Columns (label, whether it is the truth) and rows (corpus, cells) of the ranking."""
+    table = ranking(sweep, testset)
+    labels = list(table["label"].unique())
+    groups = {label: part.set_index("corpus") for label, part in table.groupby("label")}
+    forms = {label: number_format(part["influence"]) for label, part in groups.items()}
+    largest = {label: part["influence"].abs().max() or 1.0 for label, part in groups.items()}
+    rows = []
+    for corpus in table["corpus"].unique():
+        cells = []
+        for label in labels:
+            if corpus not in groups[label].index:
+                cells.append(None)
+                continue
+            row, form = groups[label].loc[corpus], forms[label]
+            defined = pd.notna(row["influence"])
+            cells.append(
+                {
+                    "value": float(row["influence"]) if defined else None,
+                    "text": f"{row['influence']:{form}}" if defined else "undefined",
+                    "rank": int(row["rank"]) if defined else None,
+                    # Percent of half a cell, to the right of the middle or to its left.
+                    "bar": round(50 * float(row["influence"]) / largest[label], 1)
+                    if defined
+                    else 0,
+                    "interval": f"{row['ci_low']:{form}} … {row['ci_high']:{form}}"
+                    if pd.notna(row["ci_low"])
+                    else "",
+                }
+            )
+        rows.append((corpus, cells))
+    return {"columns": [(label, _is_truth(label)) for label in labels], "rows": rows}
+
+
+def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
+    """A row for each method and test set: the summary, the pooled correlation and the cost."""
+    summary = summarise(sweep)
+    by = ["method", "variant", "testset"]
+    pooled = sweep.agreement.groupby(by)["pearson_pooled"].agg(lambda r: r.mean(skipna=False))
+    labels = sweep.jobs.drop_duplicates(["method", "variant"]).set_index(["method", "variant"])
+    order = {testset: i for i, testset in enumerate(sweep.testsets)}
+    rows = []
+    for row in summary.to_dict("records"):
+        key = (row["method"], row["variant"], row["testset"])
+        label = labels.loc[key[:2], "label"]
+        rows.append({**row, "label": label, "pearson_pooled": pooled.get(key, float("nan"))})
+    rows.sort(key=lambda row: (order[row["testset"]], -_low(row["pearson_mean"]), row["label"]))
+    return [
+        {k: None if isinstance(v, float) and pd.isna(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+
+
+def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
+    """The configuration: what all jobs share, and what each method has of its own."""
+    flat = [_flat(job.get("config") or {}) for job in sweep.metrics]
+    keys = list(dict.fromkeys(key for config in flat for key in config))
+    shared = {k for k in keys if all(config.get(k, ...) == flat[0].get(k) for config in flat)}
+    own: dict[str, list[tuple[str, str]]] = {}
+    for label, config in zip(sweep.jobs["label"], flat, strict=True):
+        lines = [(k, config[k]) for k in keys if k in config and k not in shared and k != "seed"]
+        if lines:
+            own.setdefault(label, lines)
+    return [(k, flat[0][k]) for k in keys if k in shared], own
+
+
+def about(sweep: Sweep) -> list[tuple[str, str]]:
+    """Versions, commits and when the last job finished."""
+    found: dict[str, set[str]] = {}
+    for job in sweep.metrics:
+        for name, version in (job.get("versions") or {}).items():
+            found.setdefault(str(name), set()).add(str(version))
+        if job.get("git_commit"):
+            found.setdefault("commit", set()).add(str(job["git_commit"]))
+    lines = [(name, ", ".join(sorted(values))) for name, values in found.items()]
+    finished = [str(job["finished"]) for job in sweep.metrics if job.get("finished")]
+    return lines + ([("finished", max(finished))] if finished else [])
+
+
+def _is_truth(label: str) -> bool:
+    return label == TRUTH_LABEL or label.startswith(f"{TRUTH_LABEL} · ")
+
+
+def _low(value: float) -> float:
+    return -2.0 if pd.isna(value) else value
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(config, dict) and config:
+        items = [
+            _flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in config.items()
+        ]
+        return {key: value for item in items for key, value in item.items()}
+    return {prefix: str(config)} if prefix else {}

@@ -1,0 +1,46 @@
+"use strict";
+// Sort a table by a column: a click on its heading, another turns it round. Empty cells stay last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    const text = heading.dataset.kind === "text";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const before = heading.getAttribute("aria-sort");
+      const down = before ? before === "ascending" : !text;
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const value = (row) => {
+        const cell = row.cells[column];
+        return text ? cell.textContent.trim() : cell.dataset.value;
+      };
+      const rows = [...table.tBodies[0].rows].sort((a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (x === "" || y === "") return (x === "") - (y === "");
+        const order = text ? x.localeCompare(y) : Number(x) - Number(y);
+        return down ? -order : order;
+      });
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
+// Choose a test set; without scripts all of them are shown.
+const chooser = document.getElementById("chooser");
+if (chooser) {
+  const buttons = [...chooser.querySelectorAll("button")];
+  const choose = (wanted) => {
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", String(button.dataset.choose === wanted));
+    }
+    for (const part of document.querySelectorAll("[data-testset]")) {
+      part.classList.toggle("hidden", wanted !== "all" && part.dataset.testset !== wanted);
+    }
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", () => choose(button.dataset.choose));
+  }
+  chooser.hidden = false;
+}
