@@ -60,16 +60,23 @@ class Scratch(ModelSource):
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         end = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+        torch.manual_seed(seed)
+        return self._model(len(tokenizer), pad, end).eval()
+
+    def parameters(self, vocab_size: int | None) -> int | None:
+        with torch.device("meta"):
+            return int(self._model(vocab_size or self.vocab_size or 0, 0, 1).num_parameters())
+
+    def _model(self, vocab_size: int, pad: int, end: int) -> PreTrainedModel:
         special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": end, "eos_token_id": end}
         if self.seq2seq:
             special["decoder_start_token_id"] = pad
         config = AutoConfig.for_model(
-            self.architecture, **{"vocab_size": len(tokenizer), **special, **self.config}
+            self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
         )
         config._attn_implementation = self.attention
-        torch.manual_seed(seed)
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_config(config, dtype=torch.float32).eval()
+        return auto.from_config(config, dtype=torch.float32)
 
     def key(self) -> dict[str, object]:
         return {

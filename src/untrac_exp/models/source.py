@@ -31,3 +31,10 @@ class ModelSource(ABC):
     @abstractmethod
     def key(self) -> dict[str, object]:
         """What determines the weights `build` gives, for the store."""
+
+    def parameters(self, vocab_size: int | None) -> int | None:
+        """How many there are, without making or downloading any; None where that is unknown.
+
+        vocab_size: of the tokenizer, None while there is none.
+        """
+        return None

@@ -1,0 +1,165 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, GPT2Config, GPT2LMHeadModel
+
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.models.pretrained import Pretrained
+from untrac_exp.models.scratch import Scratch
+from untrac_exp.store import Store
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+CORPUS = Corpus("texts", [Row(f"the lantern of {i} is red") for i in range(30)])
+T5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
+OPT = {
+    "hidden_size": 16,
+    "word_embed_proj_dim": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "ffn_dim": 32,
+    "max_position_embeddings": 32,
+}
+
+
+@pytest.fixture(scope="module", params=["opt", "t5"])
+def checkpoint(request, tmp_path_factory):
+    """A checkpoint on disk, and the model it was saved from."""
+    source = Scratch(
+        request.param,
+        block_size=32,
+        vocab_size=300,
+        seq2seq=request.param == "t5",
+        config=OPT if request.param == "opt" else T5,
+    )
+    folder = tmp_path_factory.mktemp(request.param)
+    tokenizer = source.tokenizer([CORPUS], Store(folder / "store"))
+    model = source.build(tokenizer, seed=1)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder / "model", model, source, tokenizer
+
+
+def test_a_checkpoint_is_read_as_it_was_saved(checkpoint, tmp_path):
+    folder, model, scratch, tokenizer = checkpoint
+    source = Pretrained(str(folder), block_size=32, seq2seq=scratch.seq2seq)
+    same = source.tokenizer([CORPUS], Store(tmp_path))
+    assert same("the lantern")["input_ids"] == tokenizer("the lantern")["input_ids"]
+    found = source.build(same, seed=0)
+    assert not found.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor)
+    assert source.parameters(None) == scratch.parameters(len(tokenizer)) == model.num_parameters()
+
+
+def test_half_precision_checkpoints_are_read_in_float32_unless_asked(tmp_path):
+    config = GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=16)
+    GPT2LMHeadModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    assert Pretrained(str(tmp_path), 16).build(None, 0).dtype == torch.float32
+    half = Pretrained(str(tmp_path), 16, dtype="bfloat16")
+    assert half.build(None, 0).dtype == torch.bfloat16
+
+
+def test_the_key_follows_the_weights_not_the_folder(checkpoint, tmp_path):
+    folder, model, scratch, _ = checkpoint
+    model.save_pretrained(tmp_path / "copy")
+    with torch.no_grad():
+        next(model.parameters())[0, 0] += 1
+    model.save_pretrained(tmp_path / "changed")
+    with torch.no_grad():
+        next(model.parameters())[0, 0] -= 1
+    keys = [
+        Pretrained(str(path), 32, scratch.seq2seq).key()
+        for path in (folder, tmp_path / "copy", tmp_path / "changed")
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_pickled_weights_are_read_only_where_allowed_and_as_data(tmp_path):
+    config = GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=16)
+    model = GPT2LMHeadModel(config)
+    config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"no safetensors; .*model.safetensors_only=false"):
+        Pretrained(str(tmp_path), 16).build(None, 0)
+    found = Pretrained(str(tmp_path), 16, safetensors_only=False).build(None, 0)
+    assert torch.equal(found.transformer.wte.weight, model.transformer.wte.weight)
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "trapped"), "w"))
+
+    torch.save({"transformer.wte.weight": Trap()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
+        Pretrained(str(tmp_path), 16, safetensors_only=False).build(None, 0)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_the_wrong_kind_of_model_is_named(checkpoint):
+    folder, _, scratch, _ = checkpoint
+    if scratch.seq2seq:
+        with pytest.raises(ValueError, match=r"no causal language model; set model.seq2seq=true"):
+            Pretrained(str(folder), 32, seq2seq=False).build(None, 0)
+    else:
+        with pytest.raises(ValueError, match=r"no encoder-decoder model; set model.seq2seq=false"):
+            Pretrained(str(folder), 32, seq2seq=True).build(None, 0)
+
+
+@pytest.mark.parametrize("member", ["tokenizer", "build", "key"])
+def test_what_is_not_there_is_one_line(monkeypatch, member, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = Pretrained("some/where", 32)
+    call = {
+        "tokenizer": lambda: source.tokenizer([CORPUS], Store(tmp_path)),
+        "build": lambda: source.build(None, 0),
+        "key": source.key,
+    }[member]
+    with pytest.raises(ValueError, match=r"model.path='some/where': ") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    assert source.parameters(None) is None
+
+
+@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_model_file_fits_its_signature(file):
+    config = OmegaConf.create({"model": yaml.safe_load(file.read_text())})
+    config = OmegaConf.merge(config, {"model": {"path": "x"}}) if file.stem == "hf" else config
+    source = instantiate(config.model)
+    assert source.block_size > 0
+
+
+def test_the_papers_models_have_the_papers_sizes():
+    opt = instantiate(yaml.safe_load((CONF / "opt_paper.yaml").read_text()))
+    assert opt.parameters(None) == 125_239_296  # what facebook/opt-125m counts
+    t5 = yaml.safe_load((CONF / "t5_paper.yaml").read_text())
+    config = AutoConfig.for_model(
+        "t5", d_model=2048, d_ff=5120, d_kv=64, num_layers=24, num_heads=32, vocab_size=32128,
+        feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0,
+    )  # fmt: skip
+    with torch.device("meta"):
+        tied = AutoModelForSeq2SeqLM.from_config(config)  # transformers ties what it makes anew
+    assert tied.num_parameters() + tied.lm_head.weight.numel() == t5["n_parameters"]
+
+
+def test_the_output_layer_of_t5_1_1_stays_its_own(tmp_path):
+    """transformers 5 ties every T5 it makes from a configuration; a checkpoint's own must survive
+    being read, saved and read again, as θ0 is.
+    """
+    model = Scratch("t5", 32, vocab_size=300, seq2seq=True, config=T5)._model(300, 0, 1)
+    model.save_pretrained(tmp_path / "a")
+    weights = load_file(tmp_path / "a" / "model.safetensors")
+    weights["lm_head.weight"] = torch.full_like(weights["shared.weight"], 3.0)
+    save_file(weights, tmp_path / "a" / "model.safetensors", metadata={"format": "pt"})
+    found = Pretrained(str(tmp_path / "a"), 32, seq2seq=True).build(None, 0)
+    found.save_pretrained(tmp_path / "b")
+    again = Pretrained(str(tmp_path / "b"), 32, seq2seq=True).build(None, 0)
+    for read in (found, again):
+        assert torch.equal(read.lm_head.weight, weights["lm_head.weight"])
+        assert torch.equal(read.shared.weight, weights["shared.weight"])
