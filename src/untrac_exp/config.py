@@ -71,7 +71,7 @@ _NOT_A_VARIANT = {
     *("experiment", "name", "method", "scale", "seed"),  # have a place of their own in the path
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
 }
-_LONGEST = 60
+_LONGEST = 120
 
 
 def variant(overrides: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hydra.utils import get_object
+import torch
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp.config import Config
@@ -29,6 +30,9 @@ def check(cfg: DictConfig) -> None:
     for name in map(str, cfg):
         if name not in known:
             raise ValueError(f"{name}: there is no such key{did_you_mean(name, choices)}")
+    for name in ("n_per_corpus", "threads"):
+        if cfg[name] is not None and cfg[name] < 1:
+            raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")
 
 
@@ -70,6 +74,11 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         hints = {}
     for name in given:
         _check_value(node[name], hints.get(name, Any), f"{path}.{name}")
+    if inspect.isclass(function) and issubclass(function, torch.optim.Optimizer):
+        try:  # they look at their values when they are given parameters, which may be hours later
+            instantiate(node)([torch.nn.Parameter(torch.zeros(1))])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; give it what {target} takes") from error
 
 
 def _check_value(value: Any, hint: Any, path: str) -> None:

@@ -73,7 +73,7 @@ def corpora(
                 )
         rows = LocalRows(f"corpora.paths.{name}", files, columns)
         if next(iter(rows), None) is None:
-            raise ValueError(f"corpora.paths.{name}: every text in {_list(files)} is blank")
+            raise ValueError(f"corpora.paths.{name}: every text in {_list(files)} is blank; add text")
         found.append(Corpus(str(name), rows, _fingerprint(files, columns)))
     return found
 
@@ -103,7 +103,7 @@ def testsets(
                             "rows or to none"
                         )
         if not subsets:
-            raise ValueError(f"{key}: every text in {_list(files)} is blank")
+            raise ValueError(f"{key}: every text in {_list(files)} is blank; add text")
         found.append(TestSet(str(name), {s or "all": rows for s, rows in subsets.items()}))
     return found
 

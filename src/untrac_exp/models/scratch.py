@@ -41,6 +41,10 @@ class Scratch(ModelSource):
     attention: str = "sdpa"
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.block_size < 2:
+            raise ValueError(f"model.block_size={self.block_size} must be at least 2")
+
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
         if self.pretrained_tokenizer is not None:
             return AutoTokenizer.from_pretrained(self.pretrained_tokenizer)

@@ -147,7 +147,7 @@ class Store:
         except Exception as err:
             number = getattr(err, "errno", None)
             # the writers that are not Python's own (safetensors) say so in words alone
-            if number in _FULL or "No space left on device" in str(err):
+            if number in _FULL or any(os.strerror(full) in str(err) for full in _FULL):
                 raise StoreError(
                     f"no space left for the store {self.root}: free some, as with `python -m "
                     f"untrac_exp.store gc --older-than 30d --root {self.root}`, or use another disk"

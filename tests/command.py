@@ -1,0 +1,108 @@
+"""The command line in a process of its own, forked from one that has imported torch already."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+TEXTS = {
+    "a.txt": "the old grolk sold a red lantern to the miller\n\n" * 12,
+    "b.txt": "a cold wind came over the hills and the ships stayed\n\n" * 12,
+    "t.txt": "the grolk sold a lantern\na red lantern it was\n",
+}
+JOB = {
+    "corpora": "local", "corpora.paths": "{a: a.txt, b: b.txt}",
+    "testset": "local", "testset.paths": "{t: t.txt}",
+    "model.block_size": "16", "model.vocab_size": "300", "model.config.num_hidden_layers": "1",
+    "pretraining.steps": "3", "pretraining.checkpoint_every": "2", "pretraining.batch_size": "2",
+    "n_per_corpus": "4", "method": "graddot", "logger": "none",
+}  # fmt: skip
+"""The overrides of a job that takes a second, in a folder with `TEXTS`."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+def write_texts(folder: Path) -> None:
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+
+
+def overrides(settings: dict[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+def command(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    largest_file: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Ended:
+    """`python -m untrac_exp` with these arguments in `folder`.
+
+    largest_file: bytes after which the system refuses to write, as a full disk would.
+    """
+    server = _server()
+    request = [list(arguments), str(folder), largest_file, env or {}]
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    status = int(server.stdout.readline())
+    return Ended(status, (folder / ".out").read_text(), (folder / ".err").read_text())
+
+
+@cache
+def _server() -> subprocess.Popen:
+    """Ends with this process, whose end it sees on its stdin."""
+    return subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _serve() -> None:
+    import untrac_exp.experiment
+    import untrac_exp.report.sweep  # noqa: F401
+
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _run(*json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _run(arguments, folder, largest_file, env):
+    os.chdir(folder)
+    for path, descriptor in ((os.devnull, 0), (".out", 1), (".err", 2)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.environ.update(env)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    sys.argv = ["untrac_exp", *arguments]
+    from untrac_exp.cli import main
+
+    status = 0
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    _serve()

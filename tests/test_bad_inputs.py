@@ -1,0 +1,153 @@
+"""What people get wrong, and the one line that tells them."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.command import JOB, command, overrides, write_texts
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad input: how to make it, and what its line must name: the key or file, the remedy."""
+
+    what: str
+    says: tuple[str, ...]
+    settings: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    prepare: Callable = lambda folder: None
+    limits: dict = field(default_factory=dict)
+
+
+def a_file(name, content):
+    def prepare(folder):
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return prepare
+
+
+def paths(a):
+    return {"corpora.paths": f"{{a: {a}, b: b.txt}}"}
+
+
+def damage_metrics(folder):
+    for metrics in folder.glob("outputs/default/*/*/*/metrics.json"):
+        metrics.write_text(metrics.read_text()[:100])
+
+
+TABLE = [
+    Bad("misspelt key", ("pretraining.stepz", "did you mean pretraining.steps?"),
+        {"pretraining.stepz": "3"}),
+    Bad("key without its group", ("steps", "did you mean pretraining.steps or"), {"steps": "3"}),
+    Bad("misspelt argument of a node", ("corpora.text_colum", "did you mean text_column?"),
+        arguments=("+corpora.text_colum=x",)),
+    Bad("unknown method", ("method=untrak", "did you mean untrac?"), {"method": "untrak"}),
+    Bad("unknown group", ("metod", "did you mean method?"), {"metod": "untrac"}),
+    Bad("unknown scale", ("scale=huge", "choose from", "mini"), {"scale": "huge"}),
+    Bad("unknown experiment", ("experiment=toxicty", "did you mean toxicity?"),
+        arguments=("+experiment=toxicty",)),
+    Bad("misspelt experiment key", ("expermient", "did you mean +experiment?"),
+        arguments=("+expermient=toxicity",)),
+    Bad("experiment without a plus", ("write +experiment=toxicity",), {"experiment": "toxicity"}),
+    Bad("several values outside a sweep", ("seed=0,1", "--multirun"), {"seed": "0,1"}),
+    Bad("unbalanced bracket", ("corpora.paths={a: a.txt", "check its quotes, brackets"),
+        {"corpora.paths": "{a: a.txt"}),
+    Bad("list where a mapping belongs", ("corpora.paths", "a list where a mapping", "{name: value}"),
+        {"corpora.paths": "[a.txt, b.txt]"}),
+    Bad("text where a number belongs", ("seed", "Integer"), {"seed": "many"}),
+    Bad("text where an argument is a number", ("model.block_size", "a whole number"),
+        {"model.block_size": "large"}),
+    Bad("negative steps", ("pretraining.steps=-4", "at least 1"), {"pretraining.steps": "-4"}),
+    Bad("negative learning rate", ("pretraining.optimizer", "-1.0", "give it what"),
+        {"pretraining.optimizer.lr": "-1.0"}),
+    Bad("no sequence sampled", ("n_per_corpus=0", "at least 1"), {"n_per_corpus": "0"}),
+    Bad("learning rate that diverges", ("diverged", "lower pretraining.optimizer.lr"),
+        {"pretraining.optimizer.lr": "1e30"}),
+    Bad("unlearning that diverges", ("unlearning 'a' diverged", "lower optimizer.lr"),
+        {"method": "untrac", "optimizer.lr": "1e30"}),
+    Bad("vocabulary below the bytes", ("model.vocab_size=100", "at least 258"),
+        {"model.vocab_size": "100"}),
+    Bad("one corpus and a truth", ("without 'a'", "at least two corpora, or truth=none"),
+        {"corpora.paths": "{a: a.txt}", "truth": "leave_dataset_out", "truth.workers": "1"}),
+    Bad("missing file", ("corpora.paths.a", "nowhere.txt", "check the path"), paths("nowhere.txt")),
+    Bad("pattern without a match", ("corpora.paths.a", "*.csv", "check the pattern"),
+        paths("'*.csv'")),
+    Bad("empty file", ("corpora.paths.a", "empty.txt is empty", "leave it out"),
+        paths("empty.txt"), prepare=a_file("empty.txt", "")),
+    Bad("corpus without a text", ("corpora.paths.a", "blank.txt is blank", "add text"),
+        paths("blank.txt"), prepare=a_file("blank.txt", "\n \n\n")),
+    Bad("corpus shorter than a block", ("corpus 'a'", "block of 16", "lower model.block_size"),
+        paths("short.txt"), prepare=a_file("short.txt", "hello")),
+    Bad("test set without a target", ("testset.paths.t", "none.jsonl is blank", "add text"),
+        {"testset.paths": "{t: none.jsonl}"},
+        prepare=a_file("none.jsonl", '{"input": "why?", "target": ""}\n')),
+    Bad("not UTF-8", ("corpora.paths.a", "latin.txt", "line 2", "save it as UTF-8"),
+        paths("latin.txt"), prepare=a_file("latin.txt", "fine\ncaf\xe9\n".encode("latin-1"))),
+    Bad("column missing", ("corpora.paths.a", "other.csv", "text"),
+        paths("other.csv"), prepare=a_file("other.csv", "title,body\nx,y\n")),
+    Bad("malformed JSON line", ("corpora.paths.a", "bad.jsonl line 2", "one object a line"),
+        paths("bad.jsonl"), prepare=a_file("bad.jsonl", '{"text": "x"}\n{"text": \n')),
+    Bad("the same file in two corpora", ("corpora.paths", "b.txt is in both 'a' and 'b'"),
+        paths("b.txt")),
+    Bad("a name given twice", ("corpora/mine.yaml, line 4", "duplicate key a", "mend this YAML"),
+        {"corpora": "mine"}, ("--config-dir", "conf"),
+        a_file("conf/corpora/mine.yaml",
+               "_target_: untrac_exp.data.local.corpora\npaths:\n  a: a.txt\n  a: b.txt\n")),
+    Bad("corrupted YAML", ("corpora/mine.yaml, line", "mend this YAML"),
+        {"corpora": "mine"}, ("--config-dir", "conf"),
+        a_file("conf/corpora/mine.yaml", "_target_: x\npaths: {a: [b\n")),
+    Bad("target that does not exist", ("corpora._target_", "untrac_exp.data.locl", "mend it"),
+        {"corpora._target_": "untrac_exp.data.locl.corpora"}),
+    Bad("read-only outputs", ("/sys/", "choose another"), {"outputs": "/sys/untrac"}),
+    Bad("full disk", ("no space left", "gc"), {"train_seed": "5"},
+        limits={"largest_file": 100_000}),
+    Bad("damaged metrics.json", ("metrics.json", "delete it and run the job again"),
+        prepare=damage_metrics),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with texts and the results of a job that ended well."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_texts(folder)
+    (folder / "conf" / "corpora").mkdir(parents=True)
+    ended = command(overrides(JOB), folder)
+    assert (ended.status, ended.err) == (0, "")
+    return folder
+
+
+def results(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in (folder / "outputs" / "default").rglob("*")
+        if path.is_file() and path.name != "run.log" and ".hydra" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("bad", TABLE, ids=lambda bad: bad.what.replace(" ", "_"))
+def test_bad_input(bad, finished, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(finished, folder)
+    bad.prepare(folder)
+    before = results(folder)
+    ended = command([*overrides({**JOB, **bad.settings}), *bad.arguments], folder, **bad.limits)
+    assert ended.status == 1, ended.out
+    [line] = ended.err.splitlines()
+    assert line.startswith("error: ")
+    for words in bad.says:
+        assert words in line
+    assert "Traceback" not in ended.out
+    assert before.items() <= results(folder).items()
+
+
+def test_the_traceback_is_there_for_who_asks(finished):
+    """A line is all others get."""
+    ended = command(
+        overrides({**JOB, "pretraining.steps": "-4"}), finished, env={"HYDRA_FULL_ERROR": "1"}
+    )
+    assert ended.status == 1
+    assert "Traceback" in ended.err
+    assert "pretraining.steps=-4 must be at least 1" in ended.err
