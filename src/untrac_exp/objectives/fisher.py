@@ -42,7 +42,7 @@ class Information(NamedTuple):
 class Fisher(Objective):
     """weight: of the pull against the loss; examples: of each corpus, to estimate F on."""
 
-    weight: float = 1.0
+    weight: float = 1e5
     examples: int = 16
 
     def __post_init__(self) -> None:

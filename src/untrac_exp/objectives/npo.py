@@ -34,7 +34,7 @@ from untrac_exp.stages.unlearning import StepLoss
 class NPO(Objective):
     """beta: how soon an example that is forgotten lets go, in tokens per nat."""
 
-    beta: float = 5.0
+    beta: float = 20.0
 
     def __post_init__(self) -> None:
         check_not_negative("beta", self.beta)

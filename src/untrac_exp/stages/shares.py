@@ -58,7 +58,7 @@ class Sharing:
                 yield Share(
                     inputs=data.batch(batch[where]),
                     indices=batch[where],
-                    tokens=float(scored[where].sum() / scored.sum()) * n,
+                    tokens=int(scored[where].sum()) / int(scored.sum()) * n,
                     step=step,
                     part=part,
                     parts=n,

@@ -1,0 +1,137 @@
+"""Each objective against its formula, written out anew with dense probabilities."""
+
+import math
+
+import pytest
+import torch
+
+from tests import dense
+from tests.conftest import sequences
+from tests.objectives.test_objectives import away, gradient, shares, unlearned
+from untrac_exp.objectives.ascent import Ascent
+from untrac_exp.objectives.fisher import Fisher
+from untrac_exp.objectives.kl import KL, coarse
+from untrac_exp.objectives.npo import NPO
+
+
+def value(objective, job, model):
+    [share] = shares(job.data, len(job.data))
+    return float(objective.prepare(job)(model, share).detach())
+
+
+def probabilities(model, data):
+    """(N, T, V) of the next token, with no use of the package's own losses."""
+    with torch.no_grad():
+        return model(input_ids=data.input_ids.long()).logits[:, :-1].softmax(-1)
+
+
+def one_by_one(data):
+    return [data.select(torch.tensor([i])) for i in range(len(data))]
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0, 5.0])
+def test_npo_is_its_formula(beta, trained):
+    """For examples of one length, with the geometric mean of each token's probability as π."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    model = away(theta0)
+    tokens = data.input_ids[:, 1:].long()
+
+    def pi(m):
+        of_tokens = probabilities(m, data).gather(-1, tokens[..., None])[..., 0]
+        return of_tokens.prod(1) ** (1 / tokens.shape[1])
+
+    ratio = pi(model) / pi(theta0)
+    expected = float((2 / beta * (1 + ratio**beta).log()).mean())
+    found = value(NPO(beta), unlearned(theta0, data), model)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_npo_lets_go_of_each_example_by_how_far_it_is_forgotten(trained):
+    """Its gradient is that of ascent with each example's weight turned down: 2σ(-β rise)."""
+    theta0, data, beta = trained[0], sequences(1, 3, 5, ragged=True), 5.0
+    model = away(theta0, by=0.3)
+    expected = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    for one in one_by_one(data):
+        rise = dense.loss_of(model, one)(dense.flat(model)) - dense.loss_of(theta0, one)(
+            dense.flat(theta0)
+        )
+        share_of_tokens = int(one.scored) / int(data.scored.sum())
+        force = 2 / (1 + math.exp(beta * float(rise)))
+        expected -= force * share_of_tokens * dense.gradient(model, one)
+    found = gradient(NPO(beta).prepare(unlearned(theta0, data)), model, shares(data, 5))
+    assert (found - expected).norm() <= 1e-9 * expected.norm()
+
+
+def test_npo_tends_to_ascent_everywhere(trained):
+    theta0, data = trained[0], sequences(1, 3, 5, ragged=True)
+    job, model, parts = unlearned(theta0, data), away(theta0, by=0.3), shares(data, 2)
+    ascent = gradient(Ascent().prepare(job), model, parts)
+    errors = [
+        float((gradient(NPO(beta).prepare(job), model, parts) - ascent).norm() / ascent.norm())
+        for beta in (1e-2, 1e-4)
+    ]
+    assert errors[0] < 1e-2
+    assert errors[1] == pytest.approx(errors[0] / 100, rel=0.05)  # first order in β
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_kl_is_its_formula(weight, trained):
+    """With all tokens kept, and all sequences of the others read at once."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    job, model = unlearned(theta0, data), away(theta0)
+    p, q = (
+        torch.cat([probabilities(m, other) for other in job.others.values()])
+        for m in (theta0, model)
+    )
+    kl = float((p * (p / q).log()).sum(-1).mean())
+    objective = KL(weight, examples=99, batch_size=99, top_k=None)
+    expected = value(Ascent(), job, model) + weight * kl
+    assert value(objective, job, model) == pytest.approx(expected, rel=1e-12)
+
+
+def test_kl_between_coarse_distributions_grows_to_the_whole(trained):
+    theta0, data = trained[0], sequences(1, 3, 5)
+    job, model = unlearned(theta0, data), away(theta0)
+    found = [
+        value(KL(1.0, 99, 99, top_k), unlearned(theta0, data), model) for top_k in (1, 4, 11, None)
+    ]
+    assert found == sorted(found)
+    assert found[0] > value(Ascent(), job, model)  # even then it holds
+    assert found[2] == pytest.approx(found[3], rel=1e-12)  # all but one, and the rest: the same
+
+
+def test_coarse_probabilities_sum_to_one():
+    logits = 5 * torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    top = logits.topk(2).indices
+    torch.testing.assert_close(coarse(logits, top).exp().sum(-1), torch.ones(3))
+    torch.testing.assert_close(coarse(logits, top)[:, 0].exp(), logits.softmax(-1).amax(-1))
+
+
+def test_kl_reads_other_sequences_at_every_step(trained):
+    """And all of them in turn."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    job, model = unlearned(theta0, data), away(theta0)
+    loss = KL(1.0, examples=4, batch_size=2, top_k=None).prepare(job)
+    plain = value(Ascent(), job, model)
+    found = [float(loss(model, shares(data, 5, step)[0]).detach()) - plain for step in range(8)]
+    assert len({round(x, 12) for x in found[:4]}) == 4
+    assert found[:4] == found[4:]
+    whole = value(KL(1.0, 4, 99, None), unlearned(theta0, data), model) - plain
+    assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)
+
+
+def test_fisher_is_its_formula(trained):
+    """The squared gradients of every sequence, taken densely; bfloat16 keeps three digits."""
+    theta0, data, weight = trained[0], sequences(1, 3, 5), 7.0
+    job, model = unlearned(theta0, data), away(theta0)
+    fisher, tokens = 0, 0
+    for other in job.others.values():
+        for one in one_by_one(other):
+            n = int(one.scored)
+            fisher = fisher + (n * dense.gradient(theta0, one)) ** 2  # of a sum, not a mean
+            tokens += n
+    pull = weight / 2 * float(fisher / tokens @ (dense.flat(model) - dense.flat(theta0)) ** 2)
+    expected = value(Ascent(), job, model) + pull
+    found = value(Fisher(weight, examples=99), job, model)
+    assert found - value(Ascent(), job, model) == pytest.approx(pull, rel=5e-3)
+    assert found == pytest.approx(expected, rel=5e-3)
