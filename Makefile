@@ -10,7 +10,7 @@ READY := .venv/.ready
 # further arguments of demo and test, as in: make demo ARGS='seed=0,1'
 ARGS ?=
 
-.PHONY: help .venv demo test test-full lint format wheel clean clean-outputs
+.PHONY: help .venv demo test test-full lint format wheel gpu-check clean clean-outputs
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,3 +50,6 @@ clean: ## remove .venv, builds and caches; results stay
 
 clean-outputs: ## remove outputs/: every result and stored artifact
 	rm -rf outputs
+
+gpu-check: $(READY) ## compare an accelerator with the CPU, and cost OPT-125M on it (needs CUDA)
+	@$(BIN)/python experiments/gpu_check/check.py $(ARGS)
