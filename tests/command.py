@@ -55,6 +55,8 @@ def command(
     largest_file: bytes after which the system refuses to write, as a full disk would.
     """
     server = _server()
+    assert server.stdin
+    assert server.stdout
     request = [list(arguments), str(folder), largest_file, env or {}]
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()

@@ -54,7 +54,7 @@ TABLE = [
     Bad("several values outside a sweep", ("seed=0,1", "--multirun"), {"seed": "0,1"}),
     Bad("unbalanced bracket", ("corpora.paths={a: a.txt", "check its quotes, brackets"),
         {"corpora.paths": "{a: a.txt"}),
-    Bad("list where a mapping belongs", ("corpora.paths", "a list where a mapping", "{name: value}"),
+    Bad("list where a mapping belongs", ("corpora.paths", "a list where a mapping", "{name:"),
         {"corpora.paths": "[a.txt, b.txt]"}),
     Bad("text where a number belongs", ("seed", "Integer"), {"seed": "many"}),
     Bad("text where an argument is a number", ("model.block_size", "a whole number"),

@@ -53,7 +53,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     try:
         function = get_object(target)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path}._target_: cannot load {target} ({reason}); mend it") from error
     parameters = inspect.signature(function).parameters
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

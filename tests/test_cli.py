@@ -1,0 +1,118 @@
+"""What the command line prints, and what is left when jobs of a sweep fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command import JOB, command, overrides, write_texts
+from untrac_exp.errors import did_you_mean, one_line
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_texts(tmp_path)
+    return tmp_path
+
+
+def test_help_lists_the_groups_and_examples(tmp_path):
+    ended = command(["--help"], tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.count("python -m untrac_exp ") == 3
+    for words in ("experiment: ", "toxicity", "method: ", "untrac_inv", "--cfg job", "Groups"):
+        assert words in ended.out
+
+
+@pytest.mark.parametrize("flag", [("--help",), ("--cfg", "job"), ("--info", "defaults")])
+def test_questions_about_the_configuration_need_no_torch(tmp_path, flag):
+    code = (
+        "import sys; from untrac_exp.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *flag], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_says_what_it_does_and_nothing_else(folder):
+    """No progress bars, tips or warnings of libraries."""
+    ended = command(overrides(JOB), folder)
+    assert (ended.status, ended.err) == (0, "")
+    first, *table = ended.out.splitlines()
+    assert " wrote " in first
+    assert "Which corpus helps the model say t?" in table
+    assert (folder / "outputs" / "default" / "mini").is_dir()
+
+
+def test_a_failed_job_leaves_the_others_and_their_report(folder):
+    sweep = {**JOB, "method": "untrac,graddot", "optimizer.lr": "1e30", "hydra.mode": "MULTIRUN"}
+    ended = command(overrides(sweep), folder)
+    assert ended.status == 1
+    [line] = ended.err.splitlines()
+    assert line == f"error: {line[7:]}"
+    assert "unlearning 'a' diverged" in line
+    assert [text for text in ended.out.splitlines() if text.endswith(f"failed: {line[7:]}")]
+    [finished] = folder.glob("outputs/default/mini/*/seed0/metrics.json")
+    assert finished.parts[-3].startswith("graddot")
+    assert (folder / "outputs" / "default" / "mini" / "summary.csv").exists()
+    assert "Report: " in ended.out
+
+
+@pytest.mark.slow
+def test_the_error_of_a_worker_is_one_line_too(folder):
+    settings = {"truth": "leave_dataset_out", "truth.workers": "2"}
+    ended = command(overrides({**JOB, **settings, "pretraining.optimizer.lr": "1e30"}), folder)
+    assert ended.status == 1
+    [line] = ended.err.splitlines()
+    assert line.startswith("error: pretraining diverged")
+    assert "Traceback" not in ended.out
+
+
+@pytest.mark.slow
+def test_the_wheel_does_what_the_checkout_does(folder):
+    """Installed elsewhere and run where there is no checkout; the dependencies are this one's."""
+    target = folder / "installed"
+    for step in (
+        ["hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        ["pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target)],
+    ):
+        wheel = [] if step[0] == "hatchling" else map(str, folder.glob("*.whl"))
+        subprocess.run([sys.executable, "-m", *step, *wheel], cwd=ROOT, check=True)
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        [
+            sys.executable, "-c",
+            f"import sys; sys.path.insert(0, {str(target)!r}); import untrac_exp.config as c;"
+            f"assert str(c.config_dir()).startswith({str(target)!r}), c.config_dir();"
+            "from untrac_exp.cli import main; main()",
+            *overrides(JOB),
+        ],
+        cwd=folder, env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    [installed] = folder.glob("outputs/default/mini/*/seed0/scores.csv")
+    kept = installed.read_bytes()
+    assert command([*overrides(JOB), "force=true", "outputs=other"], folder).status == 0
+    [checkout] = folder.glob("other/default/mini/*/seed0/scores.csv")
+    assert checkout.read_bytes() == kept
+
+
+def test_what_nobody_expected_names_its_type():
+    assert one_line(RuntimeError("two\nlines")).startswith("RuntimeError: two lines (")
+    assert one_line(ValueError("steps=0 must be\n positive")) == "steps=0 must be positive"
+    missing = FileNotFoundError(2, "No such file or directory", "x/y")
+    assert one_line(missing) == "x/y: no such file or directory; check the path"
+
+
+def test_a_suggestion_is_near_or_lists_all():
+    assert did_you_mean("stepz", ["steps", "lr"]) == "; did you mean steps?"
+    assert did_you_mean("stepz", ["steps"], "a.") == "; did you mean a.steps?"
+    assert did_you_mean("zzz", ["steps", "lr"]) == "; choose from steps, lr"
+    assert did_you_mean("zzz", []) == ""

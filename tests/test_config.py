@@ -1,0 +1,136 @@
+"""Every configuration file, found by looking: what it names exists and takes what it is given."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+import untrac_exp.methods
+import untrac_exp.objectives
+from untrac_exp.config import config_dir, job_dir, variant
+from untrac_exp.methods.base import Method
+from untrac_exp.objectives.base import Objective
+from untrac_exp.schema import check, fits
+
+CONF = config_dir()
+SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+OPTIONS = sorted(
+    path.relative_to(CONF).with_suffix("").as_posix()
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("scale", "experiment")
+)
+UNSET = {"corpora.paths": "{a: a.txt}", "testset.paths": "{t: t.txt}"}
+"""What only the user can say, where a file leaves it open."""
+
+
+def composed(*overrides):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=False)
+
+
+def filled(cfg):
+    for key, value in UNSET.items():
+        group, name = key.split(".")
+        if cfg[group] is not None and OmegaConf.is_missing(cfg[group], name):
+            OmegaConf.update(cfg, key, OmegaConf.create(value))
+    return cfg
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_names_what_exists_and_takes_its_keys(option):
+    scale = next((scale for scale in SCALES if option.endswith(f"_{scale}")), "mini")
+    check(filled(composed(option.replace("/", "=", 1), f"scale={scale}")))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_at_every_scale(experiment, scale):
+    cfg = composed(f"+experiment={experiment}", f"scale={scale}")
+    check(filled(cfg))
+    assert cfg.name == experiment
+    assert cfg.scale == scale
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_opens_with_its_claim_and_command(experiment):
+    head = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\ndefaults")[0]
+    assert "# Claim: " in head
+    assert f"python -m untrac_exp +experiment={experiment}" in head
+
+
+def concrete(package, parent):
+    """The classes of a package that can be configured: the leaves below `parent`."""
+    for module in pkgutil.iter_modules(package.__path__):
+        for found in vars(import_module(f"{package.__name__}.{module.name}")).values():
+            if (
+                inspect.isclass(found)
+                and issubclass(found, parent)
+                and found.__module__ == f"{package.__name__}.{module.name}"
+                and not inspect.isabstract(found)
+            ):
+                yield f"{found.__module__}.{found.__qualname__}"
+
+
+@pytest.mark.parametrize(
+    ("group", "package", "parent"),
+    [
+        ("method", untrac_exp.methods, Method),
+        ("objective", untrac_exp.objectives, Objective),
+    ],
+    ids=["methods", "objectives"],
+)
+def test_each_can_be_chosen_on_the_command_line(group, package, parent):
+    files = (CONF / group).glob("*.yaml")
+    named = {OmegaConf.load(file).get("_target_") for file in files}
+    classes = set(concrete(package, parent))
+    assert classes
+    assert classes - named == set()
+
+
+def test_configuration_is_read_from_the_checkout():
+    assert Path(__file__).parents[1] / "conf" == CONF
+
+
+def test_a_variant_is_what_sets_a_job_apart():
+    common = ["method=untrac", "seed=1", "+experiment=x", "scale=mini", "outputs=/a/b", "~logger"]
+    assert variant(common) == ""
+    assert variant([*common, "logger.mode=offline", "threads=4"]) == ""
+    assert variant([*common, "optimizer=sgd"]) == "optimizer=sgd"
+    assert job_dir("untrac", [*common, "optimizer=sgd"], 3) == "untrac,optimizer=sgd/seed3"
+
+
+def test_a_variant_does_not_depend_on_the_order_of_overrides():
+    assert variant(["b=1", "+a=2"]) == variant(["+a=2", "b=1"]) == "a=2,b=1"
+
+
+def test_a_variant_names_a_folder():
+    long = [f"group{i}.some_key={i}" for i in range(40)]
+    other = [*long[:-1], "group39.some_key=40"]
+    for name in map(variant, (long, other, ["corpora.paths={a: 'x/y.txt'}"])):
+        assert "/" not in name
+        assert len(name) < 160
+    assert variant(long) != variant(other)
+    assert variant(["p={a: x}"]) != variant(["p={a: y}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "right"),
+    [
+        (1, int, True), (1, float, True), (1.5, int, False), (True, int, False), (None, int, False),
+        (None, int | None, True), ("a", str | None, True), ("a", float | None, False),
+        ("steps", Literal["steps", "epochs"], True), ("step", Literal["steps", "epochs"], False),
+        ([1, 2], list[int], True), ([1, "a"], list[int], False), ("ab", list[str], False),
+        ({"a": 1}, dict[str, int], True), ({"a": "x"}, dict[str, int], False),
+        ([1], dict[str, int], False),
+    ],
+)  # fmt: skip
+def test_values_fit_annotations(value, hint, right):
+    assert fits(value, hint) is right
