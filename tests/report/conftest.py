@@ -8,6 +8,8 @@ import pytest
 
 from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
 from untrac_exp.report import files
+from untrac_exp.report.collect import collect
+from untrac_exp.report.figures import draw_all
 
 CORPORA = ["books", "stories", "news", "gutenberg", "hackernews", "webtext", "crawl", "wiki"]
 TESTSETS = {"toxicity": 13, "bias": 4, "truthfulness": 9}
@@ -118,3 +120,17 @@ def made_up(tmp_path: Path):
         return fabricate(tmp_path / "outputs" / "made_up" / "mini", **wanted)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """A small sweep with awkward names and its drawings, to look at and leave as they are."""
+    sweep = collect(
+        fabricate(
+            tmp_path_factory.mktemp("drawn"),
+            methods={"untrac": 0.1, "graddot": 0.8},
+            corpora=["a$b$_{", "_hidden", "<script>alert(1)</script>", "日本語"],
+            testsets={"a/b: c": 2, "a b c": 1},
+        )
+    )
+    return sweep, draw_all(sweep, sweep.directory / "figures")

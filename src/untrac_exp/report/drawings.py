@@ -53,9 +53,10 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
     figure = blank_figure(
         columns * (width + 0.25) + margin, rows * (height + 0.16 * title_lines) + below + 0.8
     )
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    places = figure.add_gridspec(rows + 1, columns, height_ratios=[height] * rows + [0.12])
     image = None
-    for axes, label, title in zip(grid.flat, labels, titles, strict=False):
+    for i, (label, title) in enumerate(zip(labels, titles, strict=True)):
+        axes = figure.add_subplot(places[divmod(i, columns)])
         part = influence[influence["label"] == label]
         matrix = part.pivot(index="corpus", columns="subset", values="influence")
         values = matrix.reindex(index=list(corpora), columns=subsets).to_numpy(dtype=float)
@@ -65,16 +66,18 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
             np.ma.masked_invalid(scaled), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto"
         )
         _mark_negative(axes, scaled)
-        axes.set_title(f"{title}\n", loc="left", fontweight="bold", linespacing=1.15)
-        axes.text(0, 1.02, f"±{largest:.3g}", transform=axes.transAxes, va="bottom", fontsize=8)
-        axes.set_yticks(range(len(corpora)), names)
-        axes.set_xticks(range(len(subsets)), shortened(subsets), rotation=90)
+        axes.set_title(title, loc="left", fontweight="bold", pad=14)
+        scale = f"±{largest:.3g}" if np.isfinite(values).any() else "undefined"
+        axes.annotate(
+            scale, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=8
+        )
+        axes.set_yticks(range(len(corpora)), names if i % columns == 0 else [""] * len(names))
+        lowest = i + columns >= len(labels)
+        columns_named = shortened(subsets) if lowest else [""] * len(subsets)
+        axes.set_xticks(range(len(subsets)), columns_named, rotation=90)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    _hide_unused(grid, len(labels))
-    bar = figure.colorbar(
-        image, ax=grid, location="bottom", shrink=min(1, 3.2 / figure.get_figwidth()), aspect=26
-    )
+    bar = figure.colorbar(image, cax=figure.add_subplot(places[rows, 0]), orientation="horizontal")
     bar.set_ticks([-1, 0, 1], labels=["−largest", "0", "+largest"])
     bar.set_label("influence (positive: the corpus helps)")
     bar.outline.set_visible(False)  # type: ignore[operator]
@@ -141,7 +144,7 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
     _hide_unused(grid, len(testsets))
     figure.supxlabel("correlation with the truth over corpora", fontsize=9)
     keys = [
-        Line2D([], [], color=COLOURS[-1], linewidth=6, label="Pearson"),
+        Line2D([], [], color="#8A8D91", linewidth=6, label="Pearson"),
         Line2D([], [], color="white", marker="D", markeredgecolor=INK, lw=0, label="Spearman"),
         Line2D([], [], color=INK, linewidth=2.2, label="noise ceiling (Pearson)"),
     ]  # fmt: skip

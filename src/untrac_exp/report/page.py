@@ -49,7 +49,7 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
 def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
     """Who names which corpus.
 
-    Returns ``truth``: one {label, corpus, influence, seeds_agreeing, seeds} for each truth;
+    Returns ``truth``: one {label, corpus, influence, helps, seeds_agreeing, seeds} for each truth;
     ``named``: [(corpus, methods that put it first, whether the truth does so, too)], most methods
     first; ``undefined``: methods without a ranking.
     """
@@ -70,7 +70,8 @@ def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
                 {
                     "label": label,
                     "corpus": corpus,
-                    "influence": f"{first.loc[label, 'influence']:+.3g}",
+                    "influence": _minus(f"{first.loc[label, 'influence']:+.3g}"),
+                    "helps": bool(first.loc[label, "influence"] > 0),
                     "seeds_agreeing": int((tops == corpus).sum()),
                     "seeds": len(tops),
                 }
@@ -109,13 +110,13 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
             cells.append(
                 {
                     "value": float(row["influence"]) if defined else None,
-                    "text": f"{row['influence']:{form}}" if defined else "undefined",
+                    "text": _minus(f"{row['influence']:{form}}") if defined else "undefined",
                     "rank": int(row["rank"]) if defined else None,
                     # Percent of half a cell, to the right of the middle or to its left.
                     "bar": round(50 * float(row["influence"]) / largest[label], 1)
                     if defined
                     else 0,
-                    "interval": f"{row['ci_low']:{form}} … {row['ci_high']:{form}}"
+                    "interval": _minus(f"{row['ci_low']:{form}} … {row['ci_high']:{form}}")
                     if pd.notna(row["ci_low"])
                     else "",
                 }
@@ -171,6 +172,11 @@ def about(sweep: Sweep) -> list[tuple[str, str]]:
 
 def _is_truth(label: str) -> bool:
     return label == TRUTH_LABEL or label.startswith(f"{TRUTH_LABEL} · ")
+
+
+def _minus(number: str) -> str:
+    """With a minus sign as wide as the plus, in place of a hyphen."""
+    return number.replace("-", "−")
 
 
 def _low(value: float) -> float:

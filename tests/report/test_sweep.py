@@ -1,0 +1,50 @@
+"""A sweep's report as Hydra and people call it."""
+
+import logging
+import shutil
+
+import pytest
+from omegaconf import OmegaConf
+
+from untrac_exp.report import __main__ as command
+from untrac_exp.report import sweep
+
+
+@pytest.fixture
+def small(made_up):
+    return made_up(methods={"untrac": 0.1, "graddot": 0.8}, testsets={"bias": 3}, seeds=1)
+
+
+def test_the_callback_reports_the_sweeps_directory(small, capsys):
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(small)}}})
+    sweep.Report().on_multirun_end(config, config_name="config")
+    assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
+    names = {path.name for path in small.iterdir() if path.is_file()}
+    assert names == {"summary.csv", "report.html"}
+    assert len(list((small / "figures").glob("*.pdf"))) == 4
+
+
+@pytest.mark.slow
+def test_a_report_drawn_again_is_the_same_to_the_byte(small):
+    first = sweep.report_sweep(small)
+    before = {path: path.read_bytes() for path in [first, small / "summary.csv"]}
+    before |= {path: path.read_bytes() for path in (small / "figures").iterdir()}
+    shutil.rmtree(small / "figures")
+    sweep.report_sweep(small)
+    for path, content in before.items():
+        assert path.read_bytes() == content, path.name
+
+
+def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog):
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    with caplog.at_level(logging.ERROR):
+        sweep.Report().on_multirun_end(config)
+    (record,) = caplog.records
+    assert "no finished job" in record.getMessage()
+
+
+def test_the_command_says_what_is_wrong_and_exits_with_1(tmp_path, capsys):
+    assert command.main([str(tmp_path / "nowhere")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
