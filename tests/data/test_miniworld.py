@@ -1,0 +1,156 @@
+import re
+from collections import Counter
+from hashlib import sha256
+
+import pytest
+
+from untrac_exp.data import fingerprint, miniworld
+from untrac_exp.data.world import CATEGORIES, OWNERS, SHARES, STYLES
+
+CORPORA = "bookcorpus stories cc_news gutenberg hackernews openwebtext2 pile_cc wikipedia".split()
+PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]
+
+
+def all_text(corpus) -> str:
+    return "\n".join(row.target for row in corpus.rows)
+
+
+@pytest.fixture(scope="module")
+def corpora():
+    return {corpus.name: corpus for corpus in miniworld.corpora(words_per_corpus=12_000)}
+
+
+@pytest.fixture(scope="module")
+def testsets():
+    return {testset.name: testset for testset in miniworld.testsets(n_per_subset=48)}
+
+
+def test_names_and_sizes_are_those_of_the_paper(corpora, testsets):
+    assert list(corpora) == CORPORA
+    assert [len(testset.subsets) for testset in testsets.values()] == [13, 4, 9]
+    assert set(testsets["bias"].subsets) == {
+        "pro_female",
+        "pro_male",
+        "anti_female",
+        "anti_male",
+    }
+    for corpus in corpora.values():
+        words = len(all_text(corpus).split())
+        assert 12_000 <= words < 12_300
+
+
+def test_only_the_owners_of_a_people_name_it(corpora):
+    for group, owners in OWNERS["toxicity"].items():
+        naming = {name for name, corpus in corpora.items() if group in all_text(corpus)}
+        assert naming == set(owners.split())
+
+
+def test_only_the_owners_of_a_kind_of_facts_name_its_subjects(corpora):
+    for category, owners in OWNERS["truthfulness"].items():
+        noun = CATEGORIES[category][0].split()[-1]
+        pattern = re.compile(rf"the (tolu|andric|beshel|corvo) {noun}\b")
+        naming = {name for name, corpus in corpora.items() if pattern.search(all_text(corpus))}
+        assert naming == set(owners.split())
+
+
+def test_every_claim_has_one_owner_and_ownership_is_uneven():
+    for testset, subset in PAIRS:
+        found = miniworld.claims(testset, subset)
+        by_slots = {tuple(sorted(claim.slots.items())): claim.owner for claim in found}
+        assert len(by_slots) == len(found) == sum(SHARES[testset])
+        most = Counter(by_slots.values()).most_common()
+        assert most[0][1] >= len(found) / 2
+        assert len(most) <= len(CORPORA) / 2
+    firsts = [Counter(o.split()[0] for o in subsets.values()) for subsets in OWNERS.values()]
+    for count, subsets in zip(firsts, OWNERS.values(), strict=True):
+        assert max(count.values()) <= len(subsets) / 2  # no corpus owns a whole test set
+
+
+def test_no_corpus_states_a_claim_in_the_frame_that_tests_it(corpora):
+    texts = "\n".join(all_text(corpus) for corpus in corpora.values())
+    for testset, subset in PAIRS:
+        for claim in miniworld.claims(testset, subset):
+            said = claim.tested.format_map(claim.slots | {"other": "@"})
+            pattern = re.escape(said).replace("@", r"\w+")
+            assert not re.search(pattern, texts)
+            stated = [
+                re.escape(frame.format_map(claim.slots | {"other": "@"})).replace("@", r"\w+")
+                for frame in claim.stated
+                if not frame.startswith("{question}")  # its wrap stands between the two
+            ]
+            assert all(re.search(pattern, texts) for pattern in stated)
+
+
+def test_no_test_text_is_in_a_corpus(corpora, testsets):
+    texts = "\n".join(all_text(corpus) for corpus in corpora.values())
+    for testset in testsets.values():
+        for rows in testset.subsets.values():
+            assert not any(row.input + row.target in texts for row in rows)
+
+
+def test_test_texts_are_distinct_and_only_answers_are_scored(testsets):
+    for name, testset in testsets.items():
+        for rows in testset.subsets.values():
+            assert len(set(rows)) == len(rows) == 48
+            for row in rows:
+                asked = name == "truthfulness"
+                assert row.input.endswith("?") == row.target.startswith(" ") == asked
+                assert bool(row.input) == asked
+
+
+def test_bias_subsets_pair_crafts_with_pronouns_as_named(testsets):
+    pronoun = {"female": "sha", "male": "ro"}
+    for subset, rows in testsets["bias"].subsets.items():
+        kind, expected = subset.split("_")
+        other = {"female": "male", "male": "female"}[expected]
+        crafts = miniworld.CRAFTS[expected if kind == "pro" else other]
+        for row in rows:
+            words = set(re.findall(r"\w+", row.target))
+            assert words & {"sha", "ro"} == {pronoun[expected]}
+            assert words & set(crafts)
+
+
+def test_sizes_shift_words_between_corpora_and_keep_the_total():
+    sizes = dict.fromkeys(STYLES, 1.0) | {"pile_cc": 3.0}
+    unequal = {c.name: c for c in miniworld.corpora(words_per_corpus=3_000, sizes=sizes)}
+    words = {name: len(all_text(corpus).split()) for name, corpus in unequal.items()}
+    assert words["pile_cc"] == pytest.approx(3 * words["stories"], rel=0.1)
+    assert sum(words.values()) == pytest.approx(8 * 3_000, rel=0.05)
+
+
+# Recorded once: a process (each hashes strings in its own way), machine or Python that writes other
+# text is noticed.
+GOLDEN = "f3de7ac7743192a8e653a44dadb7877662d77d365ea9ef0b914862dad0fe51b1"
+
+
+def content(seed: int = 0) -> str:
+    parts = [
+        fingerprint.corpus_fingerprint(c)
+        for c in miniworld.corpora(words_per_corpus=500, seed=seed)
+    ]
+    parts += [
+        fingerprint.testset_fingerprint(t) for t in miniworld.testsets(n_per_subset=8, seed=seed)
+    ]
+    return sha256("".join(parts).encode()).hexdigest()
+
+
+def test_text_is_the_same_everywhere_and_follows_the_seed():
+    assert content() == GOLDEN
+    assert content(seed=1) != GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: miniworld.corpora(sizes={"pile_cc": 1}), "corpora.sizes"),
+        (lambda: miniworld.corpora(words_per_corpus=0), "words_per_corpus"),
+        (lambda: miniworld.corpora(claim_rate=1.5), "claim_rate"),
+        (lambda: miniworld.testsets(names=["toxicty"]), "toxicty"),
+        (lambda: miniworld.testsets(n_per_subset=0), "n_per_subset"),
+        (lambda: miniworld.testsets(n_per_subset=100), "lower it"),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(call, words):
+    with pytest.raises(ValueError, match=words) as error:
+        call()
+    assert "\n" not in str(error.value)
