@@ -54,20 +54,36 @@ def gradients(subject: Subject, datasets: Mapping[Name, Encoded]) -> Iterator[tu
 
 
 def products(
-    subject: Subject, name: str, product: Callable[[Tensor, Tensor], float]
+    subject: Subject,
+    name: str,
+    product: Callable[[Tensor, Tensor], float],
+    solve: Callable[[Tensor], Tensor] | None = None,
+    normalised: bool = False,
 ) -> dict[tuple[str, Subset], float]:
     """`product` of every corpus' gradient (P,) and every test subset's (P,), both float32.
 
-    In memory there are two gradients at most; the corpora's wait on disk. `name` is the part's.
+    solve: a symmetric linear map (P,) -> (P,) that stands between the two; it is applied to the
+    corpora or to the subsets, whichever are fewer. normalised: scale the corpora's gradients to
+    length 1. In memory there are two gradients at most; the corpora's wait on disk. `name` is the
+    part's.
     """
+    solve_corpora = len(subject.corpora) <= len(subject.subsets)
+
+    def solved(vector: Tensor, here: bool) -> Tensor:
+        return solve(vector) if solve is not None and here else vector
 
     def compute() -> Arrays:
         with vectors() as stored:
             for corpus, vector in gradients(subject, subject.corpora):
-                stored.append(corpus, vector)
+                if normalised and vector.any():
+                    vector = vector / vector.norm()
+                stored.append(corpus, solved(vector, solve_corpora))
             values = [
-                [product(g, h.cpu()) for _, g in stored.items()]
-                for _, h in gradients(subject, subject.subsets)
+                [product(g, h) for _, g in stored.items()]
+                for h in (
+                    solved(vector, not solve_corpora).float().cpu()
+                    for _, vector in gradients(subject, subject.subsets)
+                )
             ]
         return {"products": np.array(values)}
 

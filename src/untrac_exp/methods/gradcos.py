@@ -1,0 +1,32 @@
+r"""GradCos: the cosine of the two datasets' gradients at θ0.
+
+.. math:: I(Z', Z) = \frac{\nabla L(Z; \theta_0) \cdot \nabla L(Z'; \theta_0)}
+                          {\|\nabla L(Z; \theta_0)\| \; \|\nabla L(Z'; \theta_0)\|}
+
+without unit, between -1 and 1: GradDot, blind to how steep either loss is. It is UnTrac with one
+step of fixed length, to first order.
+
+Source: baseline of Isonuma and Titov, ACL 2024, section 4; the cosine itself is that of
+Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS 2019.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.products import dot, products
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Cosine, summed in float64; 0 where either vector is 0."""
+    lengths = (dot(a, a) * dot(b, b)) ** 0.5
+    return dot(a, b) / lengths if lengths > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class GradCos(Method):
+    """Needs no setting."""
+
+    def influences(self, subject: Subject) -> Influences:
+        return Influences(gradient_scores(products(subject, "products", cosine)))

@@ -1,0 +1,42 @@
+r"""TracIn: the dot product of the two datasets' gradients, along θ0's own training.
+
+.. math:: I(Z', Z) = \sum_t \eta_t \, \nabla L(Z; \theta_t) \cdot \nabla L(Z'; \theta_t)
+
+over the checkpoints saved while pretraining, η the learning rate then; L in nats per token. It is
+GradDot at each of them: the loss on Z' that SGD steps on Z would have taken away.
+
+Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
+NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from safetensors.torch import load_model
+
+from untrac_exp.methods.base import Influences, Method, Subject, Subset, gradient_scores
+from untrac_exp.methods.products import dot, products
+from untrac_exp.progress import Progress
+
+
+@dataclass(frozen=True)
+class TracIn(Method):
+    """Needs no setting; `pretraining.checkpoint_every` decides on the checkpoints."""
+
+    def influences(self, subject: Subject) -> Influences:
+        if not subject.checkpoints:
+            raise ValueError(
+                "method=tracin needs checkpoints of the model's own training and there are none; "
+                "set pretraining.checkpoint_every to at most pretraining.steps, or, for a model "
+                "trained elsewhere, use method=graddot"
+            )
+        progress = Progress("tracin: checkpoints", len(subject.checkpoints))
+        values: dict[tuple[str, Subset], float] = defaultdict(float)
+        for i, (path, lr) in enumerate(subject.checkpoints):
+            with subject.leaving_theta0() as model:
+                load_model(model, path, device=str(model.device))
+                found = products(subject, f"products-{path.stem}", dot)
+            for cell, value in found.items():
+                values[cell] += lr * value
+            progress(i + 1)
+        return Influences(gradient_scores(values))

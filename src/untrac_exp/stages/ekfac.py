@@ -1,0 +1,175 @@
+"""EK-FAC: the Fisher information of every linear layer, fitted by the library kronfluence.
+
+The Fisher stands for the Hessian of the loss per token. In a layer with a weight (out, in) it is
+taken to be diagonal in the basis that the eigenvectors of two covariances span: of the layer's
+inputs (with a 1 for the bias) and of the gradients of its outputs.
+"""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from untrac_exp.data.encoding import IGNORED, Encoded
+from untrac_exp.models.loss import logits_and_labels
+from untrac_exp.stages.shares import fitting
+
+
+class Factors(NamedTuple):
+    """One layer's Fisher: outputs (out, out) and inputs (in + 1, in + 1), eigenvectors in columns;
+    eigenvalues (out, in + 1) of the loss per token. Without a bias it is in, not in + 1.
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+    eigenvalues: Tensor
+
+
+def linear_layers(model: PreTrainedModel) -> list[str]:
+    """Layers whose Fisher is fitted: all linear ones that are trained but the output embedding,
+    whose covariance would be of the vocabulary's size.
+    """
+    head = model.get_output_embeddings()
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear)
+        and layer is not head
+        and all(p.requires_grad for p in layer.parameters())
+    ]
+
+
+def fit(
+    model: PreTrainedModel, data: Encoded, max_tokens: int, seed: int, sampled: bool = True
+) -> dict[str, Factors]:
+    """Factors of every layer of `linear_layers`, on the CPU; `model` stays as it is.
+
+    sampled: labels are drawn from the model's own predictions, which makes it the Fisher; else they
+    are those of `data`. Costs two passes each way over `data`, one more copy of the model and the
+    gradients of as many sequences as are read at once.
+    Raises `ModuleNotFoundError` without kronfluence.
+    """
+    from kronfluence.analyzer import Analyzer, prepare_model
+    from kronfluence.arguments import FactorArguments
+    from kronfluence.utils.dataset import DataLoaderKwargs
+
+    names = linear_layers(model)
+    flat = _flattened(model, data, names)
+    inner = {name: f"{name}.layer" if name in flat else name for name in names}
+    task = _task(list(inner.values()), data.seq2seq)
+    double = model.dtype == torch.float64
+    kinds = ("activation_covariance", "gradient_covariance", "per_sample_gradient", "lambda")
+    precision = {f"{kind}_dtype": torch.float64 if double else torch.float32 for kind in kinds}
+    prepared = copy.deepcopy(model)
+    for name in flat:
+        prepared.set_submodule(name, _BySequence(prepared, prepared.get_submodule(name)))
+    prepared = prepare_model(prepared, task)
+    with (
+        tempfile.TemporaryDirectory(prefix="untrac-") as folder,
+        torch.random.fork_rng(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # about what is deprecated inside
+        torch.manual_seed(seed)
+        analyzer = Analyzer(
+            "ekfac", prepared, task,
+            cpu=model.device.type == "cpu", output_dir=folder,
+            disable_tqdm=True, disable_model_save=True,
+        )  # fmt: skip
+        analyzer.set_dataloader_kwargs(
+            DataLoaderKwargs(collate_fn=lambda indices: data.batch(torch.tensor(indices)))
+        )
+        analyzer.fit_all_factors(
+            "factors",
+            range(len(data)),
+            per_device_batch_size=fitting(data, len(data), max_tokens),
+            factor_args=FactorArguments(
+                use_empirical_fisher=not sampled,
+                covariance_max_examples=None,
+                lambda_max_examples=None,
+                **precision,
+            ),
+        )
+        basis = analyzer.load_eigendecomposition("factors")
+        squares = analyzer.load_lambda_matrices("factors")
+    tokens = int(data.scored.sum())
+    return {
+        name: Factors(
+            basis["gradient_eigenvectors"][key].to(model.dtype),
+            basis["activation_eigenvectors"][key].to(model.dtype),
+            # summed over sequences of gradients of a loss summed over tokens
+            squares["lambda_matrix"][key].to(model.dtype) / tokens,
+        )
+        for name, key in inner.items()
+    }
+
+
+def _task(names: Sequence[str], seq2seq: bool) -> Any:
+    """What kronfluence asks about the loss."""
+    from kronfluence.task import Task
+
+    class SummedLoss(Task):
+        def compute_train_loss(
+            self, batch: dict[str, Tensor], model: Any, sample: bool = False
+        ) -> Tensor:
+            logits, labels = logits_and_labels(model, batch)
+            logits, labels = logits.flatten(0, 1), labels.flatten()
+            if sample:
+                drawn = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
+                labels = torch.where(labels == IGNORED, IGNORED, drawn)
+            return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+        def compute_measurement(self, batch: dict[str, Tensor], model: Any) -> Tensor:
+            return self.compute_train_loss(batch, model)
+
+        def get_influence_tracked_modules(self) -> list[str]:
+            return list(names)
+
+        def get_attention_mask(self, batch: dict[str, Tensor]) -> Tensor | None:
+            # Two lengths of sequence in one model have no one mask. Padding then counts among the
+            # inputs, which turns the basis a little and leaves the eigenvalues exact.
+            return None if seq2seq else batch["attention_mask"]
+
+    return SummedLoss()
+
+
+class _BySequence(nn.Module):
+    """A layer that a model feeds with tokens (B T, in) and that is to see sequences (B, T, in).
+
+    OPT flattens before its feed-forward layers; hooks on them would take each token for an example.
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.examples = 1
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self.examples = len(kwargs["input_ids"])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layer(tokens.unflatten(0, (self.examples, -1))).flatten(0, 1)
+
+
+@torch.no_grad()
+def _flattened(model: PreTrainedModel, data: Encoded, names: Sequence[str]) -> set[str]:
+    """Those of the named layers that are given a matrix of tokens rather than sequences."""
+    found: set[str] = set()
+
+    def look(name: str) -> Any:
+        return lambda _, inputs: found.add(name) if inputs[0].dim() == 2 else None
+
+    hooks = [model.get_submodule(name).register_forward_pre_hook(look(name)) for name in names]
+    try:
+        logits_and_labels(model, data.batch(slice(0, 1)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
