@@ -7,6 +7,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from untrac_exp.report.plan import print_plans, remove_plans
+
 log = logging.getLogger(__name__)
 
 _to_report: list[Path] = []
@@ -14,12 +16,19 @@ _to_report: list[Path] = []
 
 
 class Report(Callback):
-    """Reports a sweep after its last job, whatever launcher ran the jobs."""
+    """Reports a sweep, or its plan, after its last job, whatever launcher ran the jobs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        _to_report[:] = [Path(config.hydra.sweep.dir)]
+        directory = Path(config.hydra.sweep.dir)
+        if config.plan:
+            remove_plans(directory)
+        else:
+            _to_report[:] = [directory]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.plan:
+            print_plans(Path(config.hydra.sweep.dir), f"{config.name} at {config.scale} scale")
+            return
         try:
             report()
         except ValueError as error:

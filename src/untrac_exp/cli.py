@@ -24,7 +24,10 @@ _FULL = "HYDRA_FULL_ERROR"
 def job(cfg: DictConfig) -> None:
     """Hydra's task function, importable so that any launcher can send it to its workers."""
     # slow to import, and --help needs none of it
-    from untrac_exp.experiment import run
+    if cfg.plan:
+        from untrac_exp.plan import run
+    else:
+        from untrac_exp.experiment import run
     from untrac_exp.schema import check
 
     try:

@@ -52,6 +52,10 @@ class Config:
     store: str = "${outputs}/store"
     force: bool = False
     """Run a job whose results are already there."""
+    plan: bool = False
+    """Print what would be run, and what it would cost, instead of running it."""
+    plan_flops_per_s: float = 5e13
+    """Floating-point operations a second that a plan reckons with."""
     corpora: Any = MISSING
     testset: Any = MISSING
     model: Any = MISSING
@@ -70,6 +74,7 @@ class Config:
 _NOT_A_VARIANT = {
     *("experiment", "name", "method", "scale", "seed"),  # have a place of their own in the path
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
+    *("plan", "plan_flops_per_s"),
 }
 _LONGEST = 120
 

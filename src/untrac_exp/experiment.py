@@ -34,7 +34,7 @@ from untrac_exp.training import Recipe, Training
 
 log = logging.getLogger(__name__)
 
-_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads")
+_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
 
 
@@ -51,9 +51,9 @@ def run(cfg: DictConfig) -> None:
     """One job of a sweep, from its configuration to the files it leaves."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     prepare_process(cfg)
-    data = load_data(cfg)
-    key = {"config": _settings(cfg), "data": data.key}
-    if not cfg.force and _finished(outdir, fingerprint(key)):
+    data = load_data(cfg, Store(cfg.store))
+    key = job_key(cfg, data)
+    if not cfg.force and is_finished(outdir, fingerprint(key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         method = instantiate(cfg.method)
@@ -76,9 +76,8 @@ def prepare_process(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
-def load_data(cfg: DictConfig) -> Data:
+def load_data(cfg: DictConfig, store: Store) -> Data:
     """Read and encode the corpora and test sets, the tokens from the store where it has them."""
-    store = Store(cfg.store)
     corpora, testsets = instantiate(cfg.corpora), instantiate(cfg.testset)
     check_names(corpora, testsets)
     source: ModelSource = instantiate(cfg.model)
@@ -150,7 +149,8 @@ def _device(trainer: TrainerSettings) -> torch.device:
     return trainer.build(barebones=True).strategy.root_device
 
 
-def _finished(outdir: Path, key: str) -> bool:
+def is_finished(outdir: Path, key: str) -> bool:
+    """Whether the results of the job with this key are there."""
     return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
         "fingerprint"
     ) == key
@@ -211,8 +211,10 @@ def _log_to(cfg: DictConfig, outdir: Path) -> None:
         logger(outdir=outdir)
 
 
-def _settings(cfg: DictConfig) -> dict[str, Any]:
-    return {key: value for key, value in _plain(cfg).items() if key not in _DO_NOT_MATTER}
+def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
+    """All that a job's results depend on."""
+    settings = {key: value for key, value in _plain(cfg).items() if key not in _DO_NOT_MATTER}
+    return {"config": settings, "data": data.key}
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

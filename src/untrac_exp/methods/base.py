@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -116,12 +116,52 @@ class Influences:
     warnings: Sequence[str] = ()
 
 
+class Size(Protocol):
+    """What a plan knows of a dataset: an `Encoded`, or a guess at one that is not there yet."""
+
+    def __len__(self) -> int:
+        """How many examples."""
+
+    @property
+    def read(self) -> int:
+        """How many tokens pass through the model when every example is read once."""
+
+    def sample(self, n: int | None, seed: int) -> "Size":
+        """`n` examples of it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The sizes of what a method will be given, as in `Subject`. checkpoints: their number."""
+
+    corpora: Mapping[str, Size]
+    subsets: Mapping[Subset, Size]
+    checkpoints: int
+    seed: int = 0
+
+    @property
+    def once(self) -> int:
+        """Tokens of all corpora and subsets."""
+        return sum(data.read for data in (*self.corpora.values(), *self.subsets.values()))
+
+
+class Tokens(NamedTuple):
+    """Tokens read forward and backward, counted as `Meter` does."""
+
+    forward: int
+    backward: int
+
+
 class Method(ABC):
     """An attribution method; its fields are its configuration."""
 
     @abstractmethod
     def influences(self, subject: Subject) -> Influences:
         """The influence of every corpus on every test subset; positive where the corpus helps."""
+
+    def tokens(self, work: Work) -> Tokens | None:
+        """What `influences` will read, for `plan=true`; None if the method does not say."""
+        return None
 
 
 def score_row(

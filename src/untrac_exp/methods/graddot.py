@@ -12,7 +12,7 @@ Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS
 
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
 from untrac_exp.methods.products import dot, products
 
 
@@ -22,3 +22,6 @@ class GradDot(Method):
 
     def influences(self, subject: Subject) -> Influences:
         return Influences(gradient_scores(products(subject, "products", dot)))
+
+    def tokens(self, work: Work) -> Tokens:
+        return Tokens(work.once, work.once)

@@ -54,10 +54,7 @@ class LeaveDatasetOut:
 
     def influences(self, training: Training, subsets: Mapping[Subset, Encoded]) -> pd.DataFrame:
         """Columns train_seed, corpus, testset, subset, influence (nats per token)."""
-        jobs = [
-            _Job(training, dict(subsets), seed, without, self.budget)
-            for seed, without in product(self.train_seeds, [None, *training.corpora])
-        ]
+        jobs = self.jobs(training, subsets)
         progress = Progress("truth: models", len(jobs))
         losses: dict[tuple[int, str | None], dict[Subset, float]] = {}
         for job, means in self._run(jobs):
@@ -74,6 +71,13 @@ class LeaveDatasetOut:
             for subset in subsets
         ]  # fmt: skip
         return pd.DataFrame(rows)
+
+    def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["_Job"]:
+        """Every model that is trained and evaluated, θ0 of each train seed first."""
+        return [
+            _Job(training, dict(subsets), seed, without, self.budget)
+            for seed, without in product(self.train_seeds, [None, *training.corpora])
+        ]
 
     def _run(self, jobs: list["_Job"]) -> Iterator[tuple["_Job", dict[Subset, float]]]:
         if self.workers == 1 or all(job.is_done for job in jobs):

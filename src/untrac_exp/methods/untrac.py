@@ -14,7 +14,7 @@ ACL 2024, section 3.1.
 from dataclasses import dataclass
 from functools import partial
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset
+from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
@@ -33,6 +33,9 @@ class UnTrac(Unlearn, Method):
             record.add(corpus, seen, partial(_cell, corpus))
             progress(i + 1)
         return record.influences()
+
+    def tokens(self, work: Work) -> Tokens:
+        return self.reads(work.corpora.values(), work.subsets.values())
 
 
 def _cell(corpus: str, subset: Subset) -> tuple[str, Subset]:

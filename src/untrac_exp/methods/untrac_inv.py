@@ -15,7 +15,7 @@ ACL 2024, section 3.2.
 from dataclasses import dataclass
 from functools import partial
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset
+from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
@@ -34,6 +34,9 @@ class UnTracInv(Unlearn, Method):
             record.add(name, seen, partial(_cell, subset))
             progress(i + 1)
         return record.influences()
+
+    def tokens(self, work: Work) -> Tokens:
+        return self.reads(work.subsets.values(), work.corpora.values())
 
 
 def _cell(subset: Subset, corpus: str) -> tuple[str, Subset]:

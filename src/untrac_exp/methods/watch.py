@@ -1,7 +1,7 @@
 """What UnTrac and UnTrac-Inv share: unlearn one dataset and watch others on the way."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Influences, Subject, Subset, score_row
+from untrac_exp.methods.base import Arrays, Influences, Size, Subject, Subset, Tokens, score_row
 from untrac_exp.models.loss import Losses
 from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
@@ -128,6 +128,22 @@ class Unlearn:
             }  # fmt: skip
 
         return subject.part(name, compute)
+
+    def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> Tokens:
+        """What watching `panel` reads while every one of `unlearned` is unlearned in its turn.
+
+        Without what the objective reads besides; at most that where own_loss_rise may end a run.
+        """
+        watched = sum(data.read for data in panel)
+        forward, backward = watched, 0
+        for data in unlearned:
+            batch = min(self.batch_size, len(data))
+            steps = self.stopping.readings(self.stopping.limit(len(data), batch))
+            probe = data.sample(_PROBE, seed=0).read
+            taken = zip([0, *steps], steps, strict=False)
+            backward += sum((step - last) * batch * data.read // len(data) for last, step in taken)
+            forward += probe + len(steps) * (probe + watched)
+        return Tokens(forward + backward, backward)
 
 
 def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndarray:

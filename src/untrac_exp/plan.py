@@ -1,0 +1,288 @@
+"""`plan=true`: what a job would make and cost, found out without network, GPU or downloads.
+
+Where corpora, test sets and tokenizer are on this machine they are encoded as the job would encode
+them, so that steps, tokens and what the store already has are those of the job. Where they would
+have to be downloaded, sizes are reckoned from the configuration and marked with "~".
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from untrac_exp.config import variant
+from untrac_exp.data.base import Corpus
+from untrac_exp.experiment import Data, is_finished, job_key, load_data, prepare_process
+from untrac_exp.methods.base import Method, Subset, Work
+from untrac_exp.models.source import ModelSource
+from untrac_exp.report.files import write_text
+from untrac_exp.report.plan import FILE, print_plan
+from untrac_exp.store import Store, fingerprint
+
+_CHARS_PER_TOKEN = 4.2
+"""Of English text under a vocabulary of some ten thousand tokens, to guess by."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One thing that is made: tokens, a model, its losses, or a method's scores.
+
+    id: the same in two jobs that share it. steps: of an optimizer. forward, backward: tokens, as
+    `Meter` counts them; None if unknown. size: bytes it leaves in the store. there: whether it need
+    not be made, None where that cannot be told before its data are there.
+    """
+
+    kind: str
+    name: str
+    id: str
+    steps: int = 0
+    forward: int | None = 0
+    backward: int | None = 0
+    size: int = 0
+    there: bool | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One job. exact: whether sizes are counted rather than guessed. downloads: key -> what."""
+
+    job: str
+    exact: bool
+    parameters: int | None
+    flops_per_s: float
+    downloads: dict[str, str]
+    artifacts: list[Artifact]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The size of a dataset that is not there: `n` examples of `length` tokens each."""
+
+    n: int
+    length: float
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def read(self) -> int:
+        return round(self.n * self.length)
+
+    def sample(self, n: int | None, seed: int) -> "Guess":
+        return self if n is None else Guess(min(n, self.n), self.length)
+
+
+class Looking(Store):
+    """A store that is only read; what it lacks is built beside it, in a temporary one."""
+
+    def __init__(self, root: str, beside: str) -> None:
+        super().__init__(root)
+        self.beside = Store(beside)
+
+    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        return self.find(kind, key) or self.beside.get(kind, key, build)
+
+
+def run(cfg: DictConfig) -> None:
+    """Plan one job; a job of a sweep leaves its plan for the sweep's end, where all are shown."""
+    prepare_process(cfg)
+    outdir = Path(HydraConfig.get().runtime.output_dir)
+    plan = make(cfg, outdir)
+    write_text(outdir / FILE, json.dumps(asdict(plan), indent=1) + "\n")
+    if HydraConfig.get().mode == RunMode.RUN:
+        print_plan([asdict(plan)], f"{cfg.name} at {cfg.scale} scale")
+
+
+def make(cfg: DictConfig, outdir: Path) -> Plan:
+    """The plan of the job that would write its files to `outdir`."""
+    method, truth = instantiate(cfg.method), instantiate(cfg.truth) if cfg.truth else None
+    found = dict(downloads(OmegaConf.to_container(cfg, resolve=True)))
+    hydra = HydraConfig.get()
+    settings = ",".join(
+        filter(None, (hydra.runtime.choices["method"], variant(hydra.overrides.task)))
+    )
+    job = f"{settings} seed {cfg.seed}"
+    if found:
+        source: ModelSource = instantiate(cfg.model)
+        parameters = source.parameters(None)
+        artifacts = list(_guessed(cfg, source, method, truth, parameters, job))
+    else:
+        data = _data(cfg)
+        parameters = data.training.source.parameters(len(data.training.tokenizer))
+        artifacts = list(_counted(cfg, data, method, truth, parameters, job, outdir))
+    return Plan(job, not found, parameters, cfg.plan_flops_per_s, found, artifacts)
+
+
+def downloads(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """What a configuration would fetch: the keys that name a hub id or URL, with its revision."""
+    if not isinstance(value, Mapping):
+        return
+    for name in ("path", "pretrained_tokenizer"):
+        where = value.get(name)
+        if isinstance(where, str) and not Path(where).exists():
+            parts = [where, value.get("config"), value.get("revision")]
+            yield f"{key}.{name}", " ".join(str(part) for part in parts if isinstance(part, str))
+    for name, item in value.items():
+        yield from downloads(item, f"{key}.{name}".lstrip("."))
+
+
+# ------------------------------------------------------------------- where all data are at hand
+_beside = cache(lambda: tempfile.TemporaryDirectory(prefix="untrac-plan-"))
+_loaded: dict[str, Data] = {}
+
+
+def _data(cfg: DictConfig) -> Data:
+    """The job's data; read once for all jobs of a sweep that share them."""
+    names = ("corpora", "testset", "model", "max_sequences", "pretraining", "trainer", "store")
+    key = fingerprint({name: OmegaConf.to_container(cfg)[name] for name in names})  # type: ignore
+    key = fingerprint([key, OmegaConf.to_yaml(cfg.pretraining, resolve=True)])
+    if key not in _loaded:
+        _loaded[key] = load_data(cfg, Looking(cfg.store, _beside().name))
+    return _loaded[key]
+
+
+def _counted(
+    cfg: DictConfig,
+    data: Data,
+    method: Method,
+    truth: Any,
+    parameters: int | None,
+    job: str,
+    outdir: Path,
+) -> Iterator[Artifact]:
+    training, real = data.training, Store(cfg.store)
+    for name, folder in training.corpora.items():
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        there = folder.is_relative_to(real.root)
+        yield Artifact("tokens", name, folder.name, size=size, there=there)
+    reading = sum(subset.read for subset in data.subsets.values())
+    models = {training.recipe(cfg.train_seed).id: (training.recipe(cfg.train_seed), "θ0")}
+    jobs = [] if truth is None else truth.jobs(training, data.subsets)
+    for one in jobs:
+        recipe = training.recipe(one.seed, one.without, one.budget)
+        models.setdefault(recipe.id, (recipe, f"without {one.without}" if one.without else "θ0"))
+    total = {"n": sum(map(len, training.data.values()))}
+    total["read"] = sum(one.read for one in training.data.values())
+    for id_, (recipe, name) in models.items():
+        without, steps = recipe.key["without"], recipe.key["pretraining"]["steps"]
+        kept = total["n"] - (len(training.data[without]) if without else 0)
+        tokens = steps * min(training.settings.batch_size, kept) * total["read"] // total["n"]
+        size = _model_size(parameters, steps, training.settings.checkpoint_every, without)
+        there = real.find("model", recipe.key) is not None
+        name = f"{name}, train seed {recipe.key['train_seed']}"
+        yield Artifact("model", name, id_, steps, tokens, tokens, size, there)
+    for one in jobs:
+        name = f"{f'without {one.without}' if one.without else 'θ0'}, train seed {one.seed}"
+        recipe = training.recipe(one.seed, one.without, one.budget)
+        yield Artifact("losses", name, recipe.id, forward=reading, there=one.is_done)
+    every = training.settings.checkpoint_every
+    work = Work(
+        {name: one.sample(cfg.n_per_corpus, cfg.seed) for name, one in training.data.items()},
+        data.subsets,
+        training.settings.steps // every,
+        cfg.seed,
+    )
+    there = not cfg.force and is_finished(outdir, fingerprint(job_key(cfg, data)))
+    yield _scores(method, work, job, there)
+
+
+# --------------------------------------------------------------- where some are yet to be fetched
+def _guessed(
+    cfg: DictConfig,
+    source: ModelSource,
+    method: Method,
+    truth: Any,
+    parameters: int | None,
+    job: str,
+) -> Iterator[Artifact]:
+    corpora = _guessed_corpora(cfg, source)
+    for name, data in corpora.items():
+        width = source.block_size
+        yield Artifact("tokens", name, f"tokens {name}", size=len(data) * (8 * width + 4))
+    subsets = _guessed_subsets(OmegaConf.to_container(cfg.testset, resolve=True))
+    reading = sum(data.read for data in subsets.values())
+    settings = cfg.pretraining
+    n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
+    seeds = [cfg.train_seed] if truth is None else [*truth.train_seeds]
+    names: list[str | None] = [None] if truth is None else [None, *corpora]
+    wanted = dict.fromkeys([(cfg.train_seed, None), *product(seeds, names)])
+    for seed, without in wanted:
+        steps = settings.steps
+        if without is not None and truth.budget == "epochs":
+            steps = max(1, round(steps * (n - len(corpora[without])) / n))
+        tokens = steps * settings.batch_size * read // n
+        name = f"{f'without {without}' if without else 'θ0'}, train seed {seed}"
+        size = _model_size(parameters, steps, settings.checkpoint_every, without)
+        yield Artifact("model", name, f"model {name} {truth}", steps, tokens, tokens, size)
+        if truth is not None:
+            yield Artifact("losses", name, f"losses {name} {truth}", forward=reading)
+    sampled = {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in corpora.items()}
+    work = Work(sampled, subsets, settings.steps // settings.checkpoint_every, cfg.seed)
+    yield _scores(method, work, job, None)
+
+
+def _guessed_corpora(cfg: DictConfig, source: ModelSource) -> dict[str, Guess]:
+    """Packed blocks as many as `max_sequences`; rows that are at hand, by their length."""
+    limits = cfg.max_sequences or {}
+    if cfg.corpora._target_.endswith("tasks_csv.corpora"):
+        return {f"corpus {i + 1}": Guess(cfg.corpora.n_per_corpus, 32.0) for i in range(4)}
+    found: list[Corpus] = instantiate(cfg.corpora)
+    guesses = {}
+    for corpus in found:
+        if isinstance(corpus.rows, list):
+            chars = sum(len(row.input) + len(row.target) for row in corpus.rows)
+            if source.seq2seq or any(row.input for row in corpus.rows):
+                n, length = len(corpus.rows), chars / len(corpus.rows) / _CHARS_PER_TOKEN + 2
+            else:
+                n, length = int(chars / _CHARS_PER_TOKEN) // source.block_size, source.block_size
+            guesses[corpus.name] = Guess(min(n, limits.get(corpus.name) or n), length)
+        else:
+            guesses[corpus.name] = Guess(
+                limits.get(corpus.name) or cfg.n_per_corpus, source.block_size
+            )
+    return guesses
+
+
+def _guessed_subsets(node: Any) -> dict[Subset, Guess]:
+    """Of test sets to be fetched, what their modules reckon with; of others, their texts."""
+    if not list(downloads(node)):
+        return {
+            Subset(testset.name, name): Guess(
+                len(rows),
+                sum(len(row.input) + len(row.target) for row in rows) / len(rows) / _CHARS_PER_TOKEN
+                + 2,
+            )
+            for testset in instantiate(node)
+            for name, rows in testset.subsets.items()
+        }
+    parts = [part for part in node.values() if isinstance(part, Mapping) and "_target_" in part]
+    if parts:  # several test sets together
+        return {key: guess for part in parts for key, guess in _guessed_subsets(part).items()}
+    module = get_object(node["_target_"].rpartition(".")[0])
+    planned = getattr(module, "PLANNED", {"subsets": 1, "tokens_per_text": 32})
+    name = node.get("name") or node["_target_"].split(".")[-2]
+    return {
+        Subset(name, str(i)): Guess(node["n_per_subset"], planned["tokens_per_text"])
+        for i in range(planned["subsets"])
+    }
+
+
+# ------------------------------------------------------------------------------------- of both
+def _scores(method: Method, work: Work, job: str, there: bool | None) -> Artifact:
+    tokens = method.tokens(work)
+    forward, backward = (None, None) if tokens is None else tokens
+    return Artifact("scores", job, f"scores {job}", forward=forward, backward=backward, there=there)
+
+
+def _model_size(parameters: int | None, steps: int, every: int, without: str | None) -> int:
+    """Bytes of float32 weights, and of θ0's checkpoints."""
+    return 4 * (parameters or 0) * (1 + (steps // every if without is None else 0))
