@@ -54,7 +54,6 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
         columns * (width + 0.25) + margin, rows * (height + 0.16 * title_lines) + below + 0.8
     )
     places = figure.add_gridspec(rows + 1, columns, height_ratios=[height] * rows + [0.12])
-    image = None
     for i, (label, title) in enumerate(zip(labels, titles, strict=True)):
         axes = figure.add_subplot(places[divmod(i, columns)])
         part = influence[influence["label"] == label]
@@ -80,7 +79,7 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
     bar = figure.colorbar(image, cax=figure.add_subplot(places[rows, 0]), orientation="horizontal")
     bar.set_ticks([-1, 0, 1], labels=["−largest", "0", "+largest"])
     bar.set_label("influence (positive: the corpus helps)")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -113,8 +112,8 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
         min(_PAGE, 2.7 * columns + 1.8), rows * (0.18 * lines + 0.14 * len(labels) + 0.5) + 0.7
     )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    finite = agreement[["pearson", "spearman"]].min(axis=None, skipna=True)
-    lowest = min(0.0, 0.0 if pd.isna(finite) else float(finite))
+    correlations = agreement[["pearson", "spearman"]].to_numpy(dtype=float)
+    lowest = correlations[np.isfinite(correlations)].min(initial=0.0)
     for axes, testset in zip(grid.flat, testsets, strict=False):
         for y, label in enumerate(labels):
             part = agreement[(agreement["testset"] == testset) & (agreement["label"] == label)]
@@ -176,10 +175,10 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
                 axes.plot(mean.index, mean, color=GRID, linewidth=0.8, alpha=0.8)
                 continue
             style = look(shown.index(corpus))
-            axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **style)  # type: ignore[arg-type]
+            axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **style)
             half = sem * stats.t.ppf(0.975, np.maximum(n - 1, 1))
             band = {"color": style["color"], "alpha": 0.16, "linewidth": 0}
-            axes.fill_between(mean.index, mean - half, mean + half, **band)  # type: ignore[arg-type]
+            axes.fill_between(mean.index, mean - half, mean + half, **band)
         axes.axhline(0, color=INK, linewidth=0.7)
         axes.set_title(wrapped(label, 3), loc="left", fontweight="bold")
         axes.set_xlabel("unlearning step")
@@ -188,10 +187,7 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
     _hide_unused(grid, len(labels))
     for axes in grid[:, 0]:
         axes.set_ylabel("influence (nats per token)")
-    handles = [
-        Line2D([], [], label=_legend(key), **look(i))  # type: ignore[arg-type]
-        for i, key in enumerate(keys)
-    ]
+    handles = [Line2D([], [], label=_legend(key), **look(i)) for i, key in enumerate(keys)]
     if len(corpora) > len(shown):
         handles.append(Line2D([], [], color=GRID, label=f"{len(corpora) - len(shown)} others"))
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
@@ -223,8 +219,7 @@ def accuracy_against_cost(
     legend_rows = -(-(len(labels) + 2) // legend_columns)
     figure = blank_figure(width, 2.4 * rows + 0.5 + 0.18 * legend_rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex="row")
-    finite = points["pearson"].min(skipna=True)
-    lowest = min(0.0, 0.0 if pd.isna(finite) else float(finite))
+    lowest = points["pearson"].dropna().to_numpy(dtype=float).min(initial=0.0)
     for row, cost in zip(grid, costs, strict=False):
         for axes, testset in zip(row, testsets, strict=True):
             part = points[points["testset"] == testset]
@@ -252,7 +247,7 @@ def accuracy_against_cost(
     for axes, testset in zip(grid[0], testsets, strict=True):
         axes.set_title(wrapped(testset, 2.6), loc="left", fontweight="bold")
     handles = [
-        Line2D([], [], label=_legend(key), markersize=7, **{**look(i), "linestyle": "none"})  # type: ignore[arg-type]
+        Line2D([], [], label=_legend(key), markersize=7, **{**look(i), "linestyle": "none"})
         for i, key in enumerate(keys)
     ]
     if points["ceiling"].notna().any():

@@ -95,12 +95,12 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
     """Columns (label, whether it is the truth) and rows (corpus, cells) of the ranking."""
     table = ranking(sweep, testset)
     labels = list(table["label"].unique())
-    groups = {label: part.set_index("corpus") for label, part in table.groupby("label")}
-    forms = {label: number_format(part["influence"]) for label, part in groups.items()}
-    largest = {label: part["influence"].abs().max() or 1.0 for label, part in groups.items()}
+    groups = {str(label): part.set_index("corpus") for label, part in table.groupby("label")}
+    forms = {str(label): number_format(part["influence"]) for label, part in groups.items()}
+    largest = {str(label): part["influence"].abs().max() or 1.0 for label, part in groups.items()}
     rows = []
     for corpus in table["corpus"].unique():
-        cells = []
+        cells: list[dict[str, Any] | None] = []
         for label in labels:
             if corpus not in groups[label].index:
                 cells.append(None)
@@ -139,7 +139,7 @@ def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
         rows.append({**row, "label": label, "pearson_pooled": pooled.get(key, float("nan"))})
     rows.sort(key=lambda row: (order[row["testset"]], -_low(row["pearson_mean"]), row["label"]))
     return [
-        {k: None if isinstance(v, float) and pd.isna(v) else v for k, v in row.items()}
+        {str(k): None if isinstance(v, float) and pd.isna(v) else v for k, v in row.items()}
         for row in rows
     ]
 

@@ -3,9 +3,11 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK = "#1b1d22"
 """Of text and axes; a page may replace this very colour by its own (see `figures.svg_text`)."""
@@ -20,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "h")
 DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 DIVERGING = "RdBu_r"
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same everywhere
     "font.size": 9,
     "axes.titlesize": 9,
@@ -59,7 +61,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def look(index: int) -> dict[str, object]:
+def look(index: int) -> dict[str, Any]:
     """Colour, marker and dash of the index-th series; they differ in grey, too."""
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -70,9 +72,7 @@ def look(index: int) -> dict[str, object]:
 
 def blank_figure(width: float, height: float) -> Figure:
     """An empty figure, inches; it makes room for its labels itself and owes pyplot nothing."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
-    return figure
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
 def wrapped(text: str, inches: float, size: float = 9) -> str:

@@ -92,7 +92,7 @@ def _ranking_columns(
         form = number_format(part["influence"])
         cells = part.set_index("corpus")
         columns[str(label)] = [Text(str(label))] + [
-            _influence(cells.loc[corpus], form, with_interval)
+            _influence(cells.loc[[corpus]].iloc[0], form, with_interval)
             if corpus in cells.index
             else Text("–")
             for corpus in corpora
@@ -126,7 +126,7 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     for (method, variant), rows in summary.groupby(["method", "variant"]):
         of_testset = rows.set_index("testset")
         table.add_row(
-            f"{method} · {variant}" if variant else method,
+            f"{method} · {variant}" if variant else str(method),
             *(_correlations(of_testset, testset) for testset in testsets),
             _seconds(rows["wall_s"].iloc[0]),
         )
@@ -154,12 +154,12 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
 def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
     if testset not in of_testset.index:
         return "–"
-    row = of_testset.loc[testset]
+    row = of_testset.loc[[testset]].iloc[0]
     parts = []
     for name in ("pearson", "spearman"):
         std = row[f"{name}_std"]
         spread = f" ± {std:.2f}" if pd.notna(std) else ""
-        parts.append(_number(row[f"{name}_mean"]) + spread)
+        parts.append(_number(float(row[f"{name}_mean"])) + spread)
     return " / ".join(parts)
 
 
