@@ -1,0 +1,110 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from untrac_exp.config import config_dir
+from untrac_exp.plan import downloads
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "n_per_corpus=9",
+    "pretraining.steps=5", "pretraining.checkpoint_every=2", "unlearning.untrac_inv.batch_size=3",
+    "unlearning.untrac_inv.steps=2", "logger=none", "threads=1",
+]  # fmt: skip
+
+
+def command(outputs, *overrides):
+    done = subprocess.run(
+        [sys.executable, "-m", "untrac_exp", f"outputs={outputs}", *overrides],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def planned(outputs):
+    return [json.loads(file.read_text()) for file in sorted(outputs.rglob("plan.json"))]
+
+
+def manifests(store, kind):
+    return {
+        folder: json.loads((folder / "manifest.json").read_text())["key"]
+        for folder in (store / kind).iterdir()
+        if folder.is_dir()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["toxicity", "tasks_a"])
+def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
+    tiny = [o for o in TINY if recipe == "toxicity" or not o.startswith(("corpora", "testset"))]
+    overrides = [
+        f"+experiment={recipe}",
+        "seed=0",
+        "truth.train_seeds=[0]",
+        "truth.workers=1",
+        *tiny,
+    ]
+    text = command(tmp_path, *overrides, "plan=true")
+    assert "nothing is run" in text
+    before = planned(tmp_path)
+    assert not (tmp_path / "store").exists()
+    command(tmp_path, *overrides)
+
+    models = {a["id"]: a for plan in before for a in plan["artifacts"] if a["kind"] == "model"}
+    done = manifests(tmp_path / "store", "model")
+    assert {folder.name for folder in done} == {id_[:16] for id_ in models}
+    for folder, key in done.items():
+        [artifact] = [a for id_, a in models.items() if id_.startswith(folder.name)]
+        cost = json.loads((folder / "cost.json").read_text())
+        assert artifact["steps"] == key["pretraining"]["steps"]
+        assert artifact["steps"] == len((folder / "loss.csv").read_text().splitlines()) - 1
+        assert artifact["forward"] == cost["forward_tokens"]
+        assert artifact["backward"] == cost["backward_tokens"]
+    assert {a["there"] for plan in before for a in plan["artifacts"]} == {False}
+    for file in tmp_path.rglob("metrics.json"):
+        metrics = json.loads(file.read_text())
+        [scores] = [
+            a
+            for a in json.loads((file.parent / "plan.json").read_text())["artifacts"]
+            if a["kind"] == "scores"
+        ]
+        assert scores["forward"] == metrics["cost"]["forward_tokens"]
+        assert scores["backward"] == metrics["cost"]["backward_tokens"]
+
+    command(tmp_path, *overrides, "plan=true")
+    after = planned(tmp_path)
+    assert {a["there"] for plan in after for a in plan["artifacts"]} == {True}
+
+
+@pytest.mark.slow
+def test_what_must_be_fetched_is_named_and_nothing_is(tmp_path):
+    text = command(tmp_path, "+experiment=harms_unequal", "scale=paper", "plan=true", "logger=none")
+    [plan, *_] = planned(tmp_path)
+    assert not plan["exact"]
+    assert plan["parameters"] == 125_239_296
+    for word in ("ArmelR/the-pile-splitted Pile-CC", "toxigen/toxigen-data", "facebook/opt-125m"):
+        assert word in text
+    [theta0] = [a for a in plan["artifacts"] if a["name"] == "θ0, train seed 0" and a["steps"]]
+    assert theta0["steps"] == 40_000
+    assert theta0["forward"] == theta0["backward"] == 40_000 * 8 * 1024
+    assert theta0["size"] == 4 * 125_239_296 * 5  # the weights and four checkpoints
+    tokens = {a["name"]: a["size"] for a in plan["artifacts"] if a["kind"] == "tokens"}
+    assert tokens["pile_cc"] == 96_000 * (8 * 1024 + 4)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
+    if "???" in file.read_text():
+        pytest.skip("asks for someone's own files")
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("config", [f"+experiment={file.stem}", f"scale={scale}"])
+    found = dict(downloads(OmegaConf.to_container(cfg, resolve=True)))
+    assert bool(found) == (scale == "paper")
