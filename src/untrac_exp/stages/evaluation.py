@@ -10,8 +10,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, token_nll
-from untrac_exp.stages.trainer import TrainerSettings, stream
-
+from untrac_exp.stages.trainer import Stream, TrainerSettings
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -41,7 +40,7 @@ def evaluate(
     """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens."""
     device = model.device
     module = Evaluation(model.eval(), datasets)
-    loaders = [stream(data.batches(max_tokens)) for data in datasets.values()]
+    loaders = [Stream(data.batches(max_tokens)) for data in datasets.values()]
     trainer.build(barebones=True).validate(module, loaders, verbose=False)
     model.to(device)
     return {

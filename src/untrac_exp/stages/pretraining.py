@@ -19,7 +19,7 @@ from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.progress import Progress
 from untrac_exp.stages.shares import Share, Sharing
-from untrac_exp.stages.trainer import TrainerSettings, stream
+from untrac_exp.stages.trainer import Stream, TrainerSettings
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Pretraining(lightning.LightningModule):
         sharing = Sharing(
             run.batch_size, run.micro_batch_size, trainer.global_rank, trainer.world_size
         )
-        return stream(sharing(run.data, order))
+        return Stream(sharing(run.data, order))
 
     def training_step(self, share: Share, index: int) -> Tensor:
         loss = mean_loss(self.model, share.inputs) * share.tokens

@@ -44,25 +44,23 @@ class Sharing:
         return max(1, -(-self.batch_size // (self.micro_batch_size * self.world)))
 
     def __call__(self, data: Encoded, batches: Iterable[Tensor]) -> Iterator[Share]:
+        scored = data.scored
+        n = self.per_process * self.world
         for step, batch in enumerate(batches):
-            scored = data.scored[batch]
-            n = self.per_process * self.world
+            if n == 1:
+                yield Share(data.batch(batch), batch, 1.0, step, 0, 1)
+                continue
             if len(batch) < n:
                 raise ValueError(
                     f"a batch of {len(batch)} examples cannot be shared by {self.world} processes; "
                     "raise the batch size or lower trainer.devices"
                 )
-            positions = batch.new_tensor(range(len(batch))).tensor_split(n)
+            total = int(scored[batch].sum())
+            parts = batch.tensor_split(n)
             for part in range(self.rank, n, self.world):
-                where = positions[part]
-                yield Share(
-                    inputs=data.batch(batch[where]),
-                    indices=batch[where],
-                    tokens=int(scored[where].sum()) / int(scored.sum()) * n,
-                    step=step,
-                    part=part,
-                    parts=n,
-                )
+                indices = parts[part]
+                weight = int(scored[indices].sum()) / total * n
+                yield Share(data.batch(indices), indices, weight, step, part, n)
 
 
 def fitting(data: Encoded, batch_size: int, max_tokens: int) -> int:

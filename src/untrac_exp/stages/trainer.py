@@ -10,7 +10,6 @@ from typing import Any
 import lightning
 import torch
 import transformers
-from torch.utils.data import DataLoader, IterableDataset
 
 Batches = Iterator[Any]
 
@@ -49,19 +48,17 @@ class TrainerSettings:
         return torch.autocast(device.type, half) if half is not None else nullcontext()
 
 
-class _Stream(IterableDataset):
-    """An iterator of finished batches, as Lightning wants its data."""
+class Stream:
+    """Batches already collated, in their order; how many are drawn is the trainer's business.
+
+    Lightning takes any iterable; torch's DataLoader would only add its own cost to each batch.
+    """
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
     def __iter__(self) -> Batches:
         return self.batches
-
-
-def stream(batches: Batches) -> DataLoader:
-    """Batches already collated, in their order; how many are drawn is the trainer's business."""
-    return DataLoader(_Stream(batches), batch_size=None)
 
 
 def quiet() -> None:

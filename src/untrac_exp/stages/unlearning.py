@@ -14,7 +14,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.shares import Share, Sharing, fitting
-from untrac_exp.stages.trainer import TrainerSettings, stream
+from untrac_exp.stages.trainer import Stream, TrainerSettings
 
 StepLoss = Callable[[PreTrainedModel, Share], Tensor]
 """The scalar whose gradient a step descends; the shares of a batch, averaged, give the batch's."""
@@ -94,7 +94,10 @@ class Unlearning(lightning.LightningModule):
         self._observed = 0
 
     def train_dataloader(self) -> Any:
-        return stream(iter(self.shares))
+        return Stream(iter(self.shares))
+
+    def transfer_batch_to_device(self, batch: Share, *_: object) -> Share:
+        return batch  # the loss moves what it needs, and a walk through the batch costs as much
 
     def training_step(self, share: Share, index: int) -> Tensor:
         return self.loss(self.model, share)
