@@ -30,7 +30,7 @@ METHODS = ("untrac", "untrac_inv", "graddot")
 CELL = ["corpus", "testset", "subset"]
 
 
-def scores(method: str, accelerator: str, folder: Path) -> pd.DataFrame:
+def scores(method: str, accelerator: str, folder: Path) -> "pd.Series[float]":
     """The scores of one method, run as a person would."""
     out = folder / accelerator
     command = [

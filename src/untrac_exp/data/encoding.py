@@ -143,8 +143,8 @@ def pack(
 ) -> Encoded:
     """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
 
-    `what` names the dataset in errors. Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored.
-    Raises `ValueError` if there is not one whole block.
+    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored. `what`
+    names the dataset in errors. Raises `ValueError` if there is not one whole block.
     """
     wanted = None if max_blocks is None else max_blocks * block_size
     stream: list[int] = []
