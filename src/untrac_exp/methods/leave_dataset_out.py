@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -88,7 +89,8 @@ class LeaveDatasetOut:
         threads = torch.get_num_threads()
         with ProcessPoolExecutor(self.workers, context, _start_worker, (threads,)) as pool:
             try:
-                futures = {pool.submit(_Job.losses, job): job for job in jobs}
+                with _deaf_to_interrupts():
+                    futures = {pool.submit(_Job.losses, job): job for job in jobs}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             except BaseException:
@@ -145,8 +147,20 @@ class _Job:
         (out / "losses.json").write_text(json.dumps([losses[name].mean for name in names]))
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches all processes of a terminal. Those started here leave the answer to us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say so
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(threads)
