@@ -1,12 +1,13 @@
 r"""Ascent with a Fisher-weighted pull to θ0, so that what the other corpora need stays.
 
 .. math::
-    -L(Z; \theta) + \frac{w}{2} \sum_p F_p \, (\theta_p - \theta_{0,p})^2, \qquad
+    -L(Z; \theta) + \frac{w}{2} \sum_p (F_p + \delta \bar F) \, (\theta_p - \theta_{0,p})^2, \qquad
     F_p = \frac{1}{\sum_i |x_i|} \sum_i \Big(\partial_p \log p_{\theta_0}(x_i)\Big)^2
 
 F is the diagonal of the empirical Fisher information a token, over `examples` sequences of each
-other corpus. Half the quadratic form of the full F is, to second order, the KL divergence a token
-from θ0 on the other corpora, so w means what it means in `kl`, as far as the diagonal goes.
+other corpus, and :math:`\delta \bar F`, a share of its mean, is a damping: parameters on which the
+sample is silent would else be free. Half the quadratic form of the full F is, to second order, the
+KL divergence a token from θ0 on the other corpora; its diagonal alone holds much less.
 
 F is computed once for each corpus of a job and kept in bfloat16 in the memory of the host (2 bytes
 a parameter and corpus); a run holds the sum of the others' and θ0 itself, two more vectors as large
@@ -40,13 +41,16 @@ class Information(NamedTuple):
 
 @dataclass(frozen=True)
 class Fisher(Objective):
-    """weight: of the pull against the loss; examples: of each corpus, to estimate F on."""
+    """weight: of the pull against the loss; damping: δ; examples: of each corpus, to estimate F."""
 
     weight: float = 1e5
-    examples: int = 16
+    damping: float = 0.1
+    examples: int = 64
 
     def __post_init__(self) -> None:
         check_not_negative("weight", self.weight)
+        if self.damping < 0:
+            raise ValueError(f"objective.damping={self.damping} must not be negative")
         if self.examples < 1:
             raise ValueError(f"objective.examples={self.examples} must be at least 1")
 
@@ -61,12 +65,13 @@ class Fisher(Objective):
         found = unlearned.of_others(compute)
         tokens = sum(one.tokens for one in found)
         theta0 = [p.detach().clone() for p in trained(unlearned.theta0)]
-        fisher = []
-        for i, p in enumerate(theta0):
-            total = torch.zeros_like(p)
-            for one in found:
-                total += one.squares[i].to(total)
-            fisher.append(total / tokens)
+        fisher = [torch.zeros_like(p) for p in theta0]
+        for one in found:
+            for total, squares in zip(fisher, one.squares, strict=True):
+                total += squares.to(total) / tokens
+        mean = sum(float(f.sum()) for f in fisher) / sum(f.numel() for f in fisher)
+        for total in fisher:
+            total += self.damping * mean
 
         def loss(model: PreTrainedModel, share: Share) -> Tensor:
             pull = torch.stack(
