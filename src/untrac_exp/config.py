@@ -71,8 +71,8 @@ class Config:
     logger: Any = None
 
 
+_IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # but not what is below them
 _NOT_A_VARIANT = {
-    *("experiment", "name", "method", "scale", "seed"),  # have a place of their own in the path
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
     *("plan", "plan_flops_per_s"),
 }
@@ -89,7 +89,7 @@ def variant(overrides: Sequence[str]) -> str:
     for override in overrides:
         key, _, value = override.partition("=")
         name = key.lstrip("+~").split("@")[0]
-        if name.split(".")[0] in _NOT_A_VARIANT:
+        if name in _IN_THE_PATH or name.split(".")[0] in _NOT_A_VARIANT:
             continue
         if not re.fullmatch(r"[\w.+-]{0,40}", value):
             value = _short_hash(value)
