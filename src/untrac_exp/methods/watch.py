@@ -205,7 +205,7 @@ class Record(Generic[Name]):
                 f"by {end - start:.2f} after {steps} steps; allow more in method.stopping"
             )
         uniform = math.log(self.vocab_size)
-        if end > uniform:
+        if start <= uniform < end:
             self.warnings.append(
                 f"unlearning '{unlearned}' collapsed the model: its own loss rose from "
                 f"{start:.2f} to {end:.2f} nats, past the uniform distribution's {uniform:.2f}"
