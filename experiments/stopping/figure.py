@@ -1,0 +1,92 @@
+"""Agreement with the truth against how far the unlearned data are forgotten, per objective.
+
+python experiments/stopping/figure.py outputs/stopping/mini [outputs/stopping_docstrings/mini]
+
+Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from untrac_exp.agreement import agreement, truth_mean
+from untrac_exp.report.files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
+
+
+def curves(directory: Path) -> pd.DataFrame:
+    """One row a job, step and test set.
+
+    Columns method, variant, seed, testset, step, own_loss_rise (nats per token, mean over the
+    unlearned datasets), pearson, spearman.
+    """
+    rows = []
+    for metrics in sorted(directory.glob("*/seed*/metrics.json")):
+        job = read_metrics(metrics.parent)
+        trajectory = read_table(metrics.parent / "trajectory.csv", TRAJECTORY)
+        own = read_table(metrics.parent / "own_loss.csv", OWN_LOSS)
+        truth = read_table(metrics.parent / "truth.csv", TRUTH)
+        if trajectory is None or own is None or truth is None:
+            continue
+        mean = truth_mean(truth)
+        start = own[own["step"] == 0].set_index("unlearned")["loss"]
+        rise = own.assign(rise=own["loss"] - own["unlearned"].map(start)).groupby("step")["rise"]
+        for step, scores in trajectory.groupby("step"):
+            for testset, values in agreement(scores, mean).items():
+                rows.append(
+                    {
+                        "method": job["method"],
+                        "variant": job.get("variant") or "",
+                        "seed": job["seed"],
+                        "testset": testset,
+                        "step": step,
+                        "own_loss_rise": rise.mean()[step],
+                        "pearson": values["pearson"],
+                        "spearman": values["spearman"],
+                    }
+                )
+    if not rows:
+        raise SystemExit(f"error: {directory}: no finished unlearning job with a truth; run it")
+    return pd.DataFrame(rows)
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """A panel for each method and test set, a line for each objective."""
+    methods, testsets = table["method"].unique(), table["testset"].unique()
+    figure, axes = plt.subplots(
+        len(methods),
+        len(testsets),
+        figsize=(4 * len(testsets), 3 * len(methods)),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for row, method in zip(axes, methods, strict=True):
+        for axis, testset in zip(row, testsets, strict=True):
+            chosen = table[(table["method"] == method) & (table["testset"] == testset)]
+            for variant, lines in chosen.groupby("variant"):
+                line = lines.groupby("step")[["own_loss_rise", "pearson"]].mean()
+                name = variant.removeprefix("objective=")
+                axis.plot(line["own_loss_rise"], line["pearson"], marker="o", ms=3, label=name)
+            axis.set(title=f"{method}, {testset}", xscale="symlog")
+    figure.supxlabel("rise of the own loss (nats per token)")
+    figure.supylabel("Pearson correlation with the truth")
+    axes[0, 0].legend()
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: list[str]) -> None:
+    """Draw and print each sweep named."""
+    if not arguments:
+        raise SystemExit(__doc__)
+    for argument in arguments:
+        table = curves(Path(argument))
+        draw(table, Path(argument) / "figures" / "stopping.png")
+        table.to_csv(sys.stdout, index=False, float_format="%.4f")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
