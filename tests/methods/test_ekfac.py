@@ -1,0 +1,117 @@
+"""EK-FAC, against its formula written out for one linear layer and for the layers of OPT."""
+
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from tests import dense
+from tests.conftest import Linear, make_subject, sequences
+from untrac_exp.methods import hif_ekfac
+from untrac_exp.methods.hif_ekfac import HifEkfac, precondition
+from untrac_exp.models.loss import token_nll
+from untrac_exp.stages.ekfac import Factors, fit, linear_layers
+
+needs_kronfluence = pytest.mark.skipif(
+    find_spec("kronfluence") is None, reason="the extra `ekfac` is not installed"
+)
+
+
+VOCAB = Linear.vocab
+
+
+def by_hand(model, data):
+    """Factors of `Linear` with the labels of the data, from its inputs and softmax alone."""
+    batch = data.batch(slice(None))
+    x = model.embedding[batch["input_ids"]]
+    x = torch.cat([x, torch.ones_like(x[..., :1])], -1)  # (N, T, in + 1)
+    weights = torch.cat([model.layer.weight, model.layer.bias[:, None]], 1).detach()
+    slopes = (x @ weights.T).softmax(-1)
+    slopes = slopes[:, :-1] - torch.eye(len(weights))[batch["labels"][:, 1:]]
+    slopes = torch.cat([slopes, torch.zeros_like(slopes[:, :1])], 1)  # the last predicts nothing
+    _, inputs = torch.linalg.eigh(torch.einsum("nti,ntj->ij", x, x))
+    _, outputs = torch.linalg.eigh(torch.einsum("nti,ntj->ij", slopes, slopes))
+    gradients = torch.einsum("nto,nti->noi", slopes, x)  # of each sequence's summed loss
+    squares = (outputs.T @ gradients @ inputs).square().sum(0)
+    return Factors(outputs, inputs, squares / data.scored.sum())
+
+
+@needs_kronfluence
+def test_one_linear_layer_is_its_formula(tmp_path):
+    model = Linear()
+    data = dense.mixture(make_subject(model, tmp_path))
+    expected = by_hand(model, data)
+    found = fit(model, data, 40, seed=0, sampled=False)
+    assert list(found) == ["layer"]
+    gradient = dense_gradient(model, sequences(3, 4))
+    damped = expected.eigenvalues + 0.1 * expected.eigenvalues.mean()
+    matrix = torch.cat(
+        [gradient[:-VOCAB].view(VOCAB, -1), gradient[-VOCAB:, None]], 1
+    )  # weight, bias
+    inner = expected.outputs.T @ matrix @ expected.inputs / damped
+    solved = expected.outputs @ inner @ expected.inputs.T
+    answer = precondition(model, gradient, found, 0.1)
+    torch.testing.assert_close(answer[:-VOCAB].view(VOCAB, -1), solved[:, :-1])
+    torch.testing.assert_close(answer[-VOCAB:], solved[:, -1])
+
+
+def dense_gradient(model, data):
+    model.zero_grad()
+    nll, tokens = token_nll(model, data.batch(slice(None)))
+    (nll.sum() / tokens.sum()).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@needs_kronfluence
+def test_every_layer_of_opt_sees_sequences(subject):
+    """Also the feed-forward ones, which OPT gives its tokens flattened."""
+    data = subject.subsets[list(subject.subsets)[1]]  # ragged
+    model = subject.model
+    found = fit(model, data, 20, seed=0, sampled=False)
+    assert list(found) == linear_layers(model)
+    assert {name.rpartition(".")[2] for name in found} >= {"q_proj", "out_proj", "fc1", "fc2"}
+    assert "lm_head" not in found
+    for name, (outputs, inputs, eigenvalues) in found.items():
+        layer = model.get_submodule(name)
+        total = torch.zeros_like(eigenvalues)
+        for i in range(len(data)):
+            model.zero_grad()
+            token_nll(model, data.batch(torch.tensor([i])))[0].sum().backward()
+            matrix = torch.cat([layer.weight.grad, layer.bias.grad[:, None]], 1)
+            total += (outputs.T @ matrix @ inputs) ** 2
+        expected = total / data.scored.sum()
+        assert float((eigenvalues - expected).norm() / expected.norm()) < 1e-6, name
+
+
+@needs_kronfluence
+@pytest.mark.parametrize("name", ["subject", "seq2seq_subject"])
+def test_the_model_stays_as_it_is(name, request):
+    subject = request.getfixturevalue(name)
+    weights = {k: v.clone() for k, v in subject.model.state_dict().items()}
+    state = torch.get_rng_state()
+    scores = dense.scores(HifEkfac(samples=8).influences(subject))
+    assert all(abs(value) < float("inf") for value in scores.values())
+    assert weights.keys() == subject.model.state_dict().keys()
+    assert all(torch.equal(v, weights[k]) for k, v in subject.model.state_dict().items())
+    assert all(p.requires_grad for p in subject.model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@needs_kronfluence
+def test_sampled_labels_give_the_fisher():
+    """With many sequences of one input, sampled labels give softmax regression's own Hessian."""
+    model = Linear()
+    data = sequences(0, 1, 600)
+    factors = fit(model, data, 4000, seed=0)["layer"]
+    # trace of the Fisher = tokens' mean of |x|² times the spread of the softmax
+    batch = data.batch(slice(None))
+    x = model.embedding[batch["input_ids"]][:, :-1]
+    p = model.layer(x).softmax(-1)
+    expected = ((1 + x.square().sum(-1)) * (1 - p.square().sum(-1))).mean().detach()
+    assert float(factors.eigenvalues.sum()) == pytest.approx(float(expected), rel=0.05)
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setattr(hif_ekfac, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'untrac-exp\[ekfac\]'"):
+        HifEkfac()

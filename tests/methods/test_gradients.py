@@ -1,0 +1,158 @@
+"""GradDot, GradCos and TracIn, against sums over single examples, and against captum."""
+
+import itertools
+
+import pytest
+import torch
+from captum.influence import TracInCP
+from safetensors.torch import load_model
+
+from tests import dense
+from tests.conftest import LR, make_subject
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.gradcos import GradCos, cosine
+from untrac_exp.methods.graddot import GradDot
+from untrac_exp.methods.tracin import TracIn
+from untrac_exp.models.loss import token_nll
+
+
+def summed_gradients(model, data):
+    """(N, P): of each example's summed loss, one backward pass for each."""
+    rows = []
+    for i in range(len(data)):
+        model.zero_grad()
+        token_nll(model, data.batch(torch.tensor([i])))[0].sum().backward()
+        rows.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    model.zero_grad(set_to_none=True)
+    return torch.stack(rows)
+
+
+def brute_force(subject, paths):
+    """{cell: one number for each of the checkpoints}, pair of examples by pair of examples."""
+    found = {}
+    with subject.leaving_theta0() as model:
+        for path in paths:
+            load_model(model, path)
+            rows = {
+                name: (summed_gradients(model, data), int(data.scored.sum()))
+                for name, data in {**subject.corpora, **subject.subsets}.items()
+            }
+            for corpus, subset in itertools.product(subject.corpora, subject.subsets):
+                (g, tokens), (h, others) = rows[corpus], rows[subset]
+                pairs = torch.einsum("ip,jp->ij", g, h)
+                value = float(pairs.sum()) / (tokens * others)
+                found.setdefault((corpus, *subset), []).append(value)
+    return found
+
+
+def test_tracin_is_the_sum_over_examples_and_checkpoints(subject):
+    paths = [checkpoint.path for checkpoint in subject.checkpoints]
+    assert len(paths) == 3
+    each = brute_force(subject, paths)
+    subject.checkpoints = [c._replace(lr=LR * (i + 1)) for i, c in enumerate(subject.checkpoints)]
+    expected = {cell: LR * (a + 2 * b + 3 * c) for cell, (a, b, c) in each.items()}
+    assert dense.error(dense.scores(TracIn().influences(subject)), expected) < 1e-6
+
+
+def test_tracin_works_on_seq2seq_models(seq2seq_subject):
+    each = brute_force(seq2seq_subject, [c.path for c in seq2seq_subject.checkpoints])
+    expected = {cell: LR * sum(values) for cell, values in each.items()}
+    found = dense.scores(TracIn().influences(seq2seq_subject))
+    assert dense.error(found, expected) < 1e-4  # float32
+
+
+def test_tracin_without_checkpoints_names_the_remedy(subject):
+    subject.checkpoints = []
+    with pytest.raises(ValueError, match=r"pretraining\.checkpoint_every .* method=graddot"):
+        TracIn().influences(subject)
+
+
+def test_a_dataset_without_gradient_has_no_direction():
+    zero, other = torch.zeros(3), torch.ones(3)
+    assert cosine(zero, other) == cosine(zero, zero) == 0.0
+
+
+class Examples(torch.utils.data.Dataset):
+    """The examples of a dataset as captum wants them: inputs and labels."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.data.input_ids[i].long(), self.data.labels[i].long()
+
+
+class Logits(torch.nn.Module):
+    """The model as a function from tokens (N, T) to logits (N, T, V); padding is not scored."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids):
+        return self.model(input_ids=ids).logits
+
+
+def summed_loss(logits, labels):
+    """(N,) of each example, summed over its tokens."""
+    nll = torch.nn.functional.cross_entropy(
+        logits[:, :-1].mT, labels[:, 1:], ignore_index=-100, reduction="none"
+    )
+    return nll.sum(1)
+
+
+@pytest.fixture
+def by_captum(trained):
+    """A function from checkpoints to captum's answers; cosines where asked for."""
+    subject = make_subject(trained[0], "unused")
+    datasets = {**subject.corpora, **subject.subsets}
+    everything = Encoded.concatenate(list(datasets.values()))
+    sizes = [len(data) for data in datasets.values()]
+
+    def load(wrapper, checkpoint):
+        load_model(wrapper.model, checkpoint.path)
+        return checkpoint.lr
+
+    def compute(checkpoints, normalised=False):
+        tracer = TracInCP(
+            Logits(subject.model), Examples(everything), checkpoints,
+            checkpoints_load_func=load, loss_fn=summed_loss, batch_size=len(everything),
+        )  # fmt: skip
+        pairs = tracer.influence((everything.input_ids.long(), everything.labels.long()))
+        sums = {}  # of the examples of two datasets, in nats per token
+        for left, rows in zip(datasets, pairs.split(sizes), strict=True):
+            for right, block in zip(datasets, rows.split(sizes, dim=1), strict=True):
+                tokens = datasets[left].scored.sum() * datasets[right].scored.sum()
+                sums[left, right] = float(block.sum() / tokens)
+        return {
+            (corpus, *subset): sums[corpus, subset]
+            / ((sums[corpus, corpus] * sums[subset, subset]) ** 0.5 if normalised else 1)
+            for corpus, subset in itertools.product(subject.corpora, subject.subsets)
+        }
+
+    return compute
+
+
+def only_last(trained):
+    """θ0 itself as one checkpoint of rate 1, which makes TracIn GradDot."""
+    return [trained[1][-1]._replace(lr=1.0)]
+
+
+def test_graddot_is_captums(subject, trained, by_captum):
+    found = dense.scores(GradDot().influences(subject))
+    assert dense.error(found, by_captum(only_last(trained))) < 1e-6
+
+
+def test_gradcos_is_captums(subject, trained, by_captum):
+    found = dense.scores(GradCos().influences(subject))
+    assert dense.error(found, by_captum(only_last(trained), normalised=True)) < 1e-6
+    assert max(found.values()) == pytest.approx(1.0)  # the corpus and its copy
+    assert found["threes", "copies", "threes"] == pytest.approx(1.0)
+
+
+def test_tracin_is_captums(subject, trained, by_captum):
+    found = dense.scores(TracIn().influences(subject))
+    assert dense.error(found, by_captum(trained[1])) < 1e-6

@@ -1,0 +1,129 @@
+"""HIF by LiSSA and by Arnoldi, against the exact damped influence from a dense Hessian."""
+
+import pytest
+import torch
+
+from tests import dense
+from untrac_exp.methods.hif_arnoldi import HifArnoldi
+from untrac_exp.methods.hif_lissa import HifLissa
+from untrac_exp.methods.krylov import krylov
+
+ALL = 10**6
+
+
+@pytest.fixture(scope="module")
+def hessian(trained):
+    """Of the loss at θ0 on the mixture (P, P), and the eigenvalue farthest from 0."""
+    from tests.conftest import make_subject
+
+    matrix = dense.hessian(trained[0], dense.mixture(make_subject(trained[0], "unused")))
+    return matrix, float(torch.linalg.eigvalsh(matrix).abs().max())
+
+
+def exact(subject, hessian, damping, normalised=False):
+    """Influences with the inverse of H + damping × its largest eigenvalue."""
+    matrix, largest = hessian
+    inverse = torch.linalg.inv(matrix + damping * largest * torch.eye(len(matrix)))
+    return dense.influences(subject, inverse, normalised)
+
+
+def test_arnoldi_with_all_eigenpairs_is_exact(fresh_subject, hessian):
+    size = len(hessian[0])
+    assert size <= 500
+    subject = fresh_subject(max_tokens=1000)
+    method = HifArnoldi(size, size, samples=ALL, damping=0.1, basis="float64")
+    found = dense.scores(method.influences(subject))
+    assert dense.error(found, exact(subject, hessian, 0.1, True)) <= 1e-3
+
+
+def test_arnoldi_keeps_the_eigenpairs_farthest_from_0(fresh_subject, hessian):
+    """With few of them, it is the inverse of H restricted to its steepest directions."""
+    values, vectors = torch.linalg.eigh(hessian[0])
+    kept = values.abs().argsort(descending=True)[:5]
+    inverse = vectors[:, kept] / values[kept] @ vectors[:, kept].T
+    subject = fresh_subject(max_tokens=1000)
+    method = HifArnoldi(60, 5, samples=ALL, basis="float64")
+    found = dense.scores(method.influences(subject))
+    assert dense.error(found, dense.influences(subject, inverse, True)) <= 1e-3
+
+
+def test_arnoldi_with_half_precision_on_disk_is_close(fresh_subject):
+    def run(basis):
+        method = HifArnoldi(30, 15, samples=12, basis=basis)
+        return dense.scores(method.influences(fresh_subject(max_tokens=1000)))
+
+    assert dense.error(run("bfloat16"), run("float32")) < 0.05
+
+
+def test_krylov_goes_on_where_the_matrix_has_few_directions():
+    """A matrix of rank 3: the space of a start vector is exhausted after 4 of 10 steps."""
+    left = torch.randn(10, 3, dtype=torch.float64)
+    matrix = left @ left.T
+    with krylov(10, 10, torch.float64) as space:
+        projected = space.build(torch.ones(10).double(), [lambda v: matrix @ v] * 10)
+        basis = space.rows.clone()
+    torch.testing.assert_close(basis @ basis.T, torch.eye(10).double())
+    torch.testing.assert_close(torch.from_numpy(projected), basis @ matrix @ basis.T)
+
+
+def test_lissa_converges_to_the_exact_influence(fresh_subject, hessian):
+    def error(iterations):
+        method = HifLissa(iterations, samples=ALL, damping=0.2, scale=hessian[1])
+        return dense.error(dense.scores(method.influences(subject())), expected)
+
+    def subject():
+        return fresh_subject(max_tokens=1000)
+
+    expected = exact(subject(), hessian, 0.2)
+    errors = [error(iterations) for iterations in (1, 4, 16, 64)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.1
+    assert errors[-1] < 1e-4
+
+
+def test_lissa_estimates_its_scale(fresh_subject, hessian):
+    """Within the power iterations' error, which halves or doubles nothing."""
+    subject = fresh_subject(max_tokens=1000)
+    estimated = HifLissa(samples=ALL, damping=0.2).influences(subject)
+    given = HifLissa(samples=ALL, damping=0.2, scale=hessian[1]).influences(fresh_subject())
+    assert dense.error(dense.scores(estimated), dense.scores(given)) < 0.3
+
+
+def test_lissa_says_so_when_it_diverges(subject, hessian):
+    method = HifLissa(20, samples=ALL, scale=hessian[1] / 3)
+    with pytest.raises(ValueError, match=r"diverges .* raise method\.scale .* method\.damping"):
+        method.influences(subject)
+
+
+def test_fresh_draws_average_to_the_whole(fresh_subject, hessian):
+    """Repeats bring series over small draws nearer to the series over all data."""
+
+    def run(**settings):
+        method = HifLissa(4, damping=0.3, scale=4 * hessian[1], **settings)
+        return dense.scores(method.influences(fresh_subject(seed=1, max_tokens=1000)))
+
+    whole = run(samples=ALL)
+    once, often = (dense.error(run(samples=8, repeats=n), whole) for n in (1, 16))
+    assert often < 0.6 * once
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"iterations": 3, "keep": 4}, "keep"),
+        ({"damping": -1.0}, "damping"),
+        ({"basis": "int8"}, "basis"),
+    ],
+)
+def test_arnoldi_refuses_nonsense(settings, key):
+    with pytest.raises(ValueError, match=rf"^method\.{key}="):
+        HifArnoldi(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"iterations": 0}, "iterations"), ({"damping": 1.0}, "damping"), ({"scale": 0.0}, "scale")],
+)
+def test_lissa_refuses_nonsense(settings, key):
+    with pytest.raises(ValueError, match=rf"^method\.{key}="):
+        HifLissa(**settings)
