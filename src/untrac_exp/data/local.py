@@ -73,7 +73,9 @@ def corpora(
                 )
         rows = LocalRows(f"corpora.paths.{name}", files, columns)
         if next(iter(rows), None) is None:
-            raise ValueError(f"corpora.paths.{name}: every text in {_list(files)} is blank; add text")
+            raise ValueError(
+                f"corpora.paths.{name}: every text in {_list(files)} is blank; add text"
+            )
         found.append(Corpus(str(name), rows, _fingerprint(files, columns)))
     return found
 
