@@ -29,7 +29,8 @@ class Losses:
 
 def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Logits (B, T, V) and the labels they predict (B, T), `IGNORED` where nothing is scored."""
-    batch = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.items()}
+    device = model.device
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     labels, mask = batch["labels"], batch["attention_mask"]
     inputs: dict[str, Tensor | bool] = {"input_ids": batch["input_ids"], "use_cache": False}
     if not bool(mask.all()):  # without a mask, attention takes its faster causal path

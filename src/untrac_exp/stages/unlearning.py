@@ -85,13 +85,22 @@ class Unlearning(lightning.LightningModule):
         loss: StepLoss,
         optimizer: OptimizerFactory,
         shares: Iterable[Share],
+        per_step: int,
         observe: Observer,
         schedule: Iterable[int],
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # its bookkeeping costs a tenth of a small step
         self.model, self.loss, self.optimizer_factory = model, loss, optimizer
         self.shares, self.observe, self.schedule = shares, observe, set(schedule)
-        self._observed = 0
+        self.per_step = per_step
+        self._shares = self._observed = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # set by Lightning around each of a step's dozen hooks
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def train_dataloader(self) -> Any:
         return Stream(iter(self.shares))
@@ -99,8 +108,14 @@ class Unlearning(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: Share, *_: object) -> Share:
         return batch  # the loss moves what it needs, and a walk through the batch costs as much
 
-    def training_step(self, share: Share, index: int) -> Tensor:
-        return self.loss(self.model, share)
+    def training_step(self, share: Share, index: int) -> None:
+        """A share's backward pass; after a batch's last one, the step."""
+        optimizer = self.optimizers()
+        self.manual_backward(self.loss(self.model, share) / self.per_step)
+        self._shares += 1
+        if self._shares % self.per_step == 0:
+            optimizer.step()
+            optimizer.zero_grad()
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer_factory(self.model.parameters())
@@ -141,8 +156,9 @@ def unlearn(
         lightning_trainer.global_rank,
         lightning_trainer.world_size,
     )
-    lightning_trainer.accumulate_grad_batches = sharing.per_process
     shares = sharing(data, batches(len(data), batch_size, seed))
-    module = Unlearning(model, loss, optimizer, shares, observe, stopping.readings(limit))
+    module = Unlearning(
+        model, loss, optimizer, shares, sharing.per_process, observe, stopping.readings(limit)
+    )
     lightning_trainer.fit(module)
     model.to(device)  # Lightning leaves it on the CPU
