@@ -2,9 +2,10 @@
 
     python experiments/overhead/measure.py
 
-Both take batches of one, Adam, no evaluation, from the same weights. They are timed in turns, either
-one first every other time, and the fastest of each is compared: what else a machine does only adds. Prints milliseconds a step and their ratio
-for the mini model and for a 4-layer OPT of width 256, and checks that both end at the same weights.
+Both take batches of one, Adam, no evaluation, from the same weights. They are timed in turns,
+either one first every other time, and the fastest of each is compared: what else a machine does
+only adds. Prints milliseconds a step and their ratio for the mini model and for a 4-layer OPT of
+width 256, and checks that both end at the same weights.
 """
 
 import argparse
