@@ -1,7 +1,8 @@
 """Unlearning: a few optimizer steps that raise the loss on one dataset, watched on a schedule."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Any
 
 import lightning
@@ -77,43 +78,37 @@ class Stopping:
 
 
 class Unlearning(lightning.LightningModule):
-    """Takes the steps of one objective on one dataset. No clipping: the paper has none here."""
+    """Takes the steps of one objective on one dataset. No clipping: the paper has none here.
+
+    What the trainer takes for a batch is a stretch of steps between two readings: its bookkeeping
+    around every batch costs a tenth of a small model's step.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         loss: StepLoss,
         optimizer: OptimizerFactory,
-        shares: Iterable[Share],
+        shares: Iterator[Share],
         per_step: int,
         observe: Observer,
-        schedule: Iterable[int],
+        readings: Sequence[int],
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False  # its bookkeeping costs a tenth of a small step
+        self.automatic_optimization = False
         self.model, self.loss, self.optimizer_factory = model, loss, optimizer
-        self.shares, self.observe, self.schedule = shares, observe, set(schedule)
-        self.per_step = per_step
-        self._shares = self._observed = 0
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # set by Lightning around each of a step's dozen hooks
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+        self.shares, self.per_step = shares, per_step
+        self.observe, self.readings = observe, readings
 
     def train_dataloader(self) -> Any:
-        return Stream(iter(self.shares))
+        return Stream(stop - start for start, stop in pairwise([0, *self.readings]))
 
-    def transfer_batch_to_device(self, batch: Share, *_: object) -> Share:
-        return batch  # the loss moves what it needs, and a walk through the batch costs as much
-
-    def training_step(self, share: Share, index: int) -> None:
-        """A share's backward pass; after a batch's last one, the step."""
+    def training_step(self, steps: int, index: int) -> None:
+        """As many steps, each after the backward passes of its shares."""
         optimizer = self.optimizers()
-        self.manual_backward(self.loss(self.model, share) / self.per_step)
-        self._shares += 1
-        if self._shares % self.per_step == 0:
+        for _ in range(steps):
+            for share in islice(self.shares, self.per_step):
+                self.manual_backward(self.loss(self.model, share) / self.per_step)
             optimizer.step()
             optimizer.zero_grad()
 
@@ -121,10 +116,7 @@ class Unlearning(lightning.LightningModule):
         return self.optimizer_factory(self.model.parameters())
 
     def on_train_batch_end(self, *_: object) -> None:
-        step = self.trainer.global_step
-        if step in self.schedule and step > self._observed:
-            self._observed = step
-            self.trainer.should_stop = self.observe(step)
+        self.trainer.should_stop = self.observe(self.trainer.global_step)
 
 
 def unlearn(
