@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 TINY = [
     "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "n_per_corpus=9",
     "pretraining.steps=5", "pretraining.checkpoint_every=2", "unlearning.untrac_inv.batch_size=3",
-    "unlearning.untrac_inv.steps=2", "logger=none", "threads=1",
+    "unlearning.untrac_inv.steps=2", "logger=none", "threads=1", "hessian.samples=4",
+    "hessian.arnoldi.iterations=3", "hessian.arnoldi.keep=2",
 ]  # fmt: skip
 
 
@@ -40,9 +41,9 @@ def manifests(store, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["toxicity", "tasks_a"])
+@pytest.mark.parametrize("recipe", ["harms", "tasks_a"])
 def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
-    tiny = [o for o in TINY if recipe == "toxicity" or not o.startswith(("corpora", "testset"))]
+    tiny = [o for o in TINY if recipe == "harms" or not o.startswith(("corpora", "testset"))]
     overrides = [
         f"+experiment={recipe}",
         "seed=0",

@@ -144,6 +144,11 @@ class Work:
         """Tokens of all corpora and subsets."""
         return sum(data.read for data in (*self.corpora.values(), *self.subsets.values()))
 
+    def drawn(self, samples: int) -> int:
+        """Tokens of so many sequences of all corpora together, at their mean length."""
+        n = sum(map(len, self.corpora.values()))
+        return min(samples, n) * sum(data.read for data in self.corpora.values()) // n
+
 
 class Tokens(NamedTuple):
     """Tokens read forward and backward, counted as `Meter` does."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
 from untrac_exp.methods.products import dot, products
 
 
@@ -30,3 +30,6 @@ class GradCos(Method):
 
     def influences(self, subject: Subject) -> Influences:
         return Influences(gradient_scores(products(subject, "products", cosine)))
+
+    def tokens(self, work: Work) -> Tokens:
+        return Tokens(work.once, work.once)

@@ -20,7 +20,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
 from untrac_exp.methods.curvature import TrainingHessian
 from untrac_exp.methods.krylov import krylov
 from untrac_exp.methods.products import dot, products
@@ -68,6 +68,10 @@ class HifArnoldi(Method):
 
             values = products(subject, "products", dot, solve, normalised=True)
         return Influences(gradient_scores(values))
+
+    def tokens(self, work: Work) -> Tokens:
+        tokens = work.once + 2 * self.iterations * work.drawn(self.samples)
+        return Tokens(tokens, tokens)
 
     def _inverse(self, projected: np.ndarray) -> Tensor:
         """V (Λ + λ)^-1 V' of the kept eigenpairs of T; (n, n) both."""

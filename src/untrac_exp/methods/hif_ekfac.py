@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
 from untrac_exp.methods.curvature import TrainingHessian
 from untrac_exp.methods.products import dot, products
 from untrac_exp.stages.ekfac import Factors, fit
@@ -59,6 +59,10 @@ class HifEkfac(Method):
             return precondition(subject.model, gradient, factors, self.damping)
 
         return Influences(gradient_scores(products(subject, "products", dot, solve)))
+
+    def tokens(self, work: Work) -> Tokens:
+        tokens = work.once + 2 * work.drawn(self.samples)
+        return Tokens(tokens, tokens)
 
 
 def precondition(

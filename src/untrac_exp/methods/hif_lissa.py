@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
 from untrac_exp.methods.curvature import TrainingHessian
 from untrac_exp.methods.products import dot, products
 from untrac_exp.stages.hessian import largest_eigenvalue
@@ -65,6 +65,13 @@ class HifLissa(Method):
             return self._solve(hessian, scale, gradient)
 
         return Influences(gradient_scores(products(subject, "products", dot, solve)))
+
+    def tokens(self, work: Work) -> Tokens:
+        power = _POWER_ITERATIONS if self.scale is None else 0
+        solved = min(len(work.corpora), len(work.subsets))
+        multiplied = power + solved * self.repeats * self.iterations
+        tokens = work.once + 2 * multiplied * work.drawn(self.samples)
+        return Tokens(tokens, tokens)
 
     def _largest_eigenvalue(self, hessian: TrainingHessian) -> float:
         def compute() -> dict[str, np.ndarray]:

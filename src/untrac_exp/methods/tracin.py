@@ -14,7 +14,15 @@ from dataclasses import dataclass
 
 from safetensors.torch import load_model
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset, gradient_scores
+from untrac_exp.methods.base import (
+    Influences,
+    Method,
+    Subject,
+    Subset,
+    Tokens,
+    Work,
+    gradient_scores,
+)
 from untrac_exp.methods.products import dot, products
 from untrac_exp.progress import Progress
 
@@ -40,3 +48,7 @@ class TracIn(Method):
                 values[cell] += lr * value
             progress(i + 1)
         return Influences(gradient_scores(values))
+
+    def tokens(self, work: Work) -> Tokens:
+        tokens = work.checkpoints * work.once
+        return Tokens(tokens, tokens)
