@@ -1,6 +1,7 @@
 """What happens around a sweep. Light to import: Hydra does so before it prints even --help."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class Report(Callback):
             _to_report[:] = [directory]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if os.environ.get("RANK", "0") != "0":
+            return  # the first process of several says it for all
         if config.plan:
             print_plans(Path(config.hydra.sweep.dir), f"{config.name} at {config.scale} scale")
             return

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from untrac_exp import __version__
+from untrac_exp import __version__, processes
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
@@ -51,9 +51,10 @@ def run(cfg: DictConfig) -> None:
     """One job of a sweep, from its configuration to the files it leaves."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     prepare_process(cfg)
+    processes.join(cfg.trainer.devices)
     data = load_data(cfg, Store(cfg.store))
     key = job_key(cfg, data)
-    if not cfg.force and is_finished(outdir, fingerprint(key)):
+    if processes.agreed(not cfg.force and is_finished(outdir, fingerprint(key))):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         method = instantiate(cfg.method)
@@ -63,9 +64,11 @@ def run(cfg: DictConfig) -> None:
         meter = Meter()
         answer = method.influences(make_subject(cfg, data, theta0, fingerprint(key), meter))
         meter.stop()
-        _write(outdir, cfg, fingerprint(key), answer, truths, meter)
-        _log_to(cfg, outdir)
-    if HydraConfig.get().mode == RunMode.RUN:
+        if processes.is_first():
+            _write(outdir, cfg, fingerprint(key), answer, truths, meter)
+            _log_to(cfg, outdir)
+        processes.wait()
+    if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
 
 

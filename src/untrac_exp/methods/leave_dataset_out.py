@@ -28,6 +28,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.methods.base import Subset
@@ -81,7 +82,7 @@ class LeaveDatasetOut:
         ]
 
     def _run(self, jobs: list["_Job"]) -> Iterator[tuple["_Job", dict[Subset, float]]]:
-        if self.workers == 1 or all(job.is_done for job in jobs):
+        if self.workers == 1 or processes.together() or all(job.is_done for job in jobs):
             for job in jobs:
                 yield job, job.losses()
             return

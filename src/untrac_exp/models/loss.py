@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import IGNORED, Encoded
 
 
@@ -63,6 +64,6 @@ def mean_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Losses:
     """What `model` pays for every example of `data`, read in batches of `max_tokens` tokens."""
     nll = torch.zeros(len(data), dtype=torch.float64)
-    for indices, batch in data.batches(max_tokens):
+    for indices, batch in processes.mine(data.batches(max_tokens)):
         nll[indices] = token_nll(model, batch)[0].sum(1).double().cpu()
-    return Losses(nll, data.scored)
+    return Losses(processes.total(nll), data.scored)

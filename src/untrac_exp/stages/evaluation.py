@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, token_nll
 from untrac_exp.stages.trainer import Stream, TrainerSettings
@@ -40,10 +41,10 @@ def evaluate(
     """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens."""
     device = model.device
     module = Evaluation(model.eval(), datasets)
-    loaders = [Stream(data.batches(max_tokens)) for data in datasets.values()]
+    loaders = [Stream(processes.mine(data.batches(max_tokens))) for data in datasets.values()]
     trainer.build(barebones=True).validate(module, loaders, verbose=False)
     model.to(device)
     return {
-        name: Losses(nll, data.scored)
+        name: Losses(processes.total(nll), data.scored)
         for (name, data), nll in zip(datasets.items(), module.nll, strict=True)
     }

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
 
@@ -16,7 +17,7 @@ def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Ten
     """
     model.zero_grad(set_to_none=True)
     total = int(data.scored.sum())
-    for indices, batch in data.batches(max_tokens):
+    for indices, batch in processes.mine(data.batches(max_tokens)):
         weight = int(data.scored[indices].sum()) / total
         (mean_loss(model, batch) * weight).backward()
     gradient = torch.cat(
@@ -27,4 +28,4 @@ def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Ten
         ]
     )
     model.zero_grad(set_to_none=True)
-    return gradient
+    return processes.total(gradient)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
@@ -142,8 +143,9 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     module = Pretraining(model.train(), run, out)
     resume = out / _RESUME
-    if resume.exists():
-        log.info("taking up pretraining from %s", resume)
+    left = processes.agreed(str(resume) if resume.exists() else None)
+    if left:
+        log.info("taking up pretraining from %s", left)
     callbacks: list[Callback] = [
         ModelCheckpoint(
             out,
@@ -170,7 +172,7 @@ def pretrain(
     fitter.accumulate_grad_batches = Sharing(
         run.batch_size, run.micro_batch_size, world=fitter.world_size
     ).per_process
-    fitter.fit(module, ckpt_path=str(resume) if resume.exists() else None, weights_only=True)
+    fitter.fit(module, ckpt_path=left, weights_only=True)
     model.eval().save_pretrained(out / "model")
     with (out / LOSS_FILE).open("w", newline="") as file:
         writer = csv.writer(file)

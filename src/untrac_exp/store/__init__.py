@@ -14,9 +14,10 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from untrac_exp import __version__
+from untrac_exp import __version__, processes
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,9 @@ class Store:
         path = self.path(kind, key)
         with self._explained():
             # A complete artifact needs no lock, so a store that may only be read serves as well.
-            if not path.is_dir() or damage(path):
+            if processes.agreed(not path.is_dir() or bool(damage(path))):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(path):
+                with _locked(path) if processes.is_first() else nullcontext():
                     self._ensure(path, kind, key, build)
         _touch(path)
         return path
@@ -118,12 +119,17 @@ class Store:
     def _ensure(
         self, path: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]
     ) -> None:
+        if not processes.is_first():
+            self._help(build)
+            return
         if path.is_dir():
             fault = damage(path)
             if fault is None:  # another process has built it since
+                processes.agreed(False)
                 return
             log.warning("%s is damaged (%s): removed, building it again", _name(path), fault)
             remove(path)
+        processes.agreed(True)
         partial = _partial(path)
         if partial.is_dir():
             log.info("resuming %s from what an interrupted build left", _name(path))
@@ -138,6 +144,14 @@ class Store:
         partial.rename(path)
         _sync(path.parent)
         _verified[path] = (path / MANIFEST).stat().st_mtime_ns
+        processes.wait()
+
+    def _help(self, build: Callable[[Path], None]) -> None:
+        """Take part in a build of the first process, which alone keeps what it writes."""
+        if processes.agreed(True):
+            with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
+                build(Path(folder))
+            processes.wait()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -1,0 +1,59 @@
+"""Two processes of torchrun against one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from untrac_exp import processes
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "+experiment=toxicity", "method=untrac,untrac_inv,graddot,hif_arnoldi", "seed=0",
+    "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=6",
+    "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "unlearning.untrac.batch_size=2",
+    "unlearning.untrac_inv.steps=2", "hessian.samples=4", "hessian.arnoldi.iterations=3",
+    "hessian.arnoldi.keep=2", "truth.train_seeds=[0]", "truth.workers=1", "logger=none",
+    "trainer.accelerator=cpu", "trainer.max_tokens=256",
+]  # fmt: skip
+
+
+def tables(outputs, name):
+    return {path: pd.read_csv(path) for path in sorted(outputs.rglob(name))}
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    run = [sys.executable, "-m"]
+    torchrun = [*run, "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
+    for command in (
+        [*run, "untrac_exp", *TINY, f"outputs={one}"],
+        [*torchrun, "-m", "untrac_exp", *TINY, "trainer=ddp", f"outputs={two}"],
+    ):
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    curves, others = tables(one / "store", "loss.csv"), tables(two / "store", "loss.csv")
+    assert len(curves) == len(others) == 9
+    for mine, other in zip(curves.values(), others.values(), strict=True):
+        assert mine["loss"].to_numpy() == pytest.approx(other["loss"].to_numpy(), rel=1e-4)
+    for mine, other in zip(
+        tables(one, "scores.csv").values(), tables(two, "scores.csv").values(), strict=True
+    ):
+        largest = mine["influence"].abs().max()
+        difference = (mine["influence"] - other["influence"]).abs().max()
+        assert difference <= 1e-4 * largest
+    assert len(tables(two, "scores.csv")) == 4
+
+
+def test_alone_everything_is_ones_own():
+    assert processes.is_first()
+    assert not processes.together()
+    assert list(processes.mine([1, 2, 3])) == [1, 2, 3]
+    assert processes.agreed("x") == "x"
+
+
+def test_devices_without_their_processes_are_refused():
+    with pytest.raises(ValueError, match="torchrun --nproc-per-node 2"):
+        processes.join(2)
