@@ -2,13 +2,16 @@
 
 python experiments/stopping/figure.py outputs/stopping/mini [outputs/stopping_docstrings/mini]
 
-Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers.
+Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers; then
+UnTrac's correlation at each rise of the grid by which `untrac_calibrated` was fixed, the lowest of
+all test sets, for each objective.
 """
 
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from untrac_exp.agreement import agreement, truth_mean
@@ -78,14 +81,39 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+GRID = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Rises of the own loss, in nats per token."""
+
+
+def lowest(table: pd.DataFrame) -> pd.DataFrame:
+    """UnTrac's lowest Pearson correlation of all test sets, by objective (rows) and rise (columns).
+
+    Read off the line between the steps at which the tests were read, up to the first step after
+    which the rise is passed; NaN where a test set's line does not reach the rise.
+    """
+    found: dict[str, list[float]] = {}
+    for variant, lines in table[table["method"] == "untrac"].groupby("variant"):
+        readings = []
+        for _, line in lines.groupby("testset"):
+            line = line.sort_values("step")
+            rise, pearson = line["own_loss_rise"].to_numpy(), line["pearson"].to_numpy()
+            highest = np.maximum.accumulate(rise)
+            readings.append(np.interp(GRID, highest, pearson, right=np.nan))
+        found[str(variant).removeprefix("objective=")] = list(np.min(readings, 0))
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(GRID))
+
+
 def main(arguments: list[str]) -> None:
     """Draw and print each sweep named."""
     if not arguments:
         raise SystemExit(__doc__)
+    tables = []
     for argument in arguments:
         table = curves(Path(argument))
         draw(table, Path(argument) / "figures" / "stopping.png")
         table.to_csv(sys.stdout, index=False, float_format="%.4f")
+        tables.append(table)
+    print(lowest(pd.concat(tables)).to_string(float_format="%.3f"))
 
 
 if __name__ == "__main__":
