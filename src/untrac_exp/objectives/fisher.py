@@ -43,7 +43,7 @@ class Information(NamedTuple):
 class Fisher(Objective):
     """weight: of the pull against the loss; damping: δ; examples: of each corpus, to estimate F."""
 
-    weight: float = 1e5
+    weight: float = 1e4
     damping: float = 0.1
     examples: int = 64
 
