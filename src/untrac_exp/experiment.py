@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,17 +20,18 @@ from untrac_exp import __version__
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
+from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.prepare import check_names, encode_corpus
+from untrac_exp.data.sampling import sampled
 from untrac_exp.methods.base import Checkpoint, Influences, Subject, Subset
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
 from untrac_exp.report.terminal import print_job
-from untrac_exp.stages.pretraining import CHECKPOINTS
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.training import Recipe, Training
+from untrac_exp.training import Pretraining, Recipe, Training
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,15 @@ _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "pla
 
 @dataclass(frozen=True)
 class Data:
-    """Corpora and test sets as tokens, in the context of how models train on them."""
+    """Corpora and test sets as tokens, in the context of how models train on them.
+
+    corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
+    """
 
     training: Training
     subsets: Mapping[Subset, Encoded]
+    corpora: Sequence[Corpus]
+    testsets: Sequence[TestSet]
     key: Mapping[str, Any]
 
 
@@ -56,14 +62,11 @@ def run(cfg: DictConfig) -> None:
     if not cfg.force and is_finished(outdir, fingerprint(key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
-        method = instantiate(cfg.method)
         truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
-        theta0 = data.training.recipe(cfg.train_seed)
         truths = None if truth is None else truth.influences(data.training, data.subsets)
         meter = Meter()
-        answer = method.influences(make_subject(cfg, data, theta0, fingerprint(key), meter))
-        meter.stop()
-        _write(outdir, cfg, fingerprint(key), answer, truths, meter)
+        answer = influences(cfg, data, fingerprint(key), meter)
+        _write(outdir, cfg, data, fingerprint(key), answer, truths, meter)
         _log_to(cfg, outdir)
     if HydraConfig.get().mode == RunMode.RUN:
         print_job(outdir)
@@ -76,11 +79,39 @@ def prepare_process(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
+def influences(cfg: DictConfig, data: Data, key: str, meter: Meter) -> Influences:
+    """What the configured method says of θ0."""
+    method = instantiate(cfg.method)
+    theta0 = data.training.recipe(cfg.train_seed)
+    answer = method.influences(make_subject(cfg, data, theta0, key, meter))
+    meter.stop()
+    return answer
+
+
 def load_data(cfg: DictConfig, store: Store) -> Data:
-    """Read and encode the corpora and test sets, the tokens from the store where it has them."""
-    corpora, testsets = instantiate(cfg.corpora), instantiate(cfg.testset)
+    """The configured corpora, test sets and model."""
+    return encode_data(
+        cfg, instantiate(cfg.corpora), instantiate(cfg.testset), instantiate(cfg.model), store
+    )
+
+
+def encode_data(
+    cfg: DictConfig,
+    corpora: Sequence[Corpus],
+    testsets: Sequence[TestSet],
+    source: ModelSource,
+    store: Store,
+) -> Data:
+    """Corpora and test sets as tokens, from the store where it has them.
+
+    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
+    before anything else is done, so that no corpus is read as a whole.
+    """
     check_names(corpora, testsets)
-    source: ModelSource = instantiate(cfg.model)
+    settings: Pretraining = instantiate(cfg.pretraining)
+    as_it_is = settings.steps == 0
+    if as_it_is and cfg.n_per_corpus is not None:
+        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed) for corpus in corpora]
     tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
     training = Training(
@@ -94,10 +125,11 @@ def load_data(cfg: DictConfig, store: Store) -> Data:
                 seq2seq=source.seq2seq,
                 max_sequences=limits.get(corpus.name),
                 store=store,
+                packed=not as_it_is,
             )
             for corpus in corpora
         },
-        settings=instantiate(cfg.pretraining),
+        settings=settings,
         settings_key=_plain(cfg.pretraining),
         trainer=instantiate(cfg.trainer),
         store=store,
@@ -113,28 +145,30 @@ def load_data(cfg: DictConfig, store: Store) -> Data:
         for testset in testsets
         for name, rows in testset.subsets.items()
     }
-    key = {
+    key: dict[str, Any] = {
         "corpora": {name: path.name for name, path in training.corpora.items()},
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
-    return Data(training, subsets, key)
+    if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
+        key["weights"] = model["weights"]
+    return Data(training, subsets, corpora, testsets, key)
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: Meter) -> Subject:
     """θ0 on its device with the sequences that `seed` samples: what a method works on."""
     training = data.training
-    folder = theta0.folder()
-    lr = float(cfg.pretraining.optimizer.lr)
+    checkpoints = theta0.checkpoints()
     reset_peaks()
+    model = training.source.for_unlearning(theta0.load(training.source.attention))
     return Subject(
-        model=theta0.load(training.source.attention).to(_device(training.trainer)),
+        model=model.to(_device(training.trainer)),
         corpora={
             name: tokens.sample(cfg.n_per_corpus, cfg.seed)
             for name, tokens in training.data.items()
         },
         subsets=data.subsets,
         checkpoints=[
-            Checkpoint(path, lr) for path in sorted((folder / CHECKPOINTS).glob("*.safetensors"))
+            Checkpoint(path, float(cfg.pretraining.optimizer.lr)) for path in checkpoints
         ],
         trainer=training.trainer,
         store=training.store,
