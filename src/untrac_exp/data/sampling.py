@@ -1,13 +1,21 @@
 """Seeded samples that are the same on every machine and under every version of Python."""
 
+import heapq
 import logging
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
+
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.store import fingerprint
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_SPACE = re.compile(r"\s")
+_WORDS = re.compile(r".*\s", re.DOTALL)
 
 
 def sample(items: Sequence[_T], n: int, seed: int, name: str) -> list[_T]:
@@ -20,3 +28,93 @@ def sample(items: Sequence[_T], n: int, seed: int, name: str) -> list[_T]:
     random = Random(f"{name}/{seed}").random  # of all its numbers, Python guarantees these
     order = sorted((random(), i) for i in range(len(items)))
     return [items[i] for _, i in order[:n]]
+
+
+def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
+    """`n` of a stream, each as likely as any other, in random order; all, in order, if no more.
+
+    Holds `n` items and one, whatever the length of the stream: every item gets a random number and
+    the `n` largest stay.
+    """
+    random = Random(seed).random
+    kept: list[tuple[float, int, _T]] = []  # a heap; the count keeps items from being compared
+    count = 0
+    for item in items:
+        entry = (random(), count, item)
+        if count < n:
+            heapq.heappush(kept, entry)
+        else:
+            heapq.heappushpop(kept, entry)
+        count += 1
+    kept.sort(key=lambda entry: entry[1] if count <= n else entry[0])
+    return [item for _, _, item in kept]
+
+
+def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) -> Corpus:
+    """The corpus cut down to a list of at most `n` rows, drawn without replacement.
+
+    A source that can draw by itself does (see `Corpus.draw`, and the source for how evenly); others
+    are read once, holding `n` rows, each row as likely as any other. A corpus of at most `n` rows
+    comes whole and in order.
+
+    window_chars: plain texts longer than this are cut to a window of at most so many characters,
+    which starts at a word in a random place; else a book would always stand for its beginning. If
+    that leaves fewer than `n` rows, the texts are cut into windows one after another, and `n` of
+    all windows are drawn. Rows with a context are never cut here. None keeps every row whole.
+
+    The fingerprint is of the source's, `n`, `seed` and `window_chars`; None if the source has none.
+    """
+    size = sys.maxsize if window_chars is None else window_chars
+    random = Random(seed).random
+    n_cut = 0
+
+    def short(row: Row) -> Row:
+        nonlocal n_cut
+        if not _is_long(row, size):
+            return row
+        n_cut += 1
+        return _window(row.target, size, random())
+
+    if corpus.draw is None:
+        rows = reservoir(map(short, corpus.rows), n, seed)
+    else:
+        rows = [short(row) for row in corpus.draw(n, seed)]
+    if n_cut and len(rows) < n:
+        pieces = (piece for row in corpus.rows for piece in _pieces(row, size))
+        rows = reservoir(pieces, n, seed)
+    mark = corpus.fingerprint and fingerprint([corpus.fingerprint, n, seed, window_chars])
+    return Corpus(corpus.name, rows, mark)
+
+
+def _is_long(row: Row, size: int) -> bool:
+    return not row.input and not row.chat and len(row.target) > size
+
+
+def _window(text: str, size: int, place: float) -> Row:
+    """At most `size` characters from a word on, `place` in [0, 1) of the way to the last start."""
+    start = int(place * (len(text) - size + 1))
+    if start and (space := _SPACE.search(text, start - 1, start + size // 2)):
+        start = space.end()
+    return Row(_up_to_a_word(text, start, size))
+
+
+def _pieces(row: Row, size: int) -> Iterator[Row]:
+    """The row, or the windows of at most `size` characters that a long plain text is made of."""
+    if not _is_long(row, size):
+        yield row
+        return
+    start = 0
+    while start < len(row.target):
+        piece = _up_to_a_word(row.target, start, size)
+        start += len(piece)
+        if not piece.isspace():
+            yield Row(piece)
+
+
+def _up_to_a_word(text: str, start: int, size: int) -> str:
+    """At most `size` characters from `start` on, without a part of a word at the end."""
+    piece = text[start : start + size]
+    if start + size >= len(text) or text[start + size].isspace():
+        return piece
+    words = _WORDS.match(piece)
+    return words[0] if words else piece
