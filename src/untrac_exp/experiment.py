@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
 
+_CHARS_PER_TOKEN = 4
+"""About as many; a row of a sample is cut to a window of so many characters a token."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -111,7 +114,8 @@ def encode_data(
     settings: Pretraining = instantiate(cfg.pretraining)
     as_it_is = settings.steps == 0
     if as_it_is and cfg.n_per_corpus is not None:
-        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed) for corpus in corpora]
+        window = _CHARS_PER_TOKEN * source.block_size
+        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
     tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
     training = Training(
@@ -193,6 +197,7 @@ def is_finished(outdir: Path, key: str) -> bool:
 def _write(
     outdir: Path,
     cfg: DictConfig,
+    data: Data,
     key: str,
     answer: Influences,
     truths: pd.DataFrame | None,

@@ -39,23 +39,27 @@ def encode_corpus(
     seq2seq: bool,
     max_sequences: int | None,
     store: Store,
+    packed: bool = True,
 ) -> Path:
     """The folder of a corpus' tokens: packed blocks for plain text, else one sequence a row.
 
-    max_sequences: how many are kept; None keeps all. `load` reads them.
+    max_sequences: how many are kept; None keeps all. packed: false gives plain text a sequence a
+    row, too. `load` reads them.
     """
-    key = {
+    key: dict[str, object] = {
         "corpus": corpus_fingerprint(corpus),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "block_size": block_size,
         "seq2seq": seq2seq,
         "max_sequences": max_sequences,
     }
+    if not packed:
+        key["packed"] = False
 
     def build(out: Path) -> None:
         what = f"corpus '{corpus.name}'"
         rows, plain = _peek(corpus)
-        if plain and not seq2seq:
+        if plain and packed and not seq2seq:
             data = pack(rows, tokenizer, block_size, max_sequences, what)
         else:
             data = encode(rows, tokenizer, block_size, seq2seq, what)
