@@ -31,7 +31,7 @@ class Corpus:
     `rows` can be iterated again and again; it need not fit in memory. `fingerprint` stands for the
     content where hashing every row would mean reading it all (a hub dataset at a revision, say).
     `draw(n, seed)` gives at most `n` rows, drawn without replacement, without reading all; a corpus
-    of no more than `n` rows comes whole and in order. None where reading all is the only way.
+    of fewer rows comes whole and in order. None where reading all is as well.
     """
 
     name: str

@@ -21,7 +21,7 @@ class _Test(NamedTuple):
     """A test text by its place, and how many different n-grams it has."""
 
     key: Hashable
-    index: int
+    place: int
     grams: int
 
 
@@ -48,7 +48,7 @@ def shared_texts(
             for test, (share, start) in _found(document, index, lengths).items():
                 if share >= SHARED and share > best.get(test, (0.0,))[0]:
                     best[test] = (share, document[start : start + EXCERPT_CHARS])
-        rows += [(corpus, test.key, test.index, *found) for test, found in best.items()]
+        rows += [(corpus, test.key, test.place, *found) for test, found in best.items()]
     table = pd.DataFrame(rows, columns=["corpus", "subset", "test_index", "share", "excerpt"])
     return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 

@@ -3,8 +3,7 @@
 import heapq
 import logging
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -14,6 +13,8 @@ from untrac_exp.store import fingerprint
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+LONGEST = 2**16
+"""Characters of a plain text that a draw keeps: what is longer comes as a window of that size."""
 _SPACE = re.compile(r"\s")
 _WORDS = re.compile(r".*\s", re.DOTALL)
 
@@ -50,6 +51,26 @@ def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
     return [item for _, _, item in kept]
 
 
+def distinct(
+    place: Callable[[float], tuple[int, int, Row | None]], budget: int, n: int, seed: int
+) -> list[Row] | None:
+    """`n` different rows from random places; None if `budget` is spent before they are found.
+
+    place: of a number in [0, 1), (where the row there starts, what it cost to read, the row). A row
+    that is None is left out.
+    """
+    random = Random(seed).random
+    seen: set[int] = set()
+    rows: list[Row] = []
+    while len(rows) < n and budget > 0:
+        start, cost, row = place(random())
+        budget -= cost
+        if row is not None and start not in seen:
+            seen.add(start)
+            rows += windows([row], LONGEST, start)
+    return rows if len(rows) == n else None
+
+
 def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) -> Corpus:
     """The corpus cut down to a list of at most `n` rows, drawn without replacement.
 
@@ -64,38 +85,28 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
 
     The fingerprint is of the source's, `n`, `seed` and `window_chars`; None if the source has none.
     """
-    size = sys.maxsize if window_chars is None else window_chars
-    random = Random(seed).random
-    n_cut = 0
-
-    def short(row: Row) -> Row:
-        nonlocal n_cut
-        if not _is_long(row, size):
-            return row
-        n_cut += 1
-        return _window(row.target, size, random())
-
-    if corpus.draw is None:
-        rows = reservoir(map(short, corpus.rows), n, seed)
-    else:
-        rows = [short(row) for row in corpus.draw(n, seed)]
-    if n_cut and len(rows) < n:
-        pieces = (piece for row in corpus.rows for piece in _pieces(row, size))
+    rows = corpus.rows if corpus.draw is None else corpus.draw(n, seed)
+    if window_chars is not None:
+        rows = windows(rows, window_chars, seed)
+    rows = reservoir(rows, n, seed) if corpus.draw is None else list(rows)
+    if window_chars is not None and len(rows) < n:
+        pieces = (piece for row in corpus.rows for piece in _pieces(row, window_chars))
         rows = reservoir(pieces, n, seed)
     mark = corpus.fingerprint and fingerprint([corpus.fingerprint, n, seed, window_chars])
     return Corpus(corpus.name, rows, mark)
 
 
-def _is_long(row: Row, size: int) -> bool:
-    return not row.input and not row.chat and len(row.target) > size
-
-
-def _window(text: str, size: int, place: float) -> Row:
-    """At most `size` characters from a word on, `place` in [0, 1) of the way to the last start."""
-    start = int(place * (len(text) - size + 1))
-    if start and (space := _SPACE.search(text, start - 1, start + size // 2)):
-        start = space.end()
-    return Row(_up_to_a_word(text, start, size))
+def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
+    """The rows; of a longer plain text at most `size` characters, from a word at random on."""
+    random = Random(seed).random
+    for row in rows:
+        if _is_long(row, size):
+            start = int(random() * (len(row.target) - size + 1))
+            if start and (space := _SPACE.search(row.target, start - 1, start + size // 2)):
+                start = space.end()
+            yield Row(_up_to_a_word(row.target, start, size))
+        else:
+            yield row
 
 
 def _pieces(row: Row, size: int) -> Iterator[Row]:
@@ -109,6 +120,10 @@ def _pieces(row: Row, size: int) -> Iterator[Row]:
         start += len(piece)
         if not piece.isspace():
             yield Row(piece)
+
+
+def _is_long(row: Row, size: int) -> bool:
+    return not row.input and not row.chat and len(row.target) > size
 
 
 def _up_to_a_word(text: str, start: int, size: int) -> str:
