@@ -15,12 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
 
 from untrac_exp import __version__
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
-from untrac_exp.data.base import Corpus, TestSet
+from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.prepare import check_names, encode_corpus
@@ -28,6 +30,7 @@ from untrac_exp.data.sampling import sampled
 from untrac_exp.methods.base import Checkpoint, Influences, Subject, Subset
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
+from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store, fingerprint
@@ -104,8 +107,11 @@ def encode_data(
     testsets: Sequence[TestSet],
     source: ModelSource,
     store: Store,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Data:
     """Corpora and test sets as tokens, from the store where it has them.
+
+    tokenizer: another than the source's.
 
     Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
     before anything else is done, so that no corpus is read as a whole.
@@ -116,7 +122,8 @@ def encode_data(
     if as_it_is and cfg.n_per_corpus is not None:
         window = _CHARS_PER_TOKEN * source.block_size
         corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
-    tokenizer = source.tokenizer(corpora, store)
+    if tokenizer is None:
+        tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
     training = Training(
         source=source,
@@ -187,6 +194,38 @@ def _device(trainer: TrainerSettings) -> torch.device:
     return trainer.build(barebones=True).strategy.root_device
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the examples say about an answer; see `report.evidence`, and `shared_texts`."""
+
+    ranking: pd.DataFrame
+    examples: pd.DataFrame
+    shared: pd.DataFrame
+    warnings: list[str]
+
+
+def evidence(data: Data, answer: Influences) -> Evidence:
+    """What a person who has no truth needs in order to judge an answer."""
+    ranking = rank(answer.changes)
+    corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
+    tests = {
+        Subset(testset.name, name): [row.target for row in rows]
+        for testset in data.testsets
+        for name, rows in testset.subsets.items()
+    }
+    shared = shared_texts(corpora, tests)
+    subsets = shared.pop("subset")
+    shared["testset"] = [subset.testset for subset in subsets]
+    shared["subset"] = [subset.subset for subset in subsets]
+    datasets = {**data.subsets, **data.training.data}
+    examples = moved(answer.changes, datasets, data.training.tokenizer.decode)
+    return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
+
+
+def _text(row: Row) -> str:
+    return row.input + row.target
+
+
 def is_finished(outdir: Path, key: str) -> bool:
     """Whether the results of the job with this key are there."""
     return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
@@ -210,6 +249,12 @@ def _write(
         files.write_trajectory(outdir, answer.trajectory)
     if answer.own_loss is not None:
         files.write_own_loss(outdir, answer.own_loss)
+    if truths is None and answer.changes:
+        found = evidence(data, answer)
+        warnings += found.warnings
+        files.write_ranking(outdir, found.ranking)
+        files.write_examples(outdir, found.examples)
+        files.write_shared(outdir, found.shared)
     agreed: dict[str, dict[str, float]] | None = None
     ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
     if truths is not None:

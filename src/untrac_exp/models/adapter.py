@@ -1,6 +1,6 @@
 """Unlearning a model too large to train in full: LoRA, and activations that are computed twice."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -37,10 +37,10 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
     return handle
 
 
-def checkpoint_activations(model: PreTrainedModel) -> None:
+def checkpoint_activations(model: PreTrainedModel) -> Callable[[], None]:
     """Keep the activations of layer boundaries only, and compute the others again going backward.
 
-    transformers' own switch works in training mode alone, where dropout would be on; unlearning
+    Returns what undoes it. transformers' own switch works in training mode alone, where dropout would be on; unlearning
     is done without. Raises `ValueError` for an architecture that marks no layers.
     """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
@@ -51,6 +51,12 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
         )
     for layer in layers:
         layer.forward = _twice(layer.forward)
+
+    def undo() -> None:
+        for layer in layers:
+            del layer.forward
+
+    return undo
 
 
 def _twice(forward: Any) -> Any:
