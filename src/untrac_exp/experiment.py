@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,8 @@ def evidence(data: Data, answer: Influences) -> Evidence:
     shared["testset"] = [subset.testset for subset in subsets]
     shared["subset"] = [subset.subset for subset in subsets]
     datasets = {**data.subsets, **data.training.data}
-    examples = moved(answer.changes, datasets, data.training.tokenizer.decode)
+    decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+    examples = moved(answer.changes, datasets, decode)
     return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
 
 
