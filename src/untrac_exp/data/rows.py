@@ -3,7 +3,7 @@
 What a record is, is told by the first of these columns that holds something:
 
 - `messages`, a list of {role, content}: the last message of the role `assistant` is scored, those
-  before it are its context; what follows it is left out.
+  before it are its context (with none, it is plain text), and what follows it is left out.
 - `completion`, with its context in `prompt`: both text, or both lists of messages.
 - the text column: plain text.
 - the target column, with its context in the input column: as completion and prompt.
