@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -51,6 +51,7 @@ SEQ2SEQ = {"t5", "bart"}
 def tokenizer(pad: bool = True) -> PreTrainedTokenizerFast:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     special = ["<pad>", "</s>"]
     trainer = trainers.BpeTrainer(
         vocab_size=320, special_tokens=special, show_progress=False,

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp import __version__
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
@@ -172,6 +172,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
     checkpoints = theta0.checkpoints()
     reset_peaks()
     model = training.source.for_unlearning(theta0.load(training.source.attention))
+    _check_vocabulary(model, [*data.subsets.values(), *training.data.values()])
     return Subject(
         model=model.to(_device(training.trainer)),
         corpora={
@@ -179,9 +180,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
             for name, tokens in training.data.items()
         },
         subsets=data.subsets,
-        checkpoints=[
-            Checkpoint(path, float(cfg.pretraining.optimizer.lr)) for path in checkpoints
-        ],
+        checkpoints=[Checkpoint(path, float(cfg.pretraining.optimizer.lr)) for path in checkpoints],
         trainer=training.trainer,
         store=training.store,
         key=key,
@@ -189,6 +188,16 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
         max_tokens=training.trainer.max_tokens,
         meter=meter,
     )
+
+
+def _check_vocabulary(model: PreTrainedModel, datasets: Sequence[Encoded]) -> None:
+    size = model.get_input_embeddings().num_embeddings
+    largest = max(int(max(one.input_ids.max(), one.labels.max())) for one in datasets)
+    if largest >= size:
+        raise ValueError(
+            f"the tokenizer gives token {largest} and the model knows {size} tokens; use the "
+            "tokenizer that the model was trained with"
+        )
 
 
 def _device(trainer: TrainerSettings) -> torch.device:

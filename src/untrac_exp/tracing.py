@@ -9,14 +9,17 @@ from typing import Any
 import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse
+from untrac_exp.errors import one_line
 from untrac_exp.experiment import encode_data, evidence, influences, job_key, prepare_process
 from untrac_exp.models.in_memory import held
 from untrac_exp.schema import check
@@ -100,13 +103,15 @@ def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> Dict
         )
     given = {"method": method, "model.path": path, "corpora.paths": {}, "testset.paths": {}}
     overrides = [f"{key}={_grammar(value)}" for key, value in {**given, **settings}.items()]
-    state = GlobalHydra.instance()
-    outer, state.hydra = state.hydra, None  # this may be called from an application of Hydra's
+    outer = GlobalHydra.instance().hydra  # this may be called from an application of Hydra's
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             cfg = compose("config", ["+experiment=trace", "hydra.mode=RUN", *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
     finally:
-        state.hydra = outer
+        GlobalHydra.instance().hydra = outer
     check(cfg)
     return cfg
 
@@ -128,7 +133,7 @@ def _grammar(value: Any) -> str:
 def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
     """In the order of `given`; files through the configured source, the rest as it is."""
     paths = _paths("corpora", given)
-    found = {corpus.name: corpus for corpus in instantiate(settings, paths=paths)} if paths else {}
+    found = {one.name: one for one in _made(settings, paths)}
     columns = _columns(settings)
     for name in given.keys() - paths.keys():
         rows = [row for row, _ in _rows(f"corpora['{name}']", given[name], columns)]
@@ -138,7 +143,7 @@ def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
 
 def _testsets(settings: DictConfig, given: Mapping[str, Texts]) -> list[TestSet]:
     paths = _paths("testsets", given)
-    found = {one.name: one for one in instantiate(settings, paths=paths)} if paths else {}
+    found = {one.name: one for one in _made(settings, paths)}
     columns = _columns(settings)
     for name in given.keys() - paths.keys():
         subsets: dict[str, list[Row]] = {}
@@ -146,6 +151,16 @@ def _testsets(settings: DictConfig, given: Mapping[str, Texts]) -> list[TestSet]
             subsets.setdefault(subset, []).append(row)
         found[str(name)] = TestSet(str(name), subsets)
     return [found[str(name)] for name in given]
+
+
+def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
+    """What the configured source makes of paths."""
+    if not paths:
+        return []
+    try:
+        return instantiate(settings, paths=paths)
+    except HydraException as error:
+        raise ValueError(one_line(error)) from error
 
 
 def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:

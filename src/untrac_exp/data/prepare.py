@@ -60,7 +60,8 @@ def encode_corpus(
         if packed:
             data = _tokens(corpus.rows, tokenizer, block_size, seq2seq, max_sequences, what)
         else:
-            data = encode(corpus.rows, tokenizer, block_size, seq2seq, what)
+            rows = corpus.rows
+            data = encode(rows, tokenizer, block_size, seq2seq, what, skip_empty=True)
             data = data.sample(max_sequences, seed=0)
         data.save(out / FILE)
 

@@ -1,6 +1,7 @@
 """Someone's checkpoint: a folder or a hub id, causal or encoder-decoder."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -29,6 +31,7 @@ LONGEST = 512
 """Tokens of a sequence where nothing else is said, unless the model's context is shorter."""
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
@@ -134,6 +137,10 @@ class Pretrained(ModelSource):
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
                 "save_pretrained to a folder, and give that one"
             )
+        elif not folder.is_dir() and not _HUB_ID.fullmatch(self.path):
+            said = "there is none: give a folder, or the id of a model on the hub"
+        elif folder.is_dir() and not (folder / "config.json").exists():
+            said = "there is no config.json in it; give the folder that save_pretrained wrote"
         if said is not None:
             raise ValueError(f"model.path='{self.path}': {said}")
 
@@ -142,7 +149,7 @@ class Pretrained(ModelSource):
         """What transformers says of a checkpoint, as one line that names the key."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             text = " ".join(str(error).split())
             if isinstance(error.__cause__, GatedRepoError) or "gated repo" in text:
                 remedy = (
@@ -162,6 +169,10 @@ class Pretrained(ModelSource):
                 remedy = (
                     "it needs its own code; read it, then allow it: model.trust_remote_code=true"
                 )
+            elif isinstance(error, SafetensorError):
+                remedy = f"its weights cannot be read ({text}); copy or save them anew"
+            elif "backend tokenizer" in text:
+                remedy = "it has no tokenizer; write the model's beside it, by its save_pretrained"
             elif "connect" in text.lower():
                 remedy = "the hub cannot be reached; connect, or give a folder with the checkpoint"
             elif "Unrecognized configuration class" in text:

@@ -231,9 +231,7 @@ def _print_testset(one: dict[str, Any], out: Console) -> None:
                 escape(row["corpus"]), f"{row['influence']:+.4f}", interval, told, style=style
             )
         out.print(table)
-    out.print(
-        "[dim]influence: nats per token, positive where the corpus helps the model say it[/]"
-    )
+    out.print("[dim]influence: nats per token, positive where the corpus helps the model say it[/]")
     for pair in one["agreement"]:
         if pair["spearman"] is not None:
             names = " and ".join(map(escape, pair["methods"]))

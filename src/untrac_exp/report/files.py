@@ -161,6 +161,8 @@ def _converted(text: pd.Series) -> pd.Series:
 
 
 def _write_table(path: Path, table: pd.DataFrame, columns: list[str]) -> Path:
-    missing = {"influence", "loss", "change", "share"}.intersection(columns).difference(table.columns)
+    missing = {"influence", "loss", "change", "share"}.intersection(columns).difference(
+        table.columns
+    )
     assert not missing, f"{path.name} without {missing}"
     return write_text(path, table_text(table, columns))
