@@ -22,7 +22,7 @@ TEXTS = {
     ]
     for name, words in WORDS.items()
 }
-BAD = TEXTS["forum"][:6] + ["noob noob flame"]
+BAD = [*TEXTS["forum"][:6], "noob noob flame"]
 
 _LLAMA_LIKE = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -218,7 +218,7 @@ def evidence(data: Data, answer: Influences) -> Evidence:
     """What a person who has no truth needs in order to judge an answer."""
     ranking = rank(answer.changes)
     corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
-    tests = {
+    tests: dict[Hashable, list[str]] = {
         Subset(testset.name, name): [row.target for row in rows]
         for testset in data.testsets
         for name, rows in testset.subsets.items()
@@ -227,7 +227,7 @@ def evidence(data: Data, answer: Influences) -> Evidence:
     subsets = shared.pop("subset")
     shared["testset"] = [subset.testset for subset in subsets]
     shared["subset"] = [subset.subset for subset in subsets]
-    datasets = {**data.subsets, **data.training.data}
+    datasets: dict[Subset | str, Encoded] = {**data.subsets, **data.training.data}
     decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
     examples = moved(answer.changes, datasets, decode)
     return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))

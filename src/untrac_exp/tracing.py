@@ -56,8 +56,8 @@ def trace(
     Returns:
         A row for each corpus, test set and subset: corpus, testset, subset, influence, ci_low,
         ci_high, in nats per token; positive where the corpus helps the model produce the text.
-        `.attrs["ranking"]`, `["examples"]`, `["shared"]` and `["warnings"]` are the rest of the
-        answer, as in ranking.csv, examples.csv, duplicates.csv and metrics.json.
+        `.attrs["ranking"]`, `["examples"]`, `["shared"]`, `["warnings"]` and `["cost"]` are the
+        rest of the answer, as in ranking.csv, examples.csv, duplicates.csv and metrics.json.
 
     Raises:
         ValueError: one line that names the argument or file and what to do about it.
@@ -81,10 +81,12 @@ def trace(
             Store(cfg.store),
             tokenizer,
         )
-        answer = influences(cfg, data, fingerprint(job_key(cfg, data)), Meter())
+        meter = Meter()
+        answer = influences(cfg, data, fingerprint(job_key(cfg, data)), meter)
         found = evidence(data, answer)
     scores = answer.scores
     scores.attrs["warnings"] = [*answer.warnings, *found.warnings]
+    scores.attrs["cost"] = meter.as_dict()
     for name in ("ranking", "examples", "shared"):
         scores.attrs[name] = getattr(found, name)
     return scores

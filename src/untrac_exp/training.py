@@ -104,7 +104,7 @@ class Trained(Recipe):
 
 @dataclass(frozen=True)
 class AsItIs(Recipe):
-    """The model its source gives, in that precision: `pretraining.steps=0`. The store has no copy."""
+    """The model its source gives, `pretraining.steps=0`. The store has no copy of it."""
 
     key: Mapping[str, Any]
     source: ModelSource
@@ -160,7 +160,7 @@ class Training:
         if steps == 0:
             if without is not None:
                 raise ValueError(
-                    f"truth: pretraining.steps=0 trains no model without '{without}'; use truth=none"
+                    f"truth: pretraining.steps=0 trains none without '{without}'; use truth=none"
                 )
             return AsItIs(model, self.source, self.tokenizer, train_seed)
         if without is not None:

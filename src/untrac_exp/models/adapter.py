@@ -40,8 +40,9 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
 def checkpoint_activations(model: PreTrainedModel) -> Callable[[], None]:
     """Keep the activations of layer boundaries only, and compute the others again going backward.
 
-    Returns what undoes it. transformers' own switch works in training mode alone, where dropout would be on; unlearning
-    is done without. Raises `ValueError` for an architecture that marks no layers.
+    Returns what undoes it. transformers' own switch works in training mode alone, where dropout
+    would be on; unlearning is done without. Raises `ValueError` for an architecture that marks no
+    layers.
     """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:

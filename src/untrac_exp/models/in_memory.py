@@ -45,7 +45,7 @@ class InMemory(ModelSource):
         return model
 
     def key(self) -> dict[str, object]:
-        """Of this model until it is given back: to hash its weights would cost more than it saves."""
+        """Of this model until it is given back; hashing its weights would cost more."""
         return {"weights": self.mark}
 
 

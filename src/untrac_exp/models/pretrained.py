@@ -244,7 +244,7 @@ def _has_weights(folder: Path) -> bool:
 
 @cache
 def _content(files: tuple[tuple[Path, int], ...]) -> str:
-    """sha256 of files and their names; (path, mtime_ns) each, so that a changed one is read anew."""
+    """sha256 of files and their names; (path, mtime_ns) each: a changed one is read anew."""
     digest = hashlib.sha256()
     for file, _ in files:
         digest.update(file.name.encode())

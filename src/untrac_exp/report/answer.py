@@ -128,7 +128,10 @@ def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    methods, examples, shared, subsets = {}, {}, [], {}
+    methods: dict[str, pd.DataFrame] = {}
+    examples: dict[str, list[dict[str, Any]]] = {}
+    shared: list[dict[str, Any]] = []
+    subsets: dict[str, list[dict[str, Any]]] = {}
     for label, job in jobs.items():
         rows = _of(job["ranking"], testset)
         if not len(rows):

@@ -51,9 +51,10 @@ def rank(changes: Sequence[Change]) -> pd.DataFrame:
             if i + 1 < len(corpora):
                 below = corpora[i + 1]
                 between = percentile_interval(resampled_of[corpus] - resampled_of[below])
-                lead = (influence[corpus] - influence[below], *map(float, between))
-            low, high = map(float, percentile_interval(resampled_of[corpus]))
-            rows.append((testset, i + 1, corpus, influence[corpus], low, high, *lead))
+                lead = (influence[corpus] - influence[below], float(between[0]), float(between[1]))
+            low, high = percentile_interval(resampled_of[corpus])
+            row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
+            rows.append((*row, *lead))
     return pd.DataFrame(rows, columns=RANKING)
 
 

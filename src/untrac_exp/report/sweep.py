@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def report_sweep(directory: Path) -> Path:
-    """Write ``summary.csv``, ``answer.json``, ``figures/`` and ``report.html`` of a sweep and print its tables.
+    """Write ``summary.csv``, ``answer.json``, ``figures/`` and ``report.html`` of a sweep.
 
-    directory: the sweep's directory, ``outputs/<experiment>/<scale>``. Returns the page's path.
+    And print its tables. directory: the sweep's, ``outputs/<experiment>/<scale>``. Returns the
+    page's path.
     ValueError where it holds no finished job or cannot be written to.
     """
     sweep = collect(Path(directory))
