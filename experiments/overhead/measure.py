@@ -103,9 +103,7 @@ def main() -> None:
                 times[key].append(timed(run, model, data, args.steps))
                 ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
             difference = float((ends[0] - ends[1]).abs().max())
-        low, ratio, high = np.quantile(
-            np.divide(times["trainer"], times["bare"]), (0.25, 0.5, 0.75)
-        )
+        low, ratio, high = np.quantile(np.divide(times["trainer"], times["bare"]), (0.25, 0.5, 0.75))
         print(
             f"{name}: bare {np.median(times['bare']):.2f} ms a step, "
             f"trainer {np.median(times['trainer']):.2f}, ratio {ratio:.3f} ({low:.3f} to {high:.3f}); "
