@@ -71,7 +71,7 @@ class File:
                 return f"{self.path.suffix}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
             digest = hashlib.sha256(f"{self.size} {self.path.stat().st_mtime_ns}".encode())
             for page in range(_PAGES):
-                file.seek((self.size - _PAGE) * page // (_PAGES - 1))
+                file.seek(max(0, self.size - _PAGE) * page // (_PAGES - 1))
                 digest.update(file.read(_PAGE))
         return f"{self.path.suffix}:{digest.hexdigest()}"
 
@@ -128,7 +128,7 @@ class File:
     def _draw_groups(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
         with _open_parquet(key, self.path) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        random = Random(seed).random
+        random = Random(f"groups/{seed}").random
         order = sorted(range(len(sizes)), key=lambda _: random())
         held = list(accumulate(sizes[group] for group in order))
         enough = max(_GROUPS, bisect(held, 4 * n - 1) + 1)
@@ -160,7 +160,9 @@ def _next_line(file: BinaryIO, offset: int) -> tuple[int, bytes]:
 
 def _next_paragraph(file: BinaryIO, offset: int) -> tuple[int, bytes]:
     """(start, content) of the document after the one at `offset`."""
-    file.seek(offset)
+    file.seek(max(0, offset - 1))
+    if offset:
+        file.readline()  # up to a line end: now at the start of a line, at `offset` or after it
     while file.readline().strip():
         if file.tell() - offset > LONGEST:
             break

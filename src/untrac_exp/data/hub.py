@@ -31,7 +31,7 @@ class Source:
     split: str = "train"
     revision: str = DEFAULT_REVISION
     key: str = "corpora"
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def settings(self) -> dict[str, str | None]:
@@ -50,7 +50,7 @@ class Source:
         import datasets  # slow to import, and mini scale needs none of it
 
         datasets.utils.logging.disable_progress_bar()
-        with self.explained():
+        with self.explained(), _quiet():
             return datasets.load_dataset(
                 self.path,
                 self.config,
@@ -131,6 +131,19 @@ class Source:
         if isinstance(error, FileNotFoundError):
             return f"{self.key}: '{self.path}' holds no data files; set {self._key('path')}"
         return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that every further try to reach the hub prints."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @dataclass(frozen=True)

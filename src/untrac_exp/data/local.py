@@ -221,7 +221,7 @@ def _file(key: str, path: Path) -> File:
 def _shares(sizes: Sequence[int], n: int, seed: int) -> list[int]:
     """How many of `n` each gets: its part of the sum, rounded up or down at random."""
     held = list(accumulate(sizes))
-    shift = Random(seed).random()
+    shift = Random(f"shares/{seed}").random()
     at = (bisect(held, (i + shift) / n * held[-1], hi=len(held) - 1) for i in range(n))
     counts = Counter(at)
     return [counts[i] for i in range(len(sizes))]

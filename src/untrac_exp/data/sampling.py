@@ -37,7 +37,7 @@ def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
     Holds `n` items and one, whatever the length of the stream: every item gets a random number and
     the `n` largest stay.
     """
-    random = Random(seed).random
+    random = Random(f"reservoir/{seed}").random
     kept: list[tuple[float, int, _T]] = []  # a heap; the count keeps items from being compared
     count = 0
     for item in items:
@@ -59,7 +59,7 @@ def distinct(
     place: of a number in [0, 1), (where the row there starts, what it cost to read, the row). A row
     that is None is left out.
     """
-    random = Random(seed).random
+    random = Random(f"places/{seed}").random
     seen: set[int] = set()
     rows: list[Row] = []
     while len(rows) < n and budget > 0:
@@ -98,7 +98,7 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
 
 def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
     """The rows; of a longer plain text at most `size` characters, from a word at random on."""
-    random = Random(seed).random
+    random = Random(f"windows/{seed}").random
     for row in rows:
         if _is_long(row, size):
             start = int(random() * (len(row.target) - size + 1))
