@@ -8,12 +8,10 @@ import csv
 import hashlib
 import json
 import sys
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
@@ -93,9 +91,9 @@ class File:
 
         `.jsonl`, `.txt`: what follows the record at a random byte, so that a record is drawn with
         probability proportional to the length of the one before it. Reads it all only if seeking
-        has read as many bytes without finding `n`. `.parquet`: uniform from random row groups, at
-        least 4 that hold at least 4 `n` rows; no other group or column is read. `.csv`: uniform,
-        read to the end.
+        has read as many bytes without finding `n`. `.parquet`: uniform from random row groups that
+        hold at least 4 `n` rows, at least 4 groups unless fewer fill `SMALL` bytes; no other group
+        or column is read. `.csv`: uniform, read to the end.
         """
         if self.path.suffix == ".parquet":
             return self._draw_groups(key, columns, n, seed)
@@ -127,15 +125,21 @@ class File:
 
     def _draw_groups(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
         with _open_parquet(key, self.path) as file:
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         random = Random(f"groups/{seed}").random
-        order = sorted(range(len(sizes)), key=lambda _: random())
-        held = list(accumulate(sizes[group] for group in order))
-        enough = max(_GROUPS, bisect(held, 4 * n - 1) + 1)
+        order = sorted(range(len(groups)), key=lambda _: random())
+        chosen: list[int] = []
+        n_rows = n_bytes = 0
+        while len(chosen) < len(order) and (
+            n_rows < 4 * n or (len(chosen) < _GROUPS and n_bytes < SMALL)
+        ):
+            chosen.append(order[len(chosen)])
+            n_rows += groups[chosen[-1]].num_rows
+            n_bytes += groups[chosen[-1]].total_byte_size
         rows: list[Row] = []
-        for groups in (order[:enough], order):  # all only if too many of the rows are blank
+        for some in (chosen, order):  # all only if too many of the rows are blank
             if len(rows) < n:
-                records = _parquet(key, self.path, columns, sorted(groups))
+                records = _parquet(key, self.path, columns, sorted(some))
                 rows = evenly(records, columns, n, seed)
         return rows
 
@@ -269,7 +273,8 @@ def _parquet(
 @contextmanager
 def _open_parquet(key: str, path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Read in pieces: else a row group, perhaps 1 GB, is held in memory as a whole.
+        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
