@@ -1,9 +1,13 @@
 """What people get wrong, and the one line that tells them."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import datasets
+import numpy
+import pandas
 import pytest
 
 from tests.command import JOB, command, overrides, write_texts
@@ -26,6 +30,14 @@ def a_file(name, content):
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return prepare
+
+
+MESSAGES = '{"messages": [{"role": "%s", "content": %s}]}'
+
+
+def a_saved_dataset(folder):
+    table = datasets.Dataset.from_dict({"text": ["x"]})
+    datasets.DatasetDict({"train": table}).save_to_disk(folder / "saved")
 
 
 def paths(a):
@@ -89,6 +101,24 @@ TABLE = [
         paths("other.csv"), prepare=a_file("other.csv", "title,body\nx,y\n")),
     Bad("malformed JSON line", ("corpora.paths.a", "bad.jsonl line 2", "one object a line"),
         paths("bad.jsonl"), prepare=a_file("bad.jsonl", '{"text": "x"}\n{"text": \n')),
+    Bad("conversation without an answer", ("corpora.paths.a", "chat.jsonl line 1", "'assistant'"),
+        paths("chat.jsonl"), prepare=a_file("chat.jsonl", MESSAGES % ("user", '"why?"'))),
+    Bad("message of another format", ("corpora.paths.a", "chat.jsonl line 1", "write {role"),
+        paths("chat.jsonl"),
+        prepare=a_file("chat.jsonl", '{"messages": [{"from": "gpt", "value": "me"}]}')),
+    Bad("message that is no text", ("corpora.paths.a", "content is int", "make it a string"),
+        paths("chat.jsonl"), prepare=a_file("chat.jsonl", MESSAGES % ("assistant", "7"))),
+    Bad("picture in a message", ("corpora.paths.a", "part of type image", "leave the row out"),
+        paths("chat.jsonl"),
+        prepare=a_file("chat.jsonl", MESSAGES % ("assistant", '[{"type": "image"}]'))),
+    Bad("test set of empty completions", ("testset.paths.t", "none.jsonl line 2", "add text"),
+        {"testset.paths": "{t: none.jsonl}"},
+        prepare=a_file("none.jsonl", '\n{"prompt": "why?", "completion": ""}\n')),
+    Bad("prompt and completion of two kinds", ("corpora.paths.a", "make both text, or both lists"),
+        paths("chat.jsonl"), prepare=a_file("chat.jsonl", '{"prompt": ["x"], "completion": "y"}')),
+    Bad("split that a saved dataset lacks", ("corpora.paths.a", "'dev'", "train", "corpora.split"),
+        {**paths("saved"), "corpora.split": "dev"}, prepare=a_saved_dataset),
+    Bad("hub without a name", ("corpora.paths.a", "write hub:owner/name"), paths("'hub:'")),
     Bad("the same file in two corpora", ("corpora.paths", "b.txt is in both 'a' and 'b'"),
         paths("b.txt")),
     Bad("a name given twice", ("corpora/mine.yaml, line 4", "duplicate key a", "mend this YAML"),
@@ -141,6 +171,46 @@ def test_bad_input(bad, finished, tmp_path):
         assert words in line
     assert "Traceback" not in ended.out
     assert before.items() <= results(folder).items()
+
+
+HANDLED = {
+    "one example to explain": (
+        {"testset.paths": "{t: one.jsonl}"},
+        a_file("one.jsonl", '{"prompt": "who?", "completion": "the grolk"}'),
+    ),
+    "a corpus that is also the test set": ({"testset.paths": "{t: a.txt}"}, lambda folder: None),
+    "rows of every format in one file": (
+        {**paths("all.jsonl"), "testset.paths": "{t: all.jsonl}"},
+        a_file(
+            "all.jsonl",
+            '{"text": "the old grolk sold a red lantern to the miller"}\n'
+            '{"input": "who sold it?", "target": "the grolk"}\n'
+            '{"prompt": "who sold it?", "completion": "the grolk"}\n'
+            '{"messages": [{"role": "user", "content": "who?"}, '
+            '{"role": "assistant", "content": "the grolk"}]}\n'
+            '{"prompt": "who sold it?", "completion": ""}\n'
+            '{"text": null}\n',
+        ),
+    ),
+    "texts longer than the context": (
+        {"testset.paths": "{t: long.jsonl}"},
+        a_file("long.jsonl", json.dumps({"input": "who? " * 99, "target": "a grolk " * 99})),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HANDLED, ids=lambda what: what.replace(" ", "_"))
+def test_what_looks_bad_and_is_handled(what, finished, tmp_path):
+    settings, prepare = HANDLED[what]
+    folder = tmp_path / "work"
+    shutil.copytree(finished, folder)
+    prepare(folder)
+    ended = command(overrides({**JOB, **settings, "outputs": "new"}), folder)
+    assert (ended.status, ended.err) == (0, "")
+    [scores] = folder.glob("new/**/scores.csv")
+    table = pandas.read_csv(scores)
+    assert set(table.corpus) == {"a", "b"}
+    assert numpy.isfinite(table.influence).all()
 
 
 def test_the_traceback_is_there_for_who_asks(finished):

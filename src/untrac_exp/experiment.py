@@ -3,8 +3,9 @@
 import logging
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,35 +16,47 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp import __version__, processes
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
+from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.prepare import check_names, encode_corpus
-from untrac_exp.methods.base import Checkpoint, Influences, Subject, Subset
+from untrac_exp.data.sampling import sampled
+from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject, Subset
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
+from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
-from untrac_exp.stages.pretraining import CHECKPOINTS
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.training import Recipe, Training
+from untrac_exp.training import Pretraining, Recipe, Training
 
 log = logging.getLogger(__name__)
 
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
 
+_CHARS_PER_TOKEN = 4
+"""About as many; a row of a sample is cut to a window of so many characters a token."""
+
 
 @dataclass(frozen=True)
 class Data:
-    """Corpora and test sets as tokens, in the context of how models train on them."""
+    """Corpora and test sets as tokens, in the context of how models train on them.
+
+    corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
+    """
 
     training: Training
     subsets: Mapping[Subset, Encoded]
+    corpora: Sequence[Corpus]
+    testsets: Sequence[TestSet]
     key: Mapping[str, Any]
 
 
@@ -57,15 +70,13 @@ def run(cfg: DictConfig) -> None:
     if processes.agreed(not cfg.force and is_finished(outdir, fingerprint(key))):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
-        method = instantiate(cfg.method)
+        method = instantiate(cfg.method)  # first, for the truth may take hours
         truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
-        theta0 = data.training.recipe(cfg.train_seed)
         truths = None if truth is None else truth.influences(data.training, data.subsets)
         meter = Meter()
-        answer = method.influences(make_subject(cfg, data, theta0, fingerprint(key), meter))
-        meter.stop()
+        answer = influences(method, cfg, data, fingerprint(key), meter)
         if processes.is_first():
-            _write(outdir, cfg, fingerprint(key), answer, truths, meter)
+            _write(outdir, cfg, data, fingerprint(key), answer, truths, meter)
             _log_to(cfg, outdir)
         processes.wait()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
@@ -79,12 +90,44 @@ def prepare_process(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
+def influences(method: Method, cfg: DictConfig, data: Data, key: str, meter: Meter) -> Influences:
+    """What a method says of θ0."""
+    theta0 = data.training.recipe(cfg.train_seed)
+    answer = method.influences(make_subject(cfg, data, theta0, key, meter))
+    meter.stop()
+    return answer
+
+
 def load_data(cfg: DictConfig, store: Store) -> Data:
-    """Read and encode the corpora and test sets, the tokens from the store where it has them."""
-    corpora, testsets = instantiate(cfg.corpora), instantiate(cfg.testset)
+    """The configured corpora, test sets and model."""
+    return encode_data(
+        cfg, instantiate(cfg.corpora), instantiate(cfg.testset), instantiate(cfg.model), store
+    )
+
+
+def encode_data(
+    cfg: DictConfig,
+    corpora: Sequence[Corpus],
+    testsets: Sequence[TestSet],
+    source: ModelSource,
+    store: Store,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Data:
+    """Corpora and test sets as tokens, from the store where it has them.
+
+    tokenizer: another than the source's.
+
+    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
+    before anything else is done, so that no corpus is read as a whole.
+    """
     check_names(corpora, testsets)
-    source: ModelSource = instantiate(cfg.model)
-    tokenizer = source.tokenizer(corpora, store)
+    settings: Pretraining = instantiate(cfg.pretraining)
+    as_it_is = settings.steps == 0
+    if as_it_is and cfg.n_per_corpus is not None:
+        window = _CHARS_PER_TOKEN * source.block_size
+        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
+    if tokenizer is None:
+        tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
     training = Training(
         source=source,
@@ -97,10 +140,11 @@ def load_data(cfg: DictConfig, store: Store) -> Data:
                 seq2seq=source.seq2seq,
                 max_sequences=limits.get(corpus.name),
                 store=store,
+                packed=not as_it_is,
             )
             for corpus in corpora
         },
-        settings=instantiate(cfg.pretraining),
+        settings=settings,
         settings_key=_plain(cfg.pretraining),
         trainer=instantiate(cfg.trainer),
         store=store,
@@ -116,29 +160,30 @@ def load_data(cfg: DictConfig, store: Store) -> Data:
         for testset in testsets
         for name, rows in testset.subsets.items()
     }
-    key = {
+    key: dict[str, Any] = {
         "corpora": {name: path.name for name, path in training.corpora.items()},
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
-    return Data(training, subsets, key)
+    if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
+        key["weights"] = model["weights"]
+    return Data(training, subsets, corpora, testsets, key)
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: Meter) -> Subject:
     """θ0 on its device with the sequences that `seed` samples: what a method works on."""
     training = data.training
-    folder = theta0.folder()
-    lr = float(cfg.pretraining.optimizer.lr)
+    checkpoints = theta0.checkpoints()
     reset_peaks()
+    model = training.source.for_unlearning(theta0.load(training.source.attention))
+    _check_vocabulary(model, [*data.subsets.values(), *training.data.values()])
     return Subject(
-        model=theta0.load(training.source.attention).to(_device(training.trainer)),
+        model=model.to(_device(training.trainer)),
         corpora={
             name: tokens.sample(cfg.n_per_corpus, cfg.seed)
             for name, tokens in training.data.items()
         },
         subsets=data.subsets,
-        checkpoints=[
-            Checkpoint(path, lr) for path in sorted((folder / CHECKPOINTS).glob("*.safetensors"))
-        ],
+        checkpoints=[Checkpoint(path, float(cfg.pretraining.optimizer.lr)) for path in checkpoints],
         trainer=training.trainer,
         store=training.store,
         key=key,
@@ -148,8 +193,51 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
     )
 
 
+def _check_vocabulary(model: PreTrainedModel, datasets: Sequence[Encoded]) -> None:
+    size = model.get_input_embeddings().num_embeddings
+    largest = max(int(max(one.input_ids.max(), one.labels.max())) for one in datasets)
+    if largest >= size:
+        raise ValueError(
+            f"the tokenizer gives token {largest} and the model knows {size} tokens; use the "
+            "tokenizer that the model was trained with"
+        )
+
+
 def _device(trainer: TrainerSettings) -> torch.device:
     return trainer.build(barebones=True).strategy.root_device
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the examples say about an answer; see `report.evidence`, and `shared_texts`."""
+
+    ranking: pd.DataFrame
+    examples: pd.DataFrame
+    shared: pd.DataFrame
+    warnings: list[str]
+
+
+def evidence(data: Data, answer: Influences) -> Evidence:
+    """What a person who has no truth needs in order to judge an answer."""
+    ranking = rank(answer.changes)
+    corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
+    tests: dict[Hashable, list[str]] = {
+        Subset(testset.name, name): [row.target for row in rows]
+        for testset in data.testsets
+        for name, rows in testset.subsets.items()
+    }
+    shared = shared_texts(corpora, tests)
+    subsets = shared.pop("subset")
+    shared["testset"] = [subset.testset for subset in subsets]
+    shared["subset"] = [subset.subset for subset in subsets]
+    datasets: dict[Subset | str, Encoded] = {**data.subsets, **data.training.data}
+    decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+    examples = moved(answer.changes, datasets, decode)
+    return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
+
+
+def _text(row: Row) -> str:
+    return row.input + row.target
 
 
 def is_finished(outdir: Path, key: str) -> bool:
@@ -162,6 +250,7 @@ def is_finished(outdir: Path, key: str) -> bool:
 def _write(
     outdir: Path,
     cfg: DictConfig,
+    data: Data,
     key: str,
     answer: Influences,
     truths: pd.DataFrame | None,
@@ -174,6 +263,12 @@ def _write(
         files.write_trajectory(outdir, answer.trajectory)
     if answer.own_loss is not None:
         files.write_own_loss(outdir, answer.own_loss)
+    if truths is None and answer.changes:
+        found = evidence(data, answer)
+        warnings += found.warnings
+        files.write_ranking(outdir, found.ranking)
+        files.write_examples(outdir, found.examples)
+        files.write_shared(outdir, found.shared)
     agreed: dict[str, dict[str, float]] | None = None
     ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
     if truths is not None:

@@ -165,7 +165,8 @@ def _counted(
         there = folder.is_relative_to(real.root)
         yield Artifact("tokens", name, folder.name, size=size, there=there)
     reading = sum(subset.read for subset in data.subsets.values())
-    models = {training.recipe(cfg.train_seed).id: (training.recipe(cfg.train_seed), "θ0")}
+    theta0 = training.recipe(cfg.train_seed)
+    models = {theta0.id: (theta0, "θ0")} if training.settings.steps else {}
     jobs = [] if truth is None else truth.jobs(training, data.subsets)
     for one in jobs:
         recipe = training.recipe(one.seed, one.without, one.budget)
@@ -215,6 +216,7 @@ def _guessed(
     seeds = [cfg.train_seed] if truth is None else [*truth.train_seeds]
     names: list[str | None] = [None] if truth is None else [None, *corpora]
     wanted = dict.fromkeys([(cfg.train_seed, None), *product(seeds, names)])
+    wanted = wanted if settings.steps else {}
     for seed, without in wanted:
         steps = settings.steps
         if without is not None and truth.budget == "epochs":

@@ -1,5 +1,6 @@
 """The models trained on the mixture: θ0 and the counterfactual ones, each trained once."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.data.prepare import load, tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
-from untrac_exp.stages.pretraining import OptimizerFactory, PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
 from untrac_exp.stages.shares import fitting
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
@@ -32,8 +33,9 @@ Budget = Literal["steps", "epochs"]
 class Pretraining:
     """How models are trained on the mixture; the `pretraining` keys.
 
-    steps of batch_size sequences; clip: largest gradient norm, 0 for none; checkpoint_every: steps
-    between checkpoints, which a killed run resumes from and TracIn reads.
+    steps of batch_size sequences, 0 to take the model as it is; clip: largest gradient norm, 0 for
+    none; checkpoint_every: steps between checkpoints, which a killed run resumes from and TracIn
+    reads.
     """
 
     steps: int
@@ -43,39 +45,77 @@ class Pretraining:
     checkpoint_every: int
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every"):
+        for name in ("batch_size", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"pretraining.{name}={getattr(self, name)} must be at least 1")
+        if self.steps < 0:
+            raise ValueError(
+                f"pretraining.steps={self.steps} must be at least 1 (or 0, to take the model as it "
+                "is)"
+            )
         if self.clip < 0:
             raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """One model of the mixture, trained when it is first asked for.
+class Recipe(ABC):
+    """One model of the mixture, made when it is first asked for.
 
-    id: hash of all that it depends on.
+    key: all that it depends on.
     """
+
+    key: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The key's hash."""
+        return fingerprint(self.key)
+
+    @abstractmethod
+    def checkpoints(self) -> list[Path]:
+        """Weights of the model's own past, the oldest first."""
+
+    @abstractmethod
+    def load(self, attention: str) -> PreTrainedModel:
+        """The model on the CPU, in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class Trained(Recipe):
+    """A model in float32, trained on the mixture unless the store has it."""
 
     key: Mapping[str, Any]
     build: Callable[[Path], None]
     store: Store
     seq2seq: bool
 
-    @property
-    def id(self) -> str:
-        return fingerprint(self.key)
-
     def folder(self) -> Path:
         """Weights, losses, cost and checkpoints; from the store, or trained now."""
         return self.store.get("model", self.key, self.build)
 
+    def checkpoints(self) -> list[Path]:
+        return sorted((self.folder() / CHECKPOINTS).glob("*.safetensors"))
+
     def load(self, attention: str) -> PreTrainedModel:
-        """The model on the CPU, float32, in evaluation mode."""
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         return auto.from_pretrained(
             self.folder() / "model", dtype=torch.float32, attn_implementation=attention
         ).eval()
+
+
+@dataclass(frozen=True)
+class AsItIs(Recipe):
+    """The model its source gives, `pretraining.steps=0`. The store has no copy of it."""
+
+    key: Mapping[str, Any]
+    source: ModelSource
+    tokenizer: PreTrainedTokenizerBase
+    seed: int
+
+    def checkpoints(self) -> list[Path]:
+        return []
+
+    def load(self, attention: str) -> PreTrainedModel:
+        return self.source.build(self.tokenizer, self.seed)
 
 
 @dataclass(frozen=True)
@@ -112,6 +152,17 @@ class Training:
         steps as θ0, "epochs" as many as leave the number of epochs the same.
         """
         steps, keep = self.settings.steps, None
+        model = {
+            "model": self.source.key(),
+            "tokenizer": tokenizer_fingerprint(self.tokenizer),
+            "train_seed": train_seed,
+        }
+        if steps == 0:
+            if without is not None:
+                raise ValueError(
+                    f"truth: pretraining.steps=0 trains none without '{without}'; use truth=none"
+                )
+            return AsItIs(model, self.source, self.tokenizer, train_seed)
         if without is not None:
             keep = torch.cat(
                 [torch.full((len(data),), name != without) for name, data in self.data.items()]
@@ -124,19 +175,17 @@ class Training:
             if budget == "epochs":
                 steps = max(1, round(steps * int(keep.sum()) / len(keep)))
         key = {
-            "model": self.source.key(),
-            "tokenizer": tokenizer_fingerprint(self.tokenizer),
+            **model,
             "corpora": list(self._data_key.items()),
             "without": without,
             "pretraining": {**self.settings_key, "steps": steps},
-            "train_seed": train_seed,
             "precision": self.trainer.precision,
         }
 
         def build(out: Path) -> None:
             self._build(out, train_seed, steps, keep)
 
-        return Recipe(key, build, self.store, self.source.seq2seq)
+        return Trained(key, build, self.store, self.source.seq2seq)
 
     def _build(self, out: Path, train_seed: int, steps: int, keep: Tensor | None) -> None:
         reset_peaks()

@@ -121,7 +121,7 @@ BAD = {
     "suffix": ({"a": "x.docx"}, r"x.docx ends in '.docx'; convert it to one of .txt"),
     "not UTF-8": ({"a": "latin.txt"}, r"latin.txt is not UTF-8 at line 2, byte 8; save it as"),
     "column": ({"a": "other.jsonl"}, r"other.jsonl line 1 has no column 'text'.*\['body', 'n'\]"),
-    "csv column": ({"a": "other.csv"}, r"no column 'text' or 'target' but \['body', 'n'\]"),
+    "csv column": ({"a": "other.csv"}, r"no column 'text' or 'target' .*\['body', 'n'\]"),
     "parquet column": ({"a": PARQUET_INTS}, r"ints.parquet row 1 has no column.*\['body'\]"),
     "no JSON": ({"a": "bad.jsonl"}, r"bad.jsonl line 3 is not JSON .*one object a line"),
     "no object": ({"a": "list.jsonl"}, r"list.jsonl line 1 is not a JSON object"),

@@ -1,5 +1,6 @@
 """From rows to token tensors: packed blocks for corpora of text, padded examples for the rest."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,12 +12,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Row
+from untrac_exp.data.tokenizing import ROWS_A_CALL, end_of_text, front_of, sides, token_ids
+
+log = logging.getLogger(__name__)
 
 IGNORED = -100
 """The label of a token that is not scored."""
-
-_ROWS_A_CALL = 512
-"""Rows handed to the tokenizer at once, so that a corpus larger than memory streams through."""
 
 
 @dataclass(frozen=True)
@@ -143,27 +144,32 @@ def pack(
 ) -> Encoded:
     """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
 
-    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored. `what`
-    names the dataset in errors. Raises `ValueError` if there is not one whole block.
+    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored. A block
+    begins with what the tokenizer itself puts before a text, unless that is the end-of-text token.
+    `what` names the dataset in errors. Raises `ValueError` if there is not one whole block.
     """
-    wanted = None if max_blocks is None else max_blocks * block_size
+    end = end_of_text(tokenizer)
+    first = [] if (front := front_of(tokenizer)) == [end] else front
+    size = block_size - len(first)
+    wanted = None if max_blocks is None else max_blocks * size
     stream: list[int] = []
     iterator = iter(rows)
-    while chunk := list(islice(iterator, _ROWS_A_CALL)):
+    while chunk := list(islice(iterator, ROWS_A_CALL)):
         texts = [row.input + row.target for row in chunk]
-        for ids in _token_ids(tokenizer, texts):
+        for ids in token_ids(tokenizer, texts):
             stream.extend(ids)
-            stream.append(_end(tokenizer))
+            stream.append(end)
         if wanted is not None and len(stream) >= wanted:
             stream = stream[:wanted]
             break
-    n = len(stream) // block_size
+    n = len(stream) // size
     if n == 0:
         raise ValueError(
             f"{what}: {len(stream)} tokens do not fill one block of {block_size}; "
             "add text or lower model.block_size"
         )
-    blocks = torch.tensor(stream[: n * block_size], dtype=torch.int32).view(n, block_size)
+    blocks = torch.tensor(stream[: n * size], dtype=torch.int32).view(n, size)
+    blocks = torch.cat([torch.tensor([first] * n, dtype=torch.int32), blocks], 1)
     return Encoded(blocks, blocks.clone(), torch.full((n,), block_size, dtype=torch.int32))
 
 
@@ -173,47 +179,53 @@ def encode(
     block_size: int,
     seq2seq: bool,
     what: str,
+    skip_empty: bool = False,
 ) -> Encoded:
     """Rows one by one, only their targets scored.
 
-    Causal: `</s> input target`, cut on the left of the input (then on the right of the target) to
-    `block_size` tokens; the leading end-of-text token stands for the start, so that a plain text is
-    scored from its first token. Seq2seq: input to the encoder, `target </s>` as labels.
-    Raises `ValueError` if a row has no token to score.
+    Causal: `start input target`, cut on the left of the input (then on the right of the target) to
+    `block_size` tokens. `start` is what the tokenizer itself puts before a text (`<s>` of LLaMA,
+    say), else its end-of-text token: thus a plain text is scored from its first token. Seq2seq:
+    `input </s>` to the encoder, `target </s>` as labels, both cut on the right of the target and
+    the left of the input; where the tokenizer puts a token before a text, that is before both.
+
+    The chat of a row is rendered by the tokenizer's chat template, up to where the answer begins;
+    without a template its `input` is used. One log line says how many texts were cut.
+
+    skip_empty: leave out rows without a token to score, and say how many; else the n-th example is
+    the n-th row. Raises `ValueError` if a row has no token to score, or none is left.
     """
     inputs: list[list[int]] = []
     labels: list[list[int]] = []
-    rows = list(rows)
-    sources = _token_ids(tokenizer, [row.input for row in rows])
-    targets = _token_ids(tokenizer, [row.target for row in rows])
-    for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
+    front = front_of(tokenizer)
+    n_cut = n_empty = 0
+    for i, (source, target) in enumerate(sides(rows, tokenizer, seq2seq, what)):
         if not target:
-            raise ValueError(
-                f"{what}: text {i + 1} has no token to score; give it a target (or text)"
-            )
+            if not skip_empty:
+                raise ValueError(
+                    f"{what}: text {i + 1} has no token to score; give it a target (or text)"
+                )
+            n_empty += 1
+            continue
+        if front and source[: len(front)] == front:  # a chat template writes it too
+            source = source[len(front) :]
         if seq2seq:
-            end = _end(tokenizer)
-            inputs.append([*source[-(block_size - 1) :], end])
-            labels.append([*target[: block_size - 1], end])
+            end, room = [end_of_text(tokenizer)], block_size - 1 - len(front)
+            n_cut += len(source) > room or len(target) > room
+            inputs.append([*front, *source[max(0, len(source) - room) :], *end])
+            labels.append([*front, *target[:room], *end])
         else:
-            target = target[: block_size - 1]
-            source = source[max(0, len(source) - (block_size - 1 - len(target))) :]
-            inputs.append([_end(tokenizer), *source, *target])
-            labels.append([IGNORED] * (1 + len(source)) + target)
+            start = front or [end_of_text(tokenizer)]
+            room = block_size - len(start)
+            n_cut += len(source) + len(target) > room
+            target = target[:room]
+            source = source[max(0, len(source) - (room - len(target))) :]
+            inputs.append([*start, *source, *target])
+            labels.append([IGNORED] * (len(start) + len(source)) + target)
+    if n_empty:
+        log.info("%s: %d texts without a token to score are left out", what, n_empty)
+    if n_cut:
+        log.info("%s: %d of %d texts cut to %d tokens", what, n_cut, len(inputs), block_size)
     if not inputs:
-        raise ValueError(f"{what} has no texts; give it at least one")
+        raise ValueError(f"{what} has no texts to score; give it at least one")
     return pad(inputs, labels, seq2seq)
-
-
-def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def _end(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The end-of-text token, which also marks the start of a text."""
-    for token in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id):
-        if token is not None:
-            return int(token)
-    raise ValueError("the tokenizer has no end-of-text token; set tokenizer.eos_token and save it")

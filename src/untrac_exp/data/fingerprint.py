@@ -33,4 +33,6 @@ def _rows_fingerprint(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update(f"{len(row.input)}:{len(row.target)}\0{row.input}{row.target}".encode())
+        if row.chat:
+            digest.update(repr(row.chat).encode())
     return digest.hexdigest()

@@ -6,10 +6,12 @@ Corpora are streamed, shuffled with a seed and a buffer, and read no further tha
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.sampling import LONGEST, windows
 from untrac_exp.store import fingerprint
 
 DEFAULT_REVISION = "main"
@@ -21,6 +23,7 @@ class Source:
 
     path: hub id or a folder. config: the dataset's own name for a part of it. revision: branch,
     tag or commit; only a commit stays what it is. key: the configuration key to name in errors.
+    keys: what to set instead of key.config, key.split or key.path, where that is something else.
     """
 
     path: str
@@ -28,6 +31,12 @@ class Source:
     split: str = "train"
     revision: str = DEFAULT_REVISION
     key: str = "corpora"
+    keys: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def settings(self) -> dict[str, str | None]:
+        """What determines the rows."""
+        return {name: getattr(self, name) for name in ("path", "config", "split", "revision")}
 
     def read(self, columns: Sequence[str], streaming: bool = False) -> Iterator[dict[str, Any]]:
         """The rows, cut to `columns`.
@@ -41,7 +50,7 @@ class Source:
         import datasets  # slow to import, and mini scale needs none of it
 
         datasets.utils.logging.disable_progress_bar()
-        with self._explained():
+        with self.explained(), _quiet():
             return datasets.load_dataset(
                 self.path,
                 self.config,
@@ -52,7 +61,7 @@ class Source:
 
     def rows(self, dataset: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[dict]:
         """The rows of what `load` gave; the first one shows whether the columns are there."""
-        with self._explained():
+        with self.explained():
             for row in dataset:
                 if absent := [name for name in columns if name not in row]:
                     raise ValueError(
@@ -62,7 +71,7 @@ class Source:
                 yield {name: row[name] for name in columns}
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """Turn what datasets and huggingface_hub raise into one line that names the remedy."""
         try:
             yield
@@ -71,6 +80,9 @@ class Source:
             if message is None:
                 raise
             raise ValueError(message) from error
+
+    def _key(self, name: str) -> str:
+        return self.keys.get(name, f"{self.key}.{name}")
 
     def _explanation(self, error: Exception) -> str | None:
         import httpx
@@ -96,27 +108,42 @@ class Source:
         if raised(hub.RepositoryNotFoundError, DatasetNotFoundError):
             return (
                 f"{self.key}: there is no dataset '{self.path}' for your account; "
-                f"set {self.key}.path to another id, or HF_TOKEN if it is private"
+                f"set {self._key('path')} to another id, or HF_TOKEN if it is private"
             )
         if isinstance(error, ValueError) and "BuilderConfig" in text:
-            return f"{self.key}: {text}; set {self.key}.config to one of them"
+            return f"{self.key}: {text}; set {self._key('config')} to one of them"
         if isinstance(error, ValueError) and "Config name is missing" in text:
-            return f"{self.key}: '{self.path}' has several configs; set {self.key}.config. {text}"
+            return (
+                f"{self.key}: '{self.path}' has several configs; set {self._key('config')}. {text}"
+            )
         if isinstance(error, ValueError) and ("Unknown split" in text or "Bad split" in text):
-            return f"{self.key}: '{self.path}': {text.rstrip('.')}; set {self.key}.split"
+            return f"{self.key}: '{self.path}': {text.rstrip('.')}; set {self._key('split')}"
         if "scripts are no longer supported" in text:
             return (
                 f"{self.key}: '{self.path}' is a script, and datasets runs none; set "
-                f"{self.key}.path or .revision to one that holds parquet, arrow or jsonl files"
+                f"{self._key('path')} or .revision to one that holds parquet, arrow or jsonl files"
             )
         if raised(ConnectionError, httpx.TransportError, hub.LocalEntryNotFoundError):
             return (
                 f"{self.key}: cannot reach the hub for '{self.path}'; connect, or set "
-                f"{self.key}.path to a folder that holds its files"
+                f"{self._key('path')} to a folder that holds its files"
             )
         if isinstance(error, FileNotFoundError):
-            return f"{self.key}: '{self.path}' holds no data files; set {self.key}.path"
+            return f"{self.key}: '{self.path}' holds no data files; set {self._key('path')}"
         return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that every further try to reach the hub prints."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @dataclass(frozen=True)
@@ -143,9 +170,13 @@ class Texts:
     @property
     def fingerprint(self) -> str:
         """Of where the texts come from; nothing is read."""
-        settings = asdict(self)
-        del settings["source"]["key"]
-        return fingerprint(settings)
+        return fingerprint({**asdict(self), "source": self.source.settings})
+
+    def draw(self, n: int, seed: int) -> list[Row]:
+        """The first `n` in the order of another seed; if there are not more, all in their own."""
+        other = replace(self, seed=self.seed + seed)
+        found = list(islice(windows(other, LONGEST, seed), n + 1))
+        return found[:n] if len(found) > n else list(windows(self, LONGEST, seed))
 
 
 def corpora(
@@ -169,5 +200,5 @@ def corpora(
             raise ValueError(
                 f"{key}: {error}; it takes path, config, revision, split, column and buffer_size"
             ) from error
-        found.append(Corpus(name, texts, texts.fingerprint))
+        found.append(Corpus(name, texts, texts.fingerprint, texts.draw))
     return found

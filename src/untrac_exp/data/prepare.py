@@ -1,13 +1,12 @@
 """Rows to tokens, kept in the store: what every job of a sweep shares."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from untrac_exp.data.base import Corpus, TestSet
+from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.encoding import Encoded, encode, pack
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.store import Store
@@ -39,26 +38,30 @@ def encode_corpus(
     seq2seq: bool,
     max_sequences: int | None,
     store: Store,
+    packed: bool = True,
 ) -> Path:
-    """The folder of a corpus' tokens: packed blocks for plain text, else one sequence a row.
+    """The folder of a corpus' tokens: blocks of plain text, a sequence for a row with a context.
 
-    max_sequences: how many are kept; None keeps all. `load` reads them.
+    max_sequences: how many are kept; None keeps all. packed: false gives plain text a sequence a
+    row, too. `load` reads them.
     """
-    key = {
+    key: dict[str, object] = {
         "corpus": corpus_fingerprint(corpus),
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "block_size": block_size,
         "seq2seq": seq2seq,
         "max_sequences": max_sequences,
     }
+    if not packed:
+        key["packed"] = False
 
     def build(out: Path) -> None:
         what = f"corpus '{corpus.name}'"
-        rows, plain = _peek(corpus)
-        if plain and not seq2seq:
-            data = pack(rows, tokenizer, block_size, max_sequences, what)
+        if packed:
+            data = _tokens(corpus.rows, tokenizer, block_size, seq2seq, max_sequences, what)
         else:
-            data = encode(rows, tokenizer, block_size, seq2seq, what)
+            rows = corpus.rows
+            data = encode(rows, tokenizer, block_size, seq2seq, what, skip_empty=True)
             data = data.sample(max_sequences, seed=0)
         data.save(out / FILE)
 
@@ -71,18 +74,48 @@ def load(folder: Path, seq2seq: bool) -> Encoded:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 of what turns text into tokens."""
+    """sha256 of what turns text, and conversations, into tokens."""
     if tokenizer.is_fast:
         state = tokenizer.backend_tokenizer.to_str()
     else:
         state = repr((type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())))
-    return hashlib.sha256(f"{state}{tokenizer.special_tokens_map}".encode()).hexdigest()
+    state += f"{tokenizer.special_tokens_map}{tokenizer.chat_template or ''}"
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
-def _peek(corpus: Corpus) -> tuple[Iterable, bool]:
-    """The rows, and whether they are plain text, as far as the first one tells."""
-    rows = iter(corpus.rows)
-    first = next(rows, None)
-    if first is None:
-        raise ValueError(f"corpus '{corpus.name}' has no rows; give it text or leave it out")
-    return chain([first], rows), first.input == ""
+def _tokens(
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    block_size: int,
+    seq2seq: bool,
+    max_sequences: int | None,
+    what: str,
+) -> Encoded:
+    """Blocks of the plain texts, then rows with a context one by one.
+
+    All rows one by one for a seq2seq model, and where a few plain texts among others fill no block.
+    """
+
+    def alone(rows: Iterable[Row]) -> Encoded:
+        return encode(rows, tokenizer, block_size, seq2seq, what, skip_empty=True)
+
+    if seq2seq:
+        return alone(rows).sample(max_sequences, seed=0)
+    others: list[Row] = []
+    try:
+        blocks = pack(_plain(rows, others), tokenizer, block_size, max_sequences, what)
+    except ValueError:
+        if not others:
+            raise
+        return alone(rows).sample(max_sequences, seed=0)
+    parts = [blocks, alone(others)] if others else [blocks]
+    return Encoded.concatenate(parts).sample(max_sequences, seed=0)
+
+
+def _plain(rows: Iterable[Row], others: list[Row]) -> Iterator[Row]:
+    """The rows of plain text; those with a context are put in `others`."""
+    for row in rows:
+        if row.input:
+            others.append(row)
+        else:
+            yield row

@@ -68,15 +68,19 @@ class Subject:
 
     @contextmanager
     def leaving_theta0(self) -> Iterator[PreTrainedModel]:
-        """The model to be changed at will; on leaving, its weights are θ0's again, bit by bit.
+        """The model whose trained weights may be changed; on leaving they are θ0's, bit by bit.
 
-        θ0 is kept in memory, beside the model, for as long.
+        Their θ0 is kept in memory for as long, beside the model or where the trainer says.
         """
-        theta0 = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        where = "cpu" if self.trainer.theta0_on_cpu else None
+        weights = [*parameters(self.model), *self.model.buffers()]
+        theta0 = [weight.detach().to(where, copy=True) for weight in weights]
         try:
             yield self.model
         finally:
-            self.model.load_state_dict(theta0)
+            with torch.no_grad():
+                for weight, value in zip(weights, theta0, strict=True):
+                    weight.copy_(value)
             self.model.zero_grad(set_to_none=True)
 
     def part(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
@@ -100,6 +104,20 @@ class Subject:
             return dict(arrays)
 
 
+class Change(NamedTuple):
+    """What one unlearning run did to the examples of one dataset that was read.
+
+    corpus, subset: whose influence on what they show. of: the dataset they are from, the test
+    subset or the corpus. before: their losses at θ0; nll_after: (N,) nats after unlearning.
+    """
+
+    corpus: str
+    subset: Subset
+    of: Subset | str
+    before: Losses
+    nll_after: np.ndarray
+
+
 @dataclass(frozen=True)
 class Influences:
     """A method's answer.
@@ -107,12 +125,14 @@ class Influences:
     scores: corpus, testset, subset, influence, ci_low, ci_high; nats per token for methods that
     evaluate losses, the method's own unit otherwise (then without interval).
     trajectory: corpus, testset, subset, step, influence; own_loss: unlearned, step, loss.
+    changes: what the scores are means of, for methods that evaluate losses.
     warnings: what a reader must know before trusting the scores, a sentence each.
     """
 
     scores: pd.DataFrame
     trajectory: pd.DataFrame | None = None
     own_loss: pd.DataFrame | None = None
+    changes: Sequence[Change] = ()
     warnings: Sequence[str] = ()
 
 

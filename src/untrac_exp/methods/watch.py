@@ -1,7 +1,7 @@
 """What UnTrac and UnTrac-Inv share: unlearn one dataset and watch others on the way."""
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,7 +10,16 @@ import pandas as pd
 import torch
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Influences, Size, Subject, Subset, Tokens, score_row
+from untrac_exp.methods.base import (
+    Arrays,
+    Change,
+    Influences,
+    Size,
+    Subject,
+    Subset,
+    Tokens,
+    score_row,
+)
 from untrac_exp.models.loss import Losses
 from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
@@ -20,7 +29,7 @@ _PROBE = 32
 """Examples of the unlearned dataset on which its own loss is followed."""
 
 
-Name = TypeVar("Name", bound=Hashable)
+Name = TypeVar("Name", bound=Subset | str)
 
 
 class Panel(Generic[Name]):
@@ -175,6 +184,7 @@ class Record(Generic[Name]):
         self.own_loss_rise = own_loss_rise
         self._start = np.concatenate([losses.nll.numpy() for losses in before.values()])
         self.scores: list[dict[str, Any]] = []
+        self.changes: list[Change] = []
         self.trajectory: list[tuple[Any, ...]] = []
         self.own_loss: list[tuple[Any, ...]] = []
         self.warnings: list[str] = []
@@ -186,6 +196,7 @@ class Record(Generic[Name]):
         for name, nll in self.panel.split(seen["nll"]).items():
             (corpus, subset), before = cell(name), self.before[name]
             self.scores.append(score_row(corpus, subset, before, answers[name]))
+            self.changes.append(Change(corpus, subset, name, before, answers[name]))
             changes = (nll.sum(1) - float(before.nll.sum())) / int(before.tokens.sum())
             self.trajectory += [(corpus, *subset, *row) for row in zip(steps, changes, strict=True)]
         self.own_loss += [(unlearned, *row) for row in zip(seen["own_steps"], own, strict=True)]
@@ -217,5 +228,6 @@ class Record(Generic[Name]):
             pd.DataFrame(self.scores),
             pd.DataFrame(self.trajectory, columns=columns),
             pd.DataFrame(self.own_loss, columns=["unlearned", "step", "loss"]),
+            self.changes,
             self.warnings,
         )

@@ -37,9 +37,18 @@ def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple
     if not bool(mask.all()):  # without a mask, attention takes its faster causal path
         inputs["attention_mask"] = mask
     if model.config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=labels)
+        inputs["decoder_input_ids"] = _decoder_inputs(model, labels)
         return model(**inputs).logits, labels
     return model(**inputs).logits[:, :-1], labels[:, 1:]
+
+
+def _decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:
+    """The labels one position later; as the model's own code does it, which needs a pad token."""
+    if model.config.pad_token_id is not None:
+        return model.prepare_decoder_input_ids_from_labels(labels=labels)
+    shifted = labels.roll(1, dims=1).clamp(min=0)  # what is not scored is read by nothing scored
+    shifted[:, 0] = model.config.decoder_start_token_id
+    return shifted
 
 
 def token_nll(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,26 +1,38 @@
 """Someone's checkpoint: a folder or a hub id, causal or encoder-decoder."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from untrac_exp.data.base import Corpus
+from untrac_exp.models.adapter import add_lora, checkpoint_activations
 from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
+
+LONGEST = 512
+"""Tokens of a sequence where nothing else is said, unless the model's context is shorter."""
+
+_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,8 @@ class Pretrained(ModelSource):
 
     safetensors_only: read no other format; with false, weights that are there as .bin alone are
     read as data (`weights_only`), never as code. trust_remote_code: run the model's own code.
+    adapter: "lora" unlearns the weights of an adapter alone (needs peft); lora: arguments of
+    `peft.LoraConfig`. gradient_checkpointing: compute activations twice rather than keep them.
     n_parameters: what `plan=true` reckons with while the checkpoint is not on this machine.
     """
 
@@ -40,6 +54,9 @@ class Pretrained(ModelSource):
     dtype: str = "float32"
     safetensors_only: bool = True
     trust_remote_code: bool = False
+    adapter: Literal["lora"] | None = None
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    gradient_checkpointing: bool = False
     n_parameters: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,26 +64,41 @@ class Pretrained(ModelSource):
             raise ValueError(f"model.dtype='{self.dtype}' is unknown; use float32 or bfloat16")
 
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
+        self._check()
         with self._explained():
             return AutoTokenizer.from_pretrained(self.path, **self._where)
 
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        torch.manual_seed(seed)  # of weights that the checkpoint lacks
+        self._check()
         with self._explained():
-            model = auto.from_pretrained(
+            model, info = auto.from_pretrained(
                 self.path,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attention,
                 use_safetensors=True if self.safetensors_only else None,
+                output_loading_info=True,
                 **self._where,
             )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"model.path='{self.path}': it lacks {len(missing)} weights of a language model, "
+                f"{missing[0]} among them; give a checkpoint saved with its output layer"
+            )
         return model.eval()
+
+    def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
+        if self.gradient_checkpointing:
+            checkpoint_activations(model)
+        if self.adapter is not None:
+            add_lora(model, self.lora)
+        return model
 
     def key(self) -> dict[str, object]:
         folder = Path(self.path)
         if folder.is_dir():
-            weights = _content(folder.absolute())
+            files = sorted(f for glob in ("config.json", *_WEIGHTS) for f in folder.glob(glob))
+            weights = _content(tuple((f.absolute(), f.stat().st_mtime_ns) for f in files))
         else:
             with self._explained():
                 commit = AutoConfig.from_pretrained(self.path, **self._where)._commit_hash
@@ -88,12 +120,36 @@ class Pretrained(ModelSource):
     def _where(self) -> dict[str, object]:
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
+    def _check(self) -> None:
+        """Raise `ValueError` for a folder that is none of a whole model's."""
+        folder = Path(self.path)
+        said = None
+        if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
+            if not (folder / "config.json").exists():
+                said = (
+                    "it is a GGUF file, made for inference alone; give the checkpoint it was made "
+                    "from, with its safetensors"
+                )
+        elif folder.is_file():
+            said = "it is a file; give the folder that holds it and its config.json"
+        elif (folder / "adapter_config.json").exists() and not _has_weights(folder):
+            said = (
+                "it is a PEFT adapter without its base; load both, merge_and_unload(), "
+                "save_pretrained to a folder, and give that one"
+            )
+        elif not folder.is_dir() and not _HUB_ID.fullmatch(self.path):
+            said = "there is none: give a folder, or the id of a model on the hub"
+        elif folder.is_dir() and not (folder / "config.json").exists():
+            said = "there is no config.json in it; give the folder that save_pretrained wrote"
+        if said is not None:
+            raise ValueError(f"model.path='{self.path}': {said}")
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """What transformers says of a checkpoint, as one line that names the key."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             text = " ".join(str(error).split())
             if isinstance(error.__cause__, GatedRepoError) or "gated repo" in text:
                 remedy = (
@@ -113,6 +169,10 @@ class Pretrained(ModelSource):
                 remedy = (
                     "it needs its own code; read it, then allow it: model.trust_remote_code=true"
                 )
+            elif isinstance(error, SafetensorError):
+                remedy = f"its weights cannot be read ({text}); copy or save them anew"
+            elif "backend tokenizer" in text:
+                remedy = "it has no tokenizer; write the model's beside it, by its save_pretrained"
             elif "connect" in text.lower():
                 remedy = "the hub cannot be reached; connect, or give a folder with the checkpoint"
             elif "Unrecognized configuration class" in text:
@@ -123,13 +183,70 @@ class Pretrained(ModelSource):
             raise ValueError(f"model.path='{self.path}': {remedy}") from error
 
 
+def checkpoint(
+    path: str,
+    revision: str = "main",
+    block_size: int | None = None,
+    seq2seq: bool | None = None,
+    attention: str = "sdpa",
+    dtype: str = "float32",
+    safetensors_only: bool = True,
+    trust_remote_code: bool = False,
+    adapter: Literal["lora"] | None = None,
+    lora: Mapping[str, Any] | None = None,
+    gradient_checkpointing: bool = False,
+    n_parameters: int | None = None,
+) -> Pretrained:
+    """`Pretrained`, with what is null taken from the checkpoint's own configuration.
+
+    seq2seq is its kind, and block_size the smaller of its context and 512 tokens. A configuration
+    that cannot be read leaves a causal model of 512; what is wrong with it is said when its
+    tokenizer or weights are asked for.
+    """
+    if block_size is None or seq2seq is None:
+        with suppress(Exception):
+            config = AutoConfig.from_pretrained(
+                path, revision=revision, trust_remote_code=trust_remote_code
+            )
+            block_size = context(config) if block_size is None else block_size
+            seq2seq = bool(config.is_encoder_decoder) if seq2seq is None else seq2seq
+    return Pretrained(
+        path=path,
+        block_size=LONGEST if block_size is None else block_size,
+        seq2seq=bool(seq2seq),
+        revision=revision,
+        attention=attention,
+        dtype=dtype,
+        safetensors_only=safetensors_only,
+        trust_remote_code=trust_remote_code,
+        adapter=adapter,
+        lora=lora or {},
+        gradient_checkpointing=gradient_checkpointing,
+        n_parameters=n_parameters,
+    )
+
+
+def context(config: PreTrainedConfig) -> int:
+    """The tokens a model can read, as its configuration says, but at most `LONGEST`."""
+    config = config.get_text_config()
+    found = [getattr(config, name, None) for name in _CONTEXT]
+    return min([LONGEST, *(n for n in found if isinstance(n, int) and n > 1)])
+
+
+def _has_weights(folder: Path) -> bool:
+    """Of a model, not of an adapter or an optimizer."""
+    return (folder / "config.json").exists() and any(
+        not file.name.startswith("adapter_")
+        for pattern in _WEIGHTS
+        for file in folder.glob(pattern)
+    )
+
+
 @cache
-def _content(folder: Path) -> str:
-    """sha256 of a checkpoint's configuration and weights."""
+def _content(files: tuple[tuple[Path, int], ...]) -> str:
+    """sha256 of files and their names; (path, mtime_ns) each: a changed one is read anew."""
     digest = hashlib.sha256()
-    for file in sorted(
-        [*folder.glob("config.json"), *folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    ):
+    for file, _ in files:
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -28,6 +28,10 @@ class ModelSource(ABC):
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """The model with its first weights, in evaluation mode. `seed` sets random ones."""
 
+    def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
+        """θ0 made ready for gradient steps: which of its weights train, and at what memory."""
+        return model
+
     @abstractmethod
     def key(self) -> dict[str, object]:
         """What determines the weights `build` gives, for the store."""

@@ -23,9 +23,13 @@ SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
 TRAJECTORY = ["corpus", "testset", "subset", "step", "influence"]
 TRUTH = ["train_seed", "corpus", "testset", "subset", "influence"]
 OWN_LOSS = ["unlearned", "step", "loss"]
+RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
+RANKING += ["lead", "lead_low", "lead_high"]
+EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
+SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
 
-_INTEGERS = {"step", "train_seed"}
-_NAMES = {"corpus", "testset", "subset", "unlearned"}
+_INTEGERS = {"step", "train_seed", "rank", "index", "test_index"}
+_NAMES = {"corpus", "testset", "subset", "unlearned", "read", "text", "excerpt"}
 
 
 def write_scores(outdir: Path, scores: pd.DataFrame) -> Path:
@@ -46,6 +50,21 @@ def write_truth(outdir: Path, truth: pd.DataFrame) -> Path:
 def write_own_loss(outdir: Path, own_loss: pd.DataFrame) -> Path:
     """Write ``own_loss.csv``: loss on what is being unlearned, along the steps."""
     return _write_table(outdir / "own_loss.csv", own_loss, OWN_LOSS)
+
+
+def write_ranking(outdir: Path, ranking: pd.DataFrame) -> Path:
+    """Write ``ranking.csv``: the corpora of each test set, and how far each leads the next."""
+    return _write_table(outdir / "ranking.csv", ranking, RANKING)
+
+
+def write_examples(outdir: Path, examples: pd.DataFrame) -> Path:
+    """Write ``examples.csv``: the texts whose loss rose most, in nats per token."""
+    return _write_table(outdir / "examples.csv", examples, EXAMPLES)
+
+
+def write_shared(outdir: Path, shared: pd.DataFrame) -> Path:
+    """Write ``duplicates.csv``: test texts that stand in the sample of a corpus."""
+    return _write_table(outdir / "duplicates.csv", shared, SHARED)
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
@@ -142,6 +161,8 @@ def _converted(text: pd.Series) -> pd.Series:
 
 
 def _write_table(path: Path, table: pd.DataFrame, columns: list[str]) -> Path:
-    missing = {"influence", "loss"}.intersection(columns).difference(table.columns)
+    missing = {"influence", "loss", "change", "share"}.intersection(columns).difference(
+        table.columns
+    )
     assert not missing, f"{path.name} without {missing}"
     return write_text(path, table_text(table, columns))

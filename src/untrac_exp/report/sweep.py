@@ -7,6 +7,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from untrac_exp.report.answer import write_answer
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
 from untrac_exp.report.page import write_page
@@ -17,13 +18,15 @@ log = logging.getLogger(__name__)
 
 
 def report_sweep(directory: Path) -> Path:
-    """Write ``summary.csv``, ``figures/`` and ``report.html`` of a sweep and print its tables.
+    """Write ``summary.csv``, ``answer.json``, ``figures/`` and ``report.html`` of a sweep.
 
-    directory: the sweep's directory, ``outputs/<experiment>/<scale>``. Returns the page's path.
+    And print its tables. directory: the sweep's, ``outputs/<experiment>/<scale>``. Returns the
+    page's path.
     ValueError where it holds no finished job or cannot be written to.
     """
     sweep = collect(Path(directory))
     write_summary(sweep)
+    write_answer(sweep)
     drawings = draw_all(sweep, sweep.directory / "figures")
     page = write_page(sweep, drawings)
     print_sweep(sweep, page)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from untrac_exp.report.answer import answer, print_answer
 from untrac_exp.report.collect import Sweep, collect
 from untrac_exp.report.tables import number_format, ranking, summarise
 
@@ -42,13 +43,20 @@ def print_tables(sweep: Sweep, out: Console | None = None) -> None:
     """Print the ranking of the corpora for every test set, the agreement and the warnings."""
     out = out or console()
     out.print()
-    for testset in sweep.testsets:
-        _print_ranking(ranking(sweep, testset), testset, out)
+    found = answer(sweep)
+    said: set[str] = set()
+    if found is not None:
+        print_answer(found, out)
+        said = {warning for question in found["questions"] for warning in question["said"]}
+    if found is None or not found["complete"]:
+        for testset in sweep.testsets:
+            _print_ranking(ranking(sweep, testset), testset, out)
     if len(sweep.truth):
         _print_agreement(sweep, out)
-    for warning in sweep.warnings:
+    warnings = [warning for warning in sweep.warnings if warning not in said]
+    for warning in warnings:
         out.print(Text("warning: ", style="yellow").append(warning), soft_wrap=True)
-    if sweep.warnings:
+    if warnings:
         out.print()
 
 

@@ -19,6 +19,7 @@ class TrainerSettings:
     """Where and how precisely stages run; the `trainer` group.
 
     max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
+    theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -27,6 +28,7 @@ class TrainerSettings:
     precision: str = "32-true"
     strategy: str = "auto"
     max_tokens: int = 4096
+    theta0_on_cpu: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, **stage: Any) -> lightning.Trainer:

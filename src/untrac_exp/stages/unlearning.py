@@ -113,7 +113,7 @@ class Unlearning(lightning.LightningModule):
             optimizer.zero_grad()
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer_factory(self.model.parameters())
+        return self.optimizer_factory([p for p in self.model.parameters() if p.requires_grad])
 
     def on_train_batch_end(self, *_: object) -> None:
         self.trainer.should_stop = self.observe(self.trainer.global_step)

@@ -1,0 +1,122 @@
+"""What LoRA, bfloat16 and checkpointed activations save, and what they do to the answer.
+
+    python -m experiments.trace.checkpoint
+    python -m experiments.trace.lora            (needs peft: pip install 'untrac-exp[peft]')
+
+Agreement: the example's checkpoint, UnTrac-Inv and UnTrac each way beside unlearning all weights in
+float32: correlation of the influences over 8 corpora and 2 subsets. Memory: a random LLaMA of
+`--size` hidden units is unlearned for two steps in a process of its own; the peak of its memory,
+without what the process held before the model was read.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from scipy import stats
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from untrac_exp import trace
+from untrac_exp.cost import peak_rss
+
+WAYS: dict[str, dict[str, Any]] = {
+    "all weights, float32": {},
+    "bfloat16": {"model.dtype": "bfloat16"},
+    "LoRA": {"model.adapter": "lora"},
+    "LoRA, bfloat16": {"model.adapter": "lora", "model.dtype": "bfloat16"},
+    "activations twice": {"model.gradient_checkpointing": True},
+    "LoRA, bfloat16, activations twice": {
+        "model.adapter": "lora", "model.dtype": "bfloat16", "model.gradient_checkpointing": True,
+    },
+}  # fmt: skip
+METHODS = ("untrac_inv", "untrac")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Of a .jsonl file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def agreement(folder: Path) -> pd.DataFrame:
+    """Each way's influences beside those of unlearning all weights in float32."""
+    corpora = {file.stem: rows(file) for file in sorted((folder / "corpora").glob("*.jsonl"))}
+    tests = {"suspicious": rows(folder / "suspicious.jsonl")}
+    found = []
+    for method in METHODS:
+        reference = None
+        for name, settings in WAYS.items():
+            scores = trace(
+                folder / "checkpoint", None, corpora, tests, method, threads=1, **settings
+            )
+            values = scores["influence"]
+            reference = values if reference is None else reference
+            found.append(
+                {
+                    "method": method, "way": name,
+                    "pearson": stats.pearsonr(values, reference).statistic,
+                    "spearman": stats.spearmanr(values, reference).statistic,
+                    "wall_s": scores.attrs["cost"]["wall_s"],
+                    "warnings": len(scores.attrs["warnings"]),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def memory(folder: Path, size: int) -> pd.DataFrame:
+    """MiB above the process before the model was read, by way."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "checkpoint")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=size, intermediate_size=3 * size,
+        num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    found = []
+    with tempfile.TemporaryDirectory() as made:
+        model = LlamaForCausalLM(config)
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        weights = model.num_parameters()
+        del model
+        for name, settings in WAYS.items():
+            given = json.dumps([made, str(folder), settings])
+            done = subprocess.run(
+                [sys.executable, "-m", "experiments.trace.lora", "--measure", given],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found.append({"way": name, "MiB": round(float(done.stdout.split()[-1]) / 2**20)})
+    print(f"LLaMA of {weights / 1e6:.1f} M parameters, {4 * weights / 2**20:.0f} MiB in float32")
+    return pd.DataFrame(found)
+
+
+def measure(made: str, folder: str, settings: dict[str, Any]) -> None:
+    """Print the bytes that two steps of unlearning took."""
+    torch.set_num_threads(1)
+    texts = rows(Path(folder) / "suspicious.jsonl")[:16]
+    words = {"a": [f"{row['text']} " * 8 for row in texts]}  # long, so that activations count
+    before = peak_rss()
+    steps = {"method.stopping.steps": 2, "method.stopping.evaluations": 1}
+    trace(made, None, words, words, threads=1, **steps, **settings)
+    print(peak_rss() - before)
+
+
+def main() -> None:
+    """Both tables, or one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("outputs/trace_example"))
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(*json.loads(arguments.measure))
+        return
+    print(memory(arguments.folder, arguments.size).to_string(index=False))
+    print(agreement(arguments.folder).to_string(index=False, float_format="{:.3f}".format))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Records of one file: `.txt`, `.jsonl`, `.csv` or `.parquet`, in order or from random places.
+
+Memory holds one record at a time (of parquet, a batch), so a line must fit in it. A document of a
+`.txt` file ends at a blank line, or at the first line end after 65,536 characters.
+"""
+
+import csv
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any, BinaryIO
+
+import pyarrow
+import pyarrow.parquet
+
+from untrac_exp.data.base import Row
+from untrac_exp.data.rows import Columns, parse
+from untrac_exp.data.sampling import LONGEST, distinct, reservoir, windows
+
+SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
+SMALL = 64 * 2**20
+"""Bytes up to which files are read whole to be sampled or hashed."""
+_PAGE, _PAGES = 2**16, 16
+_GROUPS = 4
+_BATCH = 128
+
+Record = tuple[str, Mapping[str, Any]]
+"""Where it stands, with the key, and its values by column."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that is there and not empty."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def size(self) -> int:
+        """In bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def identity(self) -> str:
+        """The same for the same file, however it is written."""
+        return str(self.path.resolve())
+
+    @property
+    def draws(self) -> bool:
+        """Whether `draw` reads less than all of a large file."""
+        return self.path.suffix != ".csv"  # a line end may stand inside quotes
+
+    def digest(self) -> str:
+        """sha256 of the content and its kind.
+
+        Beyond `SMALL` bytes: of the size, the time of the last change, and 16 evenly spaced pages
+        of 64 KiB, the first and the last among them.
+        """
+        with self.path.open("rb") as file:
+            if self.size <= SMALL:
+                return f"{self.path.suffix}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            digest = hashlib.sha256(f"{self.size} {self.path.stat().st_mtime_ns}".encode())
+            for page in range(_PAGES):
+                file.seek(max(0, self.size - _PAGE) * page // (_PAGES - 1))
+                digest.update(file.read(_PAGE))
+        return f"{self.path.suffix}:{digest.hexdigest()}"
+
+    def records(self, key: str, columns: Columns, paragraphs: bool) -> Iterator[Record]:
+        """In the order of the file. paragraphs: what a text of a `.txt` file is, else lines."""
+        if self.path.suffix == ".parquet":
+            yield from _parquet(key, self.path, columns)
+        elif self.path.suffix == ".csv":
+            yield from _csv(key, self.path)
+        else:
+            documents = paragraphs and self.path.suffix == ".txt"
+            texts = _paragraphs if documents else _lines
+            for where, text in texts(key, self.path):
+                if text.strip():
+                    yield where, self._record(where, text, columns)
+
+    def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
+        """`n` rows drawn without replacement; if there are fewer, all rows in order.
+
+        `.jsonl`, `.txt`: what follows the record at a random byte, so that a record is drawn with
+        probability proportional to the length of the one before it. Reads it all only if seeking
+        has read as many bytes without finding `n`. `.parquet`: uniform from random row groups that
+        hold at least 4 `n` rows, at least 4 groups unless fewer fill `SMALL` bytes; no other group
+        or column is read. `.csv`: uniform, read to the end.
+        """
+        if self.path.suffix == ".parquet":
+            return self._draw_groups(key, columns, n, seed)
+        rows = self._seek(key, columns, n, seed) if self.draws else None
+        if rows is None:
+            rows = evenly(self.records(key, columns, True), columns, n, seed)
+        return rows
+
+    def _record(self, where: str, text: str, columns: Columns) -> Mapping[str, Any]:
+        if self.path.suffix == ".jsonl":
+            return _json(where, text)
+        return {columns.text: text.strip("\r\n")}
+
+    def _seek(self, key: str, columns: Columns, n: int, seed: int) -> list[Row] | None:
+        following = _next_line if self.path.suffix == ".jsonl" else _next_paragraph
+        with self.path.open("rb") as file:
+
+            def place(at: float) -> tuple[int, int, Row | None]:
+                offset = int(at * self.size)
+                start, raw = following(file, offset)
+                read = (file.tell() - offset) % self.size or self.size
+                text = _decoded(key, self.path, raw, start)
+                if not text.strip():
+                    return start, read, None
+                where = f"{key}: {self.path} byte {start}"
+                return start, read, parse(where, self._record(where, text, columns), columns)
+
+            return distinct(place, self.size, n, seed)
+
+    def _draw_groups(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
+        with _open_parquet(key, self.path) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+        random = Random(f"groups/{seed}").random
+        order = sorted(range(len(groups)), key=lambda _: random())
+        chosen: list[int] = []
+        n_rows = n_bytes = 0
+        while len(chosen) < len(order) and (
+            n_rows < 4 * n or (len(chosen) < _GROUPS and n_bytes < SMALL)
+        ):
+            chosen.append(order[len(chosen)])
+            n_rows += groups[chosen[-1]].num_rows
+            n_bytes += groups[chosen[-1]].total_byte_size
+        rows: list[Row] = []
+        for some in (chosen, order):  # all only if too many of the rows are blank
+            if len(rows) < n:
+                records = _parquet(key, self.path, columns, sorted(some))
+                rows = evenly(records, columns, n, seed)
+        return rows
+
+
+def evenly(records: Iterable[Record], columns: Columns, n: int, seed: int) -> list[Row]:
+    """`n` rows of a stream, each as likely as any other; if there are not more, all in order.
+
+    Of a plain text longer than `LONGEST` characters, a window of that size.
+    """
+    parsed = (parse(where, record, columns) for where, record in records)
+    rows = (row for row in parsed if row is not None)
+    return reservoir(windows(rows, LONGEST, seed), n, seed)
+
+
+# ------------------------------------------------------------------------------ at random places
+def _next_line(file: BinaryIO, offset: int) -> tuple[int, bytes]:
+    """(start, content) of the line after the one at `offset`."""
+    file.seek(offset)
+    file.readline()
+    return _first_line(file)
+
+
+def _next_paragraph(file: BinaryIO, offset: int) -> tuple[int, bytes]:
+    """(start, content) of the document after the one at `offset`."""
+    file.seek(max(0, offset - 1))
+    if offset:
+        file.readline()  # up to a line end: now at the start of a line, at `offset` or after it
+    while file.readline().strip():
+        if file.tell() - offset > LONGEST:
+            break
+    start, line = _first_line(file)
+    lines = [line]
+    while file.tell() - start <= LONGEST and (line := file.readline()).strip():
+        lines.append(line)
+    return start, b"".join(lines)
+
+
+def _first_line(file: BinaryIO) -> tuple[int, bytes]:
+    """(start, content) of the next line that is not blank; the first one follows the last."""
+    for _ in range(2):
+        start = file.tell()
+        while line := file.readline():
+            if line.strip():
+                return start, line
+            start = file.tell()
+        file.seek(0)
+    return 0, b""
+
+
+# -------------------------------------------------------------------------------------- in order
+def _lines(key: str, path: Path) -> Iterator[tuple[str, str]]:
+    """Lines with their ends, decoded one by one so that an error can say where it is."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            yield f"{key}: {path} line {number}", _decoded(key, path, raw, offset, number)
+            offset += len(raw)
+
+
+def _decoded(key: str, path: Path, raw: bytes, offset: int, line: int | None = None) -> str:
+    """The text of bytes that stand at `offset`."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = f"byte {offset + error.start}"
+        raise ValueError(
+            f"{key}: {path} is not UTF-8 at {f'line {line}, ' if line else ''}{place}; "
+            "save it as UTF-8"
+        ) from None
+    return text.removeprefix("\ufeff") if offset == 0 else text
+
+
+def _paragraphs(key: str, path: Path) -> Iterator[tuple[str, str]]:
+    start, length = "", 0
+    lines: list[str] = []
+    for where, line in _lines(key, path):
+        blank = not line.strip()
+        if lines and (blank or length > LONGEST):
+            yield start, "".join(lines)
+            lines, length = [], 0
+        if not blank:
+            start = start if lines else where
+            lines.append(line)
+            length += len(line)
+    if lines:
+        yield start, "".join(lines)
+
+
+def _json(where: str, line: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error.msg}); write one object a line") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} is not a JSON object; write one object a line")
+    return record
+
+
+def _csv(key: str, path: Path) -> Iterator[Record]:
+    csv.field_size_limit(sys.maxsize)  # the default refuses texts beyond 128 KiB
+    reader = csv.DictReader((line for _, line in _lines(key, path)), strict=True)
+    try:
+        for record in reader:
+            where = f"{key}: {path} line {reader.line_num}"
+            if None in record or None in record.values():
+                raise ValueError(
+                    f"{where} has not as many cells as the header; quote cells that hold commas"
+                )
+            yield where, record
+    except csv.Error as error:
+        raise ValueError(f"{key}: {path} line {reader.line_num} is not CSV ({error})") from None
+
+
+def _parquet(
+    key: str, path: Path, columns: Columns, groups: Sequence[int] | None = None
+) -> Iterator[Record]:
+    """The records of some row groups, or of all."""
+    with _open_parquet(key, path) as file:
+        names = file.schema_arrow.names
+        # With none of them there, read all: the error about them then lists what there is.
+        chosen = [name for name in names if name in columns.names] or names
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        for group in range(len(sizes)) if groups is None else groups:
+            number = sum(sizes[:group])
+            for batch in file.iter_batches(_BATCH, row_groups=[group], columns=chosen):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield f"{key}: {path} row {number}", record
+
+
+@contextmanager
+def _open_parquet(key: str, path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    try:
+        # Read in pieces: else a row group, perhaps 1 GB, is held in memory as a whole.
+        with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
+            yield file
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{key}: {path} is not readable parquet ({reason}); write it anew"
+        ) from None

@@ -1,0 +1,83 @@
+"""A model that somebody has loaded, lent to us and to be given back as it was."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from untrac_exp.data.base import Corpus
+from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.models.pretrained import context
+from untrac_exp.models.source import ModelSource
+from untrac_exp.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory(ModelSource):
+    """`model` itself; `undo` collects what brings it back to how it was."""
+
+    model: PreTrainedModel
+    given_tokenizer: PreTrainedTokenizerBase
+    block_size: int
+    seq2seq: bool
+    adapter: str | None
+    lora: Mapping[str, Any]
+    gradient_checkpointing: bool
+    attention: str = "sdpa"
+    undo: list[Any] = field(default_factory=list)
+    mark: str = field(default_factory=lambda: uuid4().hex)
+
+    def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
+        return self.given_tokenizer
+
+    def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+        return self.model.eval()
+
+    def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
+        model.requires_grad_(True)
+        if self.gradient_checkpointing:
+            self.undo.append(checkpoint_activations(model))
+        if self.adapter is not None:
+            self.undo.append(add_lora(model, self.lora).unload)
+        return model
+
+    def key(self) -> dict[str, object]:
+        """Of this model until it is given back; hashing its weights would cost more."""
+        return {"weights": self.mark}
+
+
+@contextmanager
+def held(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]
+) -> Iterator[InMemory]:
+    """`model` as a source, with the keys of conf/model/hf.yaml in `settings`.
+
+    On leaving, its device, training mode, and which of its weights train are what they were; its
+    gradients are gone.
+    """
+    block_size, seq2seq = settings["block_size"], settings["seq2seq"]
+    source = InMemory(
+        model,
+        tokenizer,
+        context(model.config) if block_size is None else block_size,
+        bool(model.config.is_encoder_decoder) if seq2seq is None else seq2seq,
+        settings["adapter"],
+        settings["lora"],
+        settings["gradient_checkpointing"],
+    )
+    device = model.device
+    training = [(module, module.training) for module in model.modules()]
+    trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield source
+    finally:
+        for undo in reversed(source.undo):
+            undo()
+        for module, was in training:
+            module.training = was
+        for parameter, did in trains:
+            parameter.requires_grad_(did)
+        model.to(device)

@@ -1,0 +1,260 @@
+"""The answer to a person's question: the corpora in order, and how far to lean on it.
+
+From the jobs of a sweep that had no truth to compare with: `answer.json` beside `summary.csv`, and
+tables in the terminal. A question is a variant of the sweep (a model, corpora and test sets); its
+jobs differ in method and seed.
+"""
+
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from scipy import stats
+
+from untrac_exp.report.collect import Sweep
+from untrac_exp.report.files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
+
+_SUBSETS = 3
+"""Most influential subsets shown of each corpus."""
+_EXAMPLES = 5
+"""Texts shown in the terminal."""
+_WIDE = 70
+
+
+def answer(sweep: Sweep) -> dict[str, Any] | None:
+    """What `answer.json` holds; None where a sweep has a truth, or no job with a ranking.
+
+    `complete`: whether every job is in it (gradient methods have no ranking of this kind).
+    `questions`: a list of {variant, testsets, warnings, said}; said: the same warnings as the sweep
+    has them. Each of its test sets is {testset, verdict, methods, agreement, subsets, examples,
+    shared}:
+
+    - methods: {label: [{corpus, rank, influence, ci_low, ci_high, lead, lead_low, lead_high,
+      apart}]} in the order of rank; apart: whether it can be told from the corpus one rank below,
+      None for the last.
+    - agreement: [{methods: [a, b], spearman}] over corpora; None where it is undefined.
+    - subsets: {corpus: [{subset, influence}]}, of the first method; empty with one subset only.
+    - examples: {label: [{subset, corpus, read, index, change, text}]}.
+    - shared: [{corpus, subset, test_index, share, excerpt}].
+    """
+    if len(sweep.truth):
+        return None
+    questions: dict[str, list[dict[str, Any]]] = {}
+    complete = True
+    for job in sweep.metrics:
+        folder = _folder(sweep, job)
+        ranking = read_table(folder / "ranking.csv", RANKING) if folder else None
+        if folder is None or ranking is None:
+            complete = False
+            continue
+        tables = {"ranking": ranking, "seed": int(job["seed"]), "method": str(job["method"])}
+        tables["examples"] = read_table(folder / "examples.csv", EXAMPLES)
+        tables["shared"] = read_table(folder / "duplicates.csv", SHARED)
+        tables["warnings"] = list(job.get("warnings") or [])
+        scores = sweep.scores
+        tables["scores"] = scores[
+            (scores["method"] == job["method"])
+            & (scores["variant"] == job["variant"])
+            & (scores["seed"] == job["seed"])
+        ]
+        questions.setdefault(job["variant"], []).append(tables)
+    if not questions:
+        return None
+    found = [_question(name, jobs) for name, jobs in questions.items()]
+    return {"complete": complete, "questions": found}
+
+
+def write_answer(sweep: Sweep) -> dict[str, Any] | None:
+    """Write ``answer.json`` into the sweep's directory where there is an answer, and return it."""
+    found = answer(sweep)
+    if found is not None:
+        text = json.dumps(plain(found), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(sweep.directory / "answer.json", text + "\n")
+    return found
+
+
+def print_answer(found: dict[str, Any], out: Console) -> None:
+    """The rankings, what agrees, where the influence is, and every warning."""
+    for question in found["questions"]:
+        if len(found["questions"]) > 1:
+            out.print(f"\n[bold underline]{escape(question['variant'] or 'this question')}[/]")
+        for one in question["testsets"]:
+            _print_testset(one, out)
+        for warning in question["warnings"]:
+            out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+        if question["warnings"]:
+            out.print()
+
+
+def _folder(sweep: Sweep, job: dict[str, Any]) -> Path | None:
+    """Where the files of a job are."""
+    if (sweep.directory / "metrics.json").exists():
+        return sweep.directory
+    name = ",".join(filter(None, (str(job["method"]), job["variant"])))
+    folder = sweep.directory / name / f"seed{job['seed']}"
+    return folder if folder.exists() else None
+
+
+def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    several = len({job["seed"] for job in jobs}) > 1
+    named = {
+        f"{job['method']}, seed {job['seed']}" if several else job["method"]: job for job in jobs
+    }
+    testsets = list(dict.fromkeys(name for job in jobs for name in job["ranking"]["testset"]))
+    warnings: dict[str, list[str]] = {}
+    for label, job in named.items():
+        for text in job["warnings"]:
+            warnings.setdefault(text, []).append(label)
+    said = [
+        text if len(labels) == len(named) else f"{' and '.join(labels)}: {text}"
+        for text, labels in warnings.items()
+    ]
+    found = [_testset(testset, named) for testset in testsets]
+    for one in found:
+        said += _disagreement(one)
+    heads = [
+        f"{' · '.join(filter(None, (job['method'], variant)))}, seed {job['seed']}: {text}"
+        for job in jobs
+        for text in job["warnings"]
+    ]
+    return {"variant": variant, "testsets": found, "warnings": said, "said": heads}
+
+
+def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    methods: dict[str, pd.DataFrame] = {}
+    examples: dict[str, list[dict[str, Any]]] = {}
+    shared: list[dict[str, Any]] = []
+    subsets: dict[str, list[dict[str, Any]]] = {}
+    for label, job in jobs.items():
+        rows = _of(job["ranking"], testset)
+        if not len(rows):
+            continue
+        low = rows["lead_low"]
+        apart = [bool(value > 0) for value in low[:-1]] + [None]
+        methods[label] = rows.assign(apart=pd.Series(apart, index=rows.index, dtype=object))
+        if job["examples"] is not None:
+            examples[label] = _records(_of(job["examples"], testset))
+        if not shared and job["shared"] is not None:
+            shared = _records(_of(job["shared"], testset))
+        subsets = subsets or _subsets(_of(job["scores"], testset))
+    return {
+        "testset": testset,
+        "verdict": _verdict(methods),
+        "methods": {label: _records(rows) for label, rows in methods.items()},
+        "agreement": [
+            {"methods": [a, b], "spearman": _spearman(methods[a], methods[b])}
+            for a, b in combinations(methods, 2)
+        ],
+        "subsets": subsets,
+        "examples": examples,
+        "shared": shared,
+    }
+
+
+def _verdict(methods: dict[str, pd.DataFrame]) -> str:
+    """One sentence for each corpus that is put first."""
+    first: dict[str, list[tuple[str, bool]]] = {}
+    for label, rows in methods.items():
+        top = rows.iloc[0]
+        sure = bool(top["ci_low"] > 0 and (top["apart"] or len(rows) == 1))
+        first.setdefault(top["corpus"], []).append((label, sure))
+    parts = []
+    for corpus, labels in first.items():
+        who = " and ".join(label for label, _ in labels)
+        verb = "puts" if len(labels) == 1 else "put"
+        doubts = [label for label, sure in labels if not sure]
+        tail = (
+            "told apart from the next"
+            if not doubts
+            else "not told apart from the next"
+            if len(doubts) == len(labels)
+            else f"not told apart from the next by {' and '.join(doubts)}"
+        )
+        parts.append(f"{who} {verb} '{corpus}' first, {tail}")
+    return "; ".join(parts) + "."
+
+
+def _disagreement(one: dict[str, Any]) -> list[str]:
+    first = {label: rows[0]["corpus"] for label, rows in one["methods"].items()}
+    if len(set(first.values())) < 2:
+        return []
+    named = ", ".join(f"{label} '{corpus}'" for label, corpus in first.items())
+    return [f"test set '{one['testset']}': the methods name different corpora first ({named})"]
+
+
+def _subsets(scores: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The subsets on which each corpus has most influence, where there are several."""
+    if scores["subset"].nunique() < 2:
+        return {}
+    return {
+        str(corpus): _records(rows.nlargest(_SUBSETS, "influence")[["subset", "influence"]])
+        for corpus, rows in scores.groupby("corpus", sort=False)
+    }
+
+
+def _spearman(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
+    both = a.merge(b, on="corpus", suffixes=("_a", "_b"))
+    if len(both) < 3:  # of two it is always 1 or -1
+        return None
+    value = float(stats.spearmanr(both["influence_a"], both["influence_b"]).statistic)
+    return value if math.isfinite(value) else None
+
+
+def _of(table: pd.DataFrame, testset: str) -> pd.DataFrame:
+    return table[table["testset"] == testset]
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): value for name, value in row.items() if name != "testset"}
+        for row in rows.to_dict("records")
+    ]
+
+
+def _print_testset(one: dict[str, Any], out: Console) -> None:
+    out.print(f"\n[bold]Which corpus made the model say {escape(one['testset'])}?[/]")
+    out.print(escape(one["verdict"]), soft_wrap=True)
+    for label, rows in one["methods"].items():
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        table.add_column(escape(label), overflow="fold")
+        for name in ("influence", "95 % interval", "told apart from the next"):
+            table.add_column(name, justify="right")
+        for row in rows:
+            interval = _interval(row["ci_low"], row["ci_high"])
+            told = {True: "yes", False: "[yellow]no[/]", None: ""}[row["apart"]]
+            style = "bold green" if row["rank"] == 1 else ""
+            table.add_row(
+                escape(row["corpus"]), f"{row['influence']:+.4f}", interval, told, style=style
+            )
+        out.print(table)
+    out.print("[dim]influence: nats per token, positive where the corpus helps the model say it[/]")
+    for pair in one["agreement"]:
+        if pair["spearman"] is not None:
+            names = " and ".join(map(escape, pair["methods"]))
+            out.print(f"Spearman over corpora of {names}: {pair['spearman']:.2f}")
+    for corpus, subsets in one["subsets"].items():
+        listed = ", ".join(f"{escape(s['subset'])} {s['influence']:+.4f}" for s in subsets)
+        out.print(f"{escape(corpus)}: most on {listed}", soft_wrap=True)
+    for label, examples in one["examples"].items():
+        if examples:
+            what = examples[0]["read"]
+            out.print(f"[bold]Texts of the {what} that moved most[/] [dim]({escape(label)})[/]")
+        for example in examples[:_EXAMPLES]:
+            text = " ".join(example["text"].split())
+            text = text if len(text) <= _WIDE else f"{text[:_WIDE]}…"
+            out.print(
+                f"  {example['change']:+.3f} {escape(example['corpus'])}: {escape(text)}",
+                soft_wrap=True,
+            )
+    out.print()
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:+.4f} … {high:+.4f}" if math.isfinite(low) else "–"

@@ -1,0 +1,152 @@
+"""What the losses of single examples say about a ranking: who can be told apart, and where from.
+
+Intervals are 95 % bootstrap intervals over the examples that were read. UnTrac reads the same test
+texts after each corpus, so two corpora share their resamples and their difference is a paired one.
+UnTrac-Inv reads each corpus' own examples, drawn independently: so are their resamples, and the
+difference of two corpora is one of independent means. What is *not* in the intervals is what was
+unlearned: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from untrac_exp.agreement import bootstrap_means, percentile_interval
+from untrac_exp.data.encoding import IGNORED, Encoded
+from untrac_exp.methods.base import Change, Subset
+from untrac_exp.report.files import EXAMPLES, RANKING
+
+TEST, CORPUS = "test set", "corpus"
+
+_TOP = 20
+_LONGEST_TEXT = 400
+FEW = 32
+"""Test texts below which an answer is called weak."""
+
+
+def rank(changes: Sequence[Change]) -> pd.DataFrame:
+    """Corpora by their influence on each test set, the mean over its subsets.
+
+    Columns as in `RANKING`, nats per token; lead: how much more than the corpus one rank below,
+    with its interval, NaN for the last. Corpora whose lead's interval includes 0 are not told
+    apart from the next.
+    """
+    means: dict[tuple[str, str], list[float]] = {}
+    draws: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    for change, resampled in _resampled(changes):
+        cell = (change.subset.testset, change.corpus)
+        difference = change.nll_after - change.before.nll.numpy()
+        means.setdefault(cell, []).append(difference.sum() / int(change.before.tokens.sum()))
+        draws.setdefault(cell, []).append(resampled)
+    rows = []
+    for testset in dict.fromkeys(testset for testset, _ in means):
+        corpora = [corpus for name, corpus in means if name == testset]
+        influence = {corpus: float(np.mean(means[testset, corpus])) for corpus in corpora}
+        resampled_of = {corpus: np.mean(draws[testset, corpus], axis=0) for corpus in corpora}
+        corpora.sort(key=lambda corpus: -influence[corpus])
+        for i, corpus in enumerate(corpora):
+            lead = (np.nan, np.nan, np.nan)
+            if i + 1 < len(corpora):
+                below = corpora[i + 1]
+                between = percentile_interval(resampled_of[corpus] - resampled_of[below])
+                lead = (influence[corpus] - influence[below], float(between[0]), float(between[1]))
+            low, high = percentile_interval(resampled_of[corpus])
+            row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
+            rows.append((*row, *lead))
+    return pd.DataFrame(rows, columns=RANKING)
+
+
+def moved(
+    changes: Sequence[Change],
+    datasets: Mapping[Subset | str, Encoded],
+    decode: Callable[[list[int]], str],
+) -> pd.DataFrame:
+    """The examples of each test set whose loss rose most, and the corpus that moved them.
+
+    datasets: the examples by the name of what was read. decode: token ids to text.
+    Columns as in `EXAMPLES`, at most 20 rows a test set, the largest change first. read says what
+    was read: a text of the test set after the corpus was unlearned, or a text of the corpus after
+    the test subset was; index is its place there. change is in nats per token of the text.
+    """
+    best: dict[tuple[str, Subset | str, int], tuple[float, Change]] = {}
+    for change in changes:
+        tokens = np.maximum(1, change.before.tokens.numpy())
+        per_token = (change.nll_after - change.before.nll.numpy()) / tokens
+        for index in np.argsort(-per_token)[:_TOP].tolist():
+            key = (change.subset.testset, change.of, index)
+            if key not in best or per_token[index] > best[key][0]:
+                best[key] = (float(per_token[index]), change)
+    rows = []
+    for testset in dict.fromkeys(key[0] for key in best):
+        found = [(value, key[2], change) for key, (value, change) in best.items()
+                 if key[0] == testset]  # fmt: skip
+        found.sort(key=lambda item: -item[0])
+        for value, index, change in found[:_TOP]:
+            labels = datasets[change.of].labels[index]
+            text = decode(labels[labels != IGNORED].tolist()).strip()
+            read = TEST if isinstance(change.of, Subset) else CORPUS
+            rows.append((*change.subset, change.corpus, read, index, value, text[:_LONGEST_TEXT]))
+    table = pd.DataFrame(
+        rows, columns=["testset", "subset", "corpus", "read", "index", "change", "text"]
+    )
+    return table[EXAMPLES]
+
+
+def weaknesses(
+    ranking: pd.DataFrame, subsets: Mapping[Subset, Encoded], shared: pd.DataFrame
+) -> list[str]:
+    """Why a reader should not lean on the answer, a sentence each.
+
+    shared: columns corpus, testset and others, as in duplicates.csv.
+    """
+    warnings = []
+    for testset in ranking["testset"].unique():
+        data = [subset for name, subset in subsets.items() if name.testset == testset]
+        n = sum(map(len, data))
+        if n < FEW:
+            warnings.append(
+                f"test set '{testset}' has {n} {_texts(n)}: with fewer than {FEW} the ranking may "
+                "turn on single ones; add texts"
+            )
+        rows = ranking[ranking["testset"] == testset]
+        first = rows.iloc[0]
+        if not first["ci_low"] > 0:
+            warnings.append(
+                f"test set '{testset}': no corpus is shown to have helped, the interval of the "
+                f"first ('{first['corpus']}') includes 0"
+            )
+        elif len(rows) > 1 and not first["lead_low"] > 0:
+            warnings.append(
+                f"test set '{testset}': '{first['corpus']}' and '{rows.iloc[1]['corpus']}' cannot "
+                "be told apart as the first"
+            )
+    for (testset, corpus), found in shared.groupby(["testset", "corpus"], sort=False):
+        n = len(found)
+        warnings.append(
+            f"{n} {_texts(n)} of test set '{testset}' can be read in the sample of corpus "
+            f"'{corpus}': its influence is in part that of copies (duplicates.csv)"
+        )
+    return warnings
+
+
+def _texts(n: int) -> str:
+    return "text" if n == 1 else "texts"
+
+
+def _resampled(
+    changes: Sequence[Change],
+) -> list[tuple[Change, NDArray[np.float64]]]:
+    """Each change with its bootstrap means (R,); those of the same dataset share resamples."""
+    groups: dict[Subset | str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.of, []).append(change)
+    found = []
+    for seed, group in enumerate(groups.values()):
+        before = group[0].before
+        difference = np.stack([change.nll_after for change in group]) - before.nll.numpy()
+        rng = np.random.default_rng(seed)
+        means = bootstrap_means(difference, before.tokens.numpy(), rng)
+        found += list(zip(group, means, strict=True))
+    return found

@@ -1,0 +1,208 @@
+"""`untrac_exp.trace`: what `+experiment=trace` does, from Python."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from untrac_exp.config import config_dir
+from untrac_exp.cost import Meter
+from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.rows import Columns, parse
+from untrac_exp.errors import one_line
+from untrac_exp.experiment import encode_data, evidence, influences, job_key, prepare_process
+from untrac_exp.models.in_memory import held
+from untrac_exp.schema import check
+from untrac_exp.store import Store, fingerprint
+
+Texts = str | Path | Sequence[str | Path | Mapping[str, Any]]
+"""A path, glob or folder; or a list of texts; or a list of paths, or of rows."""
+
+
+def trace(
+    model: str | Path | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    corpora: Mapping[str, Texts],
+    testsets: Mapping[str, Texts],
+    method: str = "untrac_inv",
+    **settings: Any,
+) -> pd.DataFrame:
+    """Which of `corpora` made `model` produce the texts of `testsets`?
+
+    The same functions as `python -m untrac_exp +experiment=trace`, and the same numbers.
+
+    Args:
+        model: a folder or hub id, or a model in memory, which is left as it was found.
+        tokenizer: the model's; None takes the one beside a model that is given by its path.
+        corpora: texts the model was trained on, by name. A `str` or `pathlib.Path` is a path, glob
+            or folder, as in `corpora.paths`; a list of `str` are texts; a list of `Path` are paths;
+            a list of mappings are rows (`text`, `prompt` and `completion`, `messages`, ...).
+        testsets: the texts to explain, likewise; rows may name their `subset`.
+        method: one of conf/method.
+        settings: keys of the configuration, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
+            `store="folder"` keeps the parts of the answer, so that a killed run can be taken up;
+            a model in memory is not known again.
+
+    Returns:
+        A row for each corpus, test set and subset: corpus, testset, subset, influence, ci_low,
+        ci_high, in nats per token; positive where the corpus helps the model produce the text.
+        `.attrs["ranking"]`, `["examples"]`, `["shared"]`, `["warnings"]` and `["cost"]` are the
+        rest of the answer, as in ranking.csv, examples.csv, duplicates.csv and metrics.json.
+
+    Raises:
+        ValueError: one line that names the argument or file and what to do about it.
+    """
+    with ExitStack() as stack:
+        cfg = _configuration(model, method, settings)
+        if not {"store", "outputs"} & settings.keys():
+            cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
+        prepare_process(cfg)
+        if isinstance(model, PreTrainedModel):
+            if tokenizer is None:
+                raise ValueError("tokenizer=None: give the tokenizer of a model in memory")
+            source = stack.enter_context(held(model, tokenizer, cfg.model))
+        else:
+            source = instantiate(cfg.model)
+        data = encode_data(
+            cfg,
+            _corpora(cfg.corpora, corpora),
+            _testsets(cfg.testset, testsets),
+            source,
+            Store(cfg.store),
+            tokenizer,
+        )
+        meter = Meter()
+        answer = influences(
+            instantiate(cfg.method), cfg, data, fingerprint(job_key(cfg, data)), meter
+        )
+        found = evidence(data, answer)
+    scores = answer.scores
+    scores.attrs["warnings"] = [*answer.warnings, *found.warnings]
+    scores.attrs["cost"] = meter.as_dict()
+    for name in ("ranking", "examples", "shared"):
+        scores.attrs[name] = getattr(found, name)
+    return scores
+
+
+def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> DictConfig:
+    """That of `+experiment=trace`, overridden."""
+    if isinstance(model, str | Path):
+        path = str(model)
+    elif isinstance(model, PreTrainedModel):
+        path = "in memory"
+    else:
+        raise ValueError(
+            f"model is a {type(model).__name__}; give a path or a PreTrainedModel of transformers "
+            "(of a PEFT model, what merge_and_unload() returns)"
+        )
+    given = {"method": method, "model.path": path, "corpora.paths": {}, "testset.paths": {}}
+    overrides = [f"{key}={_grammar(value)}" for key, value in {**given, **settings}.items()]
+    outer = GlobalHydra.instance().hydra  # this may be called from an application of Hydra's
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose("config", ["+experiment=trace", "hydra.mode=RUN", *overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = outer
+    check(cfg)
+    return cfg
+
+
+def _grammar(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_grammar(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_grammar, value)) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value).replace("'", "\\'")
+    return f"'{text}'"
+
+
+def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
+    """In the order of `given`; files through the configured source, the rest as it is."""
+    paths = _paths("corpora", given)
+    found = {one.name: one for one in _made(settings, paths)}
+    columns = _columns(settings)
+    for name in given.keys() - paths.keys():
+        rows = [row for row, _ in _rows(f"corpora['{name}']", given[name], columns)]
+        found[str(name)] = Corpus(str(name), rows)
+    return [found[str(name)] for name in given]
+
+
+def _testsets(settings: DictConfig, given: Mapping[str, Texts]) -> list[TestSet]:
+    paths = _paths("testsets", given)
+    found = {one.name: one for one in _made(settings, paths)}
+    columns = _columns(settings)
+    for name in given.keys() - paths.keys():
+        subsets: dict[str, list[Row]] = {}
+        for row, subset in _rows(f"testsets['{name}']", given[name], columns):
+            subsets.setdefault(subset, []).append(row)
+        found[str(name)] = TestSet(str(name), subsets)
+    return [found[str(name)] for name in given]
+
+
+def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
+    """What the configured source makes of paths."""
+    if not paths:
+        return []
+    try:
+        return instantiate(settings, paths=paths)
+    except HydraException as error:
+        raise ValueError(one_line(error)) from error
+
+
+def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
+    """What is given by path."""
+    if not isinstance(given, Mapping) or not given:
+        raise ValueError(f"{argument} is empty or no mapping; give {{name: path or list of texts}}")
+    paths = {}
+    for name, texts in given.items():
+        if isinstance(texts, str | Path):
+            paths[name] = [str(texts)]
+        elif isinstance(texts, Sequence) and texts and isinstance(texts[0], Path):
+            paths[name] = [str(path) for path in texts]
+    return paths
+
+
+def _columns(settings: DictConfig) -> Columns:
+    return Columns(
+        settings.text_column,
+        settings.input_column,
+        settings.target_column,
+        settings.messages_column,
+        settings.get("subset_column"),
+        settings.chat_template,
+    )
+
+
+def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
+    """(row, subset) of texts and mappings, those with nothing to score left out."""
+    if not isinstance(texts, Sequence):
+        raise ValueError(f"{where} is a {type(texts).__name__}; give a path or a list")
+    found = []
+    for i, text in enumerate(texts):
+        place = f"{where}, item {i + 1}"
+        if not isinstance(text, str | Mapping):
+            raise ValueError(f"{place} is a {type(text).__name__}; give text or a mapping")
+        record = {columns.text: text} if isinstance(text, str) else text
+        if row := parse(place, record, columns):
+            found.append((row, str(record.get(columns.subset or "") or "all")))
+    if not found:
+        raise ValueError(f"{where} has no text; give it at least one")
+    return found

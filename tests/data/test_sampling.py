@@ -1,0 +1,272 @@
+"""Samples against counts, whole files and the bytes that were read."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy
+import pandas
+import pytest
+from scipy import stats
+
+from untrac_exp.data import files, local
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.sampling import reservoir, sampled
+
+
+def corpus(n=100, **other):
+    return Corpus("c", [Row(f"text {i}") for i in range(n)], "print", **other)
+
+
+def test_a_small_corpus_comes_whole_and_in_order():
+    for n in (100, 101):
+        assert sampled(corpus(), n, 3).rows == corpus().rows
+
+
+def test_a_sample_has_no_repeats_and_is_the_seeds():
+    a, b, c = (sampled(corpus(), 30, seed).rows for seed in (0, 0, 1))
+    assert a == b != c
+    assert len(set(a)) == 30
+    assert set(a) < set(corpus().rows)
+    assert a != sorted(a, key=corpus().rows.index), "the first rows of a sample are a sample"
+
+
+def test_every_item_of_a_stream_is_as_likely_as_any_other():
+    counts = Counter(i for seed in range(2_000) for i in reservoir(iter(range(20)), 5, seed))
+    assert stats.chisquare([counts[i] for i in range(20)]).pvalue > 0.01
+    first = Counter(reservoir(iter(range(20)), 5, seed)[0] for seed in range(2_000))
+    assert stats.chisquare([first[i] for i in range(20)]).pvalue > 0.01
+
+
+def test_the_fingerprint_follows_source_size_seed_and_window():
+    marks = {
+        sampled(corpus(), 3, 0).fingerprint,
+        sampled(corpus(), 3, 1).fingerprint,
+        sampled(corpus(), 4, 0).fingerprint,
+        sampled(corpus(), 3, 0, 99).fingerprint,
+        sampled(Corpus("c", corpus().rows, "other"), 3, 0).fingerprint,
+    }
+    assert len(marks) == 5
+    assert sampled(Corpus("c", corpus().rows), 3, 0).fingerprint is None
+    assert sampled(corpus(), 3, 0).fingerprint == sampled(corpus(), 3, 0).fingerprint
+
+
+def test_a_source_that_draws_is_not_read():
+    def rows():
+        raise AssertionError
+        yield
+
+    drawing = Corpus("c", rows(), "print", lambda n, seed: [Row(f"{seed}")] * n)
+    assert sampled(drawing, 2, 7).rows == [Row("7")] * 2
+
+
+# --------------------------------------------------------------------------------------- windows
+BOOK = " ".join(f"word{i}" for i in range(1_000))
+
+
+def test_a_long_text_comes_as_a_window_of_whole_words():
+    books = Corpus("c", [Row(BOOK)] * 500)
+    rows = sampled(books, 400, 0, 60).rows
+    words = set(BOOK.split())
+    starts = []
+    for row in rows:
+        assert len(row.target) <= 60
+        assert len(row.target) > 30
+        assert set(row.target.split()) <= words
+        starts.append(BOOK.index(row.target.split()[0] + " ") / len(BOOK))
+    assert stats.kstest(starts, "uniform").pvalue > 0.01
+
+
+def test_a_few_long_texts_are_cut_into_windows_that_make_them_up():
+    rows = sampled(Corpus("c", [Row(BOOK), Row("short")]), 1_000, 0, 60).rows
+    assert "".join(row.target for row in rows) == BOOK + "short"
+    assert max(len(row.target) for row in rows) <= 60
+    fewer = sampled(Corpus("c", [Row(BOOK), Row("short")]), 20, 0, 60).rows
+    assert len(set(fewer)) == 20
+    assert set(fewer) < set(rows)
+
+
+def test_a_text_without_spaces_is_cut_too():
+    rows = sampled(Corpus("c", [Row("x" * 100)]), 9, 0, 30).rows
+    assert [len(row.target) for row in rows] == [30, 30, 30, 10]
+
+
+def test_what_has_a_context_and_what_is_short_is_kept_whole():
+    rows = [Row(BOOK, "Write a book."), Row("short")]
+    assert sampled(Corpus("c", rows), 2, 0, 60).rows == rows
+    assert sampled(Corpus("c", [Row(BOOK)]), 1, 0).rows == [Row(BOOK)]
+
+
+# ------------------------------------------------------------------------------------ large files
+@pytest.fixture
+def large(monkeypatch):
+    """Every file of more than 1,000 bytes counts as large."""
+    monkeypatch.setattr(files, "SMALL", 1_000)
+    monkeypatch.setattr(local, "SMALL", 1_000)
+
+
+def text(i):
+    return f"text {i} " + "x" * (i % 7)
+
+
+def write(path, n, start=0):
+    texts = [text(i) for i in range(start, start + n)]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    elif path.suffix == ".txt":
+        path.write_text("\n\n".join(f"{text}\nsecond line" for text in texts))
+    elif path.suffix == ".csv":
+        pandas.DataFrame({"text": texts}).to_csv(path, index=False)
+    else:
+        pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=10)
+    return path
+
+
+def opened(path, **other) -> Corpus:
+    [found] = local.corpora({"a": str(path)}, **other)
+    return found
+
+
+@pytest.mark.parametrize("suffix", files.SUFFIXES)
+def test_a_large_file_is_sampled_without_repeats_by_its_seed(tmp_path, large, suffix):
+    found = opened(write(tmp_path / f"a{suffix}", 500))
+    every = list(found.rows)
+    a, b, c = (sampled(found, 60, seed).rows for seed in (0, 0, 1))
+    assert a == b != c
+    assert len(a) == len(set(a)) == 60
+    assert set(a) < set(every)
+    assert a != sorted(a, key=every.index)
+    assert sampled(found, 501, 0).rows == every, "in order"
+    assert set(sampled(found, 500, 0).rows) == set(every)
+    assert len(sampled(found, 499, 0).rows) == 499
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".txt"])
+def test_a_record_is_drawn_in_proportion_to_the_length_of_the_one_before(tmp_path, large, suffix):
+    lengths = [10, 200, 40, 500, 90, 160, 300, 20]
+    texts = [f"{i}" + "x" * length for i, length in enumerate(lengths)]
+    path = tmp_path / f"a{suffix}"
+    is_text = suffix == ".txt"
+    records = [t + "\n\n" if is_text else json.dumps({"text": t}) + "\n" for t in texts]
+    path.write_text("".join(records))
+    found = opened(path)
+    drawn = Counter(sampled(found, 1, seed).rows[0].target for seed in range(1_500))
+    sizes = numpy.roll([len(record) for record in records], 1)
+    expected = 1_500 * sizes / sizes.sum()
+    assert stats.chisquare([drawn[text] for text in texts], expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_of_tables_are_as_likely_as_each_other(tmp_path, large, suffix):
+    found = opened(write(tmp_path / f"a{suffix}", 100))
+    counts = Counter(row for seed in range(300) for row in sampled(found, 5, seed).rows)
+    assert stats.chisquare([counts[row] for row in found.rows]).pvalue > 0.01
+
+
+def test_files_share_a_sample_by_their_size_and_none_comes_short(tmp_path, large):
+    for i, n in enumerate((100, 300, 1_600)):
+        write(tmp_path / f"{i}.jsonl", n, start=i * 10_000)
+    write(tmp_path / "3.jsonl", 1, start=90_000)
+    found = opened(tmp_path)
+    rows = sampled(found, 200, 0).rows
+    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
+    counts = Counter(int(row.target.split()[1]) // 10_000 for row in rows)
+    for i in range(3):
+        assert counts[i] == pytest.approx(200 * sizes[i] / sum(sizes), abs=1)
+    assert len(rows) == len(set(rows)) == 200
+    assert len(set(sampled(found, 1_995, 0).rows)) == 1_995
+    assert sampled(found, 9_999, 0).rows == list(found.rows)
+
+
+def test_files_of_a_few_long_texts_leave_their_share_to_others(tmp_path, large):
+    write(tmp_path / "many.jsonl", 500)
+    (tmp_path / "few.jsonl").write_text(json.dumps({"text": "x" * 20_000}) + "\n")
+    rows = sampled(opened(tmp_path), 100, 0).rows
+    assert len(set(rows)) == 100
+
+
+def test_a_line_that_fills_the_file_is_read_once_not_again_and_again(tmp_path, large):
+    path = tmp_path / "a.txt"
+    path.write_text(BOOK)
+    rows = sampled(opened(path), 50, 0, 60).rows
+    assert len(set(rows)) == 50
+    assert all(row.target in BOOK for row in rows)
+
+
+def test_documents_without_blank_lines_between_them_are_sampled_in_parts(
+    tmp_path, large, monkeypatch
+):
+    monkeypatch.setattr(files, "LONGEST", 200)
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(f"line {i}" for i in range(5_000)))
+    found = opened(path)
+    assert "\n".join(row.target for row in found.rows) == path.read_text()
+    rows = sampled(found, 20, 0).rows
+    assert len(set(rows)) == 20
+    for row in rows:
+        assert len(row.target) < 250
+        assert row.target in path.read_text()
+        assert row.target.startswith("line ")
+
+
+def test_blank_records_are_never_drawn(tmp_path, large):
+    path = tmp_path / "a.jsonl"
+    records = ['{"text": ""}', "", '{"text": "fine %d"}', '{"text": null}', " "]
+    path.write_text("\n".join(r % i if "%" in r else r for i in range(100) for r in records))
+    rows = sampled(opened(path), 90, 0).rows
+    assert len(set(rows)) == 90
+    assert all(row.target.startswith("fine") for row in rows)
+
+
+def test_a_broken_record_of_a_large_file_is_named_by_its_byte(tmp_path, large):
+    path = tmp_path / "a.jsonl"
+    good = '{"text": "x"}\n'
+    path.write_text(good + '{"text": \n' * 200)
+    with pytest.raises(ValueError, match=r"a.jsonl byte \d+ is not JSON .*one object a line"):
+        sampled(opened(path), 5, 0)
+    path.write_bytes(good.encode() + b'{"text": "\xe9"}\n' * 200)
+    with pytest.raises(ValueError, match=r"a.jsonl is not UTF-8 at byte \d+; save it as UTF-8"):
+        sampled(opened(path), 5, 0)
+
+
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux reads")
+@pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".parquet"])
+def test_little_of_a_large_file_is_read(tmp_path, large, suffix):
+    path = tmp_path / f"a{suffix}"
+    generator = numpy.random.default_rng(0)
+    texts = [generator.bytes(4_000).hex() for _ in range(1_000)]  # cannot be compressed much
+    if suffix == ".parquet":
+        pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=20)
+    else:
+        ends = {".jsonl": ('{"text": "', '"}\n'), ".txt": ("", "\n\n")}[suffix]
+        path.write_text("".join(text.join(ends) for text in texts))
+    found = opened(path)
+    before = bytes_read()
+    assert len(sampled(found, 10, 0).rows) == 10
+    assert bytes_read() - before < 0.1 * path.stat().st_size
+
+
+def test_a_large_file_is_hashed_in_part_and_still_by_its_content(tmp_path, large, monkeypatch):
+    monkeypatch.setattr(files, "_PAGE", 64)
+    path = write(tmp_path / "a.jsonl", 500)
+    time = path.stat().st_mtime_ns
+    mark = opened(path).fingerprint
+    assert opened(path).fingerprint == mark
+    content = path.read_text()
+    for place in (content.index("text 0"), content.index("text 499")):  # near head and tail
+        path.write_text(f"{content[:place]}TEXT{content[place + 4 :]}")
+        os.utime(path, ns=(time, time))
+        assert opened(path).fingerprint != mark
+    path.write_text(content)
+    assert opened(path).fingerprint != mark, "it was written anew"
+
+
+def test_small_files_are_read_by_a_fair_sample(tmp_path):
+    found = opened(write(tmp_path / "a.jsonl", 50))
+    assert found.draw is None
+    assert sampled(found, 50, 0).rows == list(found.rows)

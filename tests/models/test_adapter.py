@@ -1,0 +1,115 @@
+"""Unlearning with less memory: the same gradients, and the model as it was."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from tests.trace_checkpoints import BAD, SEQ2SEQ, TEXTS, save
+from untrac_exp import trace
+from untrac_exp.data.base import Row
+from untrac_exp.data.encoding import encode
+from untrac_exp.methods.base import parameters
+from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.models.loss import mean_loss
+
+FIRST = (".input_layernorm", ".self_attn_layer_norm", ".ln_1", ".layer.0")
+"""What a layer computes first: going backward, the last of it need not be computed again."""
+OPTIONS = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+STEPS = {"method.stopping.steps": 3, "threads": 1, "trainer.accelerator": "cpu"}
+
+
+def loaded(folder, architecture, **settings):
+    auto = AutoModelForSeq2SeqLM if architecture in SEQ2SEQ else AutoModelForCausalLM
+    return auto.from_pretrained(save(folder / architecture, architecture), **settings).eval()
+
+
+def batch(folder, architecture):
+    tokenizer = AutoTokenizer.from_pretrained(folder / architecture)
+    rows = [Row(text) for text in BAD]
+    data = encode(rows, tokenizer, 32, architecture in SEQ2SEQ, "texts")
+    return data.batch(slice(None))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "opt", "t5", "gpt2"])
+def test_checkpointed_activations_leave_the_gradient_as_it_is(architecture, tmp_path):
+    model = loaded(tmp_path, architecture)
+    inputs = batch(tmp_path, architecture)
+    calls = []
+    module = next(m for n, m in model.named_modules() if n.endswith(FIRST))
+    module.register_forward_hook(lambda *_: calls.append(None))
+    mean_loss(model, inputs).backward()
+    before = [p.grad.clone() for p in parameters(model)]
+    assert len(calls) == 1
+    model.zero_grad()
+    undo = checkpoint_activations(model)
+    mean_loss(model, inputs).backward()
+    assert len(calls) == 3  # forward, and again going backward
+    assert all(torch.equal(p.grad, b) for p, b in zip(parameters(model), before, strict=True))
+    undo()
+    mean_loss(model, inputs).backward()
+    assert len(calls) == 4
+
+
+def test_a_model_without_marked_layers_is_named():
+    with pytest.raises(ValueError, match=r"model.gradient_checkpointing: Linear does not say"):
+        checkpoint_activations(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("llama", torch.bfloat16), ("gpt2", torch.bfloat16), ("t5", torch.float32)],
+)
+def test_an_adapter_starts_as_nothing_and_alone_is_trained(architecture, dtype, tmp_path):
+    pytest.importorskip("peft")
+    model = loaded(tmp_path, architecture, dtype=dtype)
+    inputs = batch(tmp_path, architecture)
+    before = mean_loss(model, inputs)
+    names = set(model.state_dict())
+    handle = add_lora(model, OPTIONS)
+    assert mean_loss(model, inputs) == before
+    trained = parameters(model)
+    assert all(p.dtype == torch.float32 for p in trained)
+    assert 0 < sum(p.numel() for p in trained) < model.num_parameters() / 2
+    mean_loss(model, inputs).backward()
+    assert any(p.grad.abs().sum() > 0 for p in trained)
+    handle.unload()
+    assert set(model.state_dict()) == names
+    assert mean_loss(model, inputs) == before
+
+
+@pytest.mark.parametrize("method", ["untrac", "untrac_inv"])
+def test_lora_traces_and_leaves_the_model_as_it_was(method, tmp_path):
+    pytest.importorskip("peft")
+    model = loaded(tmp_path, "llama")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    lora = {"model.adapter": "lora", "model.gradient_checkpointing": True}
+    scores = trace(model, tokenizer, TEXTS, {"t": BAD}, method, **STEPS, **lora)
+    assert (scores["influence"] != 0).all()
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert all(p.requires_grad for p in model.parameters())
+    again = trace(tmp_path / "llama", None, TEXTS, {"t": BAD}, method, **STEPS, **lora)
+    assert again["influence"].tolist() == scores["influence"].tolist()
+
+
+def test_options_that_peft_does_not_take_are_one_line(tmp_path):
+    pytest.importorskip("peft")
+    model = loaded(tmp_path, "llama")
+    with pytest.raises(ValueError, match=r"model.lora: .*rank_of.*; give it what peft.LoraConfig"):
+        add_lora(model, {"rank_of": 3})
+
+
+def test_without_peft_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(ValueError, match=r"pip install 'untrac-exp\[peft\]'"):
+        add_lora(loaded(tmp_path, "llama"), OPTIONS)
+
+
+def test_half_precision_is_traced(tmp_path):
+    scores = trace(
+        save(tmp_path / "llama", "llama"), None, TEXTS, {"t": BAD},
+        **STEPS, **{"model.dtype": "bfloat16", "trainer.theta0_on_cpu": True},
+    )  # fmt: skip
+    assert scores["influence"].notna().all()

@@ -1,0 +1,116 @@
+"""What single losses say about a ranking, against closed forms."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from untrac_exp.data.encoding import IGNORED, pad
+from untrac_exp.methods.base import Change, Subset
+from untrac_exp.models.loss import Losses
+from untrac_exp.report.evidence import moved, rank, weaknesses
+from untrac_exp.report.files import SHARED
+
+T = Subset("t", "all")
+NOTHING = pd.DataFrame(columns=SHARED)
+
+
+def change(corpus, of, differences, subset=T, tokens=None):
+    n = len(differences)
+    before = Losses(
+        torch.zeros(n, dtype=torch.float64),
+        torch.ones(n, dtype=torch.int64) if tokens is None else torch.tensor(tokens),
+    )
+    return Change(corpus, subset, of, before, np.asarray(differences, float))
+
+
+def noise(n, seed):
+    return np.random.default_rng(seed).normal(size=n)
+
+
+def test_corpora_read_on_the_same_texts_are_compared_text_by_text():
+    """A constant shift under large common noise: each interval is wide, their difference sure."""
+    common = noise(60, 0)
+    table = rank([change("b", T, common), change("a", T, common + 0.01)])
+    first = table.iloc[0]
+    assert list(table["corpus"]) == ["a", "b"]
+    assert first["ci_high"] - first["ci_low"] > 0.4
+    assert first[["lead", "lead_low", "lead_high"]].tolist() == pytest.approx([0.01] * 3)
+    assert table.iloc[1][["lead", "lead_low", "lead_high"]].isna().all()
+
+
+def test_corpora_read_on_their_own_texts_differ_by_independent_means():
+    """The half width is that of normal theory for a difference of two means."""
+    a, b = 0.5 + noise(300, 1), 0.4 + 2 * noise(200, 2)
+    first = rank([change("a", "a", a), change("b", "b", b)]).iloc[0]
+    expected = 1.96 * np.sqrt(a.var() / 300 + b.var() / 200)
+    assert (first["lead_high"] - first["lead_low"]) / 2 == pytest.approx(expected, rel=0.1)
+
+
+def test_the_same_texts_once_as_one_dataset_and_once_as_two_give_different_certainty():
+    common = noise(100, 3)
+    widths = []
+    for names in (("c", "c"), ("c", "d")):
+        first = rank([change("a", names[0], common + 0.1), change("b", names[1], common)]).iloc[0]
+        widths.append(first["lead_high"] - first["lead_low"])
+    assert widths[0] < 1e-9 < 0.1 < widths[1]
+
+
+def test_a_test_set_is_the_mean_of_its_subsets_and_long_texts_weigh_more():
+    other = Subset("t", "more")
+    changes = [
+        change("a", T, [1.0, 6.0], tokens=[1, 3]),  # 7 / 4
+        change("a", other, [2.0, 2.0], other),
+        change("b", T, [0.0, 0.0], tokens=[1, 3]),
+        change("b", other, [1.0, 1.0], other),
+    ]
+    table = rank(changes)
+    assert table["influence"].tolist() == [(7 / 4 + 2) / 2, 0.5]
+
+
+def encoded(n):
+    return pad([[1, i + 2] for i in range(n)], [[IGNORED, i + 2] for i in range(n)], False)
+
+
+def test_each_text_is_shown_once_with_the_corpus_that_moved_it_most():
+    changes = [change("a", T, [0.1, 0.9, 0.2]), change("b", T, [0.5, 0.3, 0.1])]
+    table = moved(changes, {T: encoded(3)}, lambda ids: f"text {ids}")
+    assert table[["corpus", "index", "change"]].values.tolist() == [
+        ["a", 1, 0.9], ["b", 0, 0.5], ["a", 2, 0.2],
+    ]  # fmt: skip
+    assert table["text"].tolist() == ["text [3]", "text [2]", "text [4]"]
+    assert set(table["read"]) == {"test set"}
+
+
+def test_at_most_twenty_texts_are_shown():
+    changes = [change("a", "a", np.arange(50.0)), change("b", "b", np.arange(50.0) + 0.5)]
+    table = moved(changes, {"a": encoded(50), "b": encoded(50)}, str)
+    assert len(table) == 20
+    assert set(table["read"]) == {"corpus"}
+    assert table["change"].tolist() == sorted([*np.arange(40.0, 50), *np.arange(40.5, 50)])[::-1]
+
+
+def weak(a, b, n=40, shared=NOTHING):
+    ranking = rank([change("a", T, a), change("b", T, b)])
+    return weaknesses(ranking, {T: encoded(n)}, shared)
+
+
+def test_a_clear_answer_has_no_warning():
+    assert weak(1 + noise(40, 0) / 10, noise(40, 1) / 10) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ({"a": noise(40, 0), "b": noise(40, 1)}, "no corpus is shown to have helped"),
+        ({"a": 1 + noise(40, 0) / 10, "b": 1 + noise(40, 1) / 10}, "cannot be told apart"),
+        ({"a": [1.0, 1.1], "b": [0.1, 0.0], "n": 2}, "has 2 texts: with fewer than 32"),
+        ({"a": [1.0], "b": [0.1], "n": 1}, "has 1 text: with fewer than 32"),
+        ({"a": 1 + noise(40, 0) / 10, "b": noise(40, 1) / 10,
+          "shared": pd.DataFrame([["b", "t", "all", 0, 1.0, "x"]], columns=SHARED)},
+         "1 text of test set 't' can be read in the sample of corpus 'b'"),
+    ],
+    ids=["tiny", "two_firsts", "few", "one", "shared"],
+)  # fmt: skip
+def test_weak_answers_say_so(case, says):
+    assert any(says in warning for warning in weak(**case))

@@ -1,0 +1,337 @@
+"""`+experiment=trace` and `untrac_exp.trace`: one answer by two ways, and what people get wrong."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.command import command, overrides
+from tests.trace_checkpoints import BAD, TEXTS, save
+from untrac_exp import trace
+from untrac_exp.report.files import SCORES, read_table
+
+HOSTILE = "<script>alert(1)</script>[red]"
+SETTINGS = {"method.stopping.steps": 6, "threads": 1, "trainer.accelerator": "cpu"}
+JOB = {
+    "model.path": "./model", "corpora.paths": "{forum: forum.jsonl, wiki: [wiki.txt]}",
+    "testset.paths": "{insults: bad.jsonl}", "logger": "none", "threads": "1",
+    "method.stopping.steps": "6", "trainer.accelerator": "cpu",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trace")
+    save(folder / "model", "llama")
+    save(folder / "t5", "t5")
+    write(folder / "forum.jsonl", [{"text": text} for text in TEXTS["forum"]])
+    (folder / "wiki.txt").write_text("\n\n".join(TEXTS["wiki"]))
+    rows = [{"text": text, "subset": "ab"[i % 2]} for i, text in enumerate(BAD)]
+    write(folder / "bad.jsonl", rows)
+    return folder
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def swept(folder):
+    ended = command(["+experiment=trace", *overrides(JOB)], folder)
+    assert (ended.status, ended.err) == (0, ""), ended.out
+    return ended
+
+
+def job(folder, method):
+    [found] = (folder / "outputs" / "trace" / "mini").glob(f"{method},*/seed0")
+    return found
+
+
+@pytest.mark.parametrize("method", ["untrac_inv", "untrac"])
+def test_the_command_and_the_function_give_the_same_numbers(method, folder, swept):
+    ours = trace(
+        folder / "model",
+        None,
+        {"forum": folder / "forum.jsonl", "wiki": TEXTS["wiki"]},
+        {"insults": [{"text": t, "subset": "ab"[i % 2]} for i, t in enumerate(BAD)]},
+        method=method,
+        **SETTINGS,
+    )
+    theirs = read_table(job(folder, method) / "scores.csv", SCORES)
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize("method", ["untrac_inv", "untrac"])
+def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    asked = [
+        trace(which, tokenizer, TEXTS, {"insults": BAD}, method=method, **SETTINGS)
+        for which in (model, folder / "model")
+    ]
+    pd.testing.assert_frame_equal(*asked, check_exact=True)
+
+
+def test_seq2seq_is_found_out_and_traced(folder):
+    settings = {**JOB, "model.path": "./t5", "hydra.mode": "RUN", "method": "untrac_inv"}
+    ended = command(["+experiment=trace", *overrides(settings), "name=seq"], folder)
+    assert (ended.status, ended.err) == (0, ""), ended.out
+    assert "Which corpus made the model say insults?" in ended.out
+
+
+def test_nothing_of_the_checkpoint_is_copied_to_the_store(folder, swept):
+    assert not (folder / "outputs" / "store" / "model").exists()
+    assert not (folder / "outputs" / "store" / "tokenizer").exists()
+
+
+def test_an_answer_is_not_taken_for_that_of_a_changed_checkpoint(folder, swept, tmp_path):
+    one = [*overrides({**JOB, "hydra.mode": "RUN", "method": "untrac_inv"}), "name=changed"]
+    there = "the results are already there"
+    assert there not in command(["+experiment=trace", *one], folder).out
+    assert there in command(["+experiment=trace", *one], folder).out
+    file = folder / "model" / "model.safetensors"
+    before = file.read_bytes()
+    weights = load_file(file)
+    save_file({k: v + 0.01 for k, v in weights.items()}, file, metadata={"format": "pt"})
+    try:
+        changed = command(["+experiment=trace", *one], folder)
+    finally:
+        file.write_bytes(before)
+    assert changed.status == 0
+    assert there not in changed.out
+
+
+def test_a_plan_of_it_needs_no_training(folder):
+    ended = command(["+experiment=trace", *overrides(JOB), "plan=true"], folder)
+    assert (ended.status, ended.err) == (0, ""), ended.out
+
+
+def test_the_answer_is_printed_and_kept(folder, swept):
+    assert "Which corpus made the model say insults?" in swept.out
+    [question] = json.loads((folder / "outputs/trace/mini/answer.json").read_text())["questions"]
+    [one] = question["testsets"]
+    assert set(one["methods"]) == {"untrac", "untrac_inv"}
+    assert set(one["subsets"]) == {"forum", "wiki"}
+    assert one["agreement"] == [{"methods": ["untrac", "untrac_inv"], "spearman": None}]
+    assert any("7 texts" in warning for warning in question["warnings"])
+    assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
+    assert {example["read"] for example in one["examples"]["untrac"]} == {"test set"}
+    assert {example["read"] for example in one["examples"]["untrac_inv"]} == {"corpus"}
+    assert {example["text"] for example in one["examples"]["untrac"]} <= set(BAD)
+    for row in one["methods"]["untrac"]:
+        scores = read_table(job(folder, "untrac") / "scores.csv", SCORES)
+        mean = scores[scores["corpus"] == row["corpus"]]["influence"].mean()
+        assert row["influence"] == pytest.approx(mean)
+
+
+def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
+    save(tmp_path / "model", "llama")
+    write(tmp_path / "forum.jsonl", [{"text": f"{text} {HOSTILE}"} for text in TEXTS["forum"]])
+    (tmp_path / "wiki.txt").write_text("\n\n".join(TEXTS["wiki"]))
+    write(tmp_path / "bad.jsonl", [{"text": f"{text} {HOSTILE}"} for text in BAD])
+    for group, source, paths in (
+        ("corpora", "corpora", {HOSTILE: "forum.jsonl", "wiki": "wiki.txt"}),
+        ("testset", "testsets", {HOSTILE: "bad.jsonl"}),
+    ):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        node = {"_target_": f"untrac_exp.data.local.{source}", "paths": paths}
+        (tmp_path / "conf" / group / "mine.yaml").write_text(json.dumps(node))
+    settings = {key: value for key, value in JOB.items() if not key.endswith(".paths")}
+    settings |= {"corpora": "mine", "testset": "mine"}
+    ended = command(["+experiment=trace", *overrides(settings), "--config-dir", "conf"], tmp_path)
+    assert (ended.status, ended.err) == (0, ""), ended.out
+    assert f"Which corpus made the model say {HOSTILE}?" in ended.out
+    assert f"{HOSTILE}: " in ended.out  # a text that moved, and whose it is
+    page = (tmp_path / "outputs/trace/mini/report.html").read_text()
+    assert "<script>alert" not in page
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined
+    )
+    answer = json.loads((tmp_path / "outputs/trace/mini/answer.json").read_text())
+    html = environment.get_template("answer.html").render(answer=answer)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;[red]" in html
+    assert "<script" not in html
+
+
+def test_importing_the_package_imports_no_torch():
+    code = "import sys, untrac_exp; print('torch' in sys.modules, untrac_exp.trace.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "trace"]
+
+
+def test_the_function_can_be_called_within_an_application_of_hydras(folder):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        trace(folder / "model", None, TEXTS, {"t": BAD}, **SETTINGS)
+        assert compose(overrides=["+a=1"]).a == 1
+
+
+ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"model": torch.nn.Linear(1, 1)}, "model is a Linear; give a path or a PreTrainedModel"),
+        ({"corpora": {}}, "corpora is empty or no mapping"),
+        ({"corpora": {"a": []}}, "corpora['a'] has no text; give it at least one"),
+        ({"corpora": {"a": [3]}}, "corpora['a'], item 1 is a int; give text or a mapping"),
+        ({"corpora": {"a": [{"body": "x"}]}}, "corpora['a'], item 1 has no column 'text'"),
+        ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: nowhere.txt does not exist"),
+        ({"testsets": {"t": [" "]}}, "testsets['t'] has no text"),
+        ({"testsets": BAD}, "testsets is empty or no mapping"),
+        ({"n_per_corpus": 0}, "n_per_corpus=0 must be at least 1"),
+        ({"seeds": 1}, "seeds"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "_".join(value),
+)
+def test_bad_arguments_are_one_line(arguments, says, folder):
+    settings = {"model": folder / "model", "tokenizer": None, **ROWS, **SETTINGS, **arguments}
+    with pytest.raises(ValueError, match=r".") as caught:
+        trace(**settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------- what people give as a model
+def adapter_alone(folder):
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    save_file({"a": torch.zeros(1)}, folder / "adapter_model.safetensors")
+
+
+def gguf(folder):
+    (folder / "model-q4.gguf").write_bytes(b"GGUF")
+
+
+def a_gguf_file(folder):
+    gguf(folder)
+    return folder / "model-q4.gguf"
+
+
+def pickled(folder):
+    save(folder, "gpt2")
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def own_code(folder):
+    """Its code leaves a file behind when it is run."""
+    save(folder, "gpt2")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "homemade",
+        "auto_map": {"AutoConfig": "made.Config", "AutoModelForCausalLM": "made.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "made.py").write_text(f"open({str(folder / 'was_run')!r}, 'w').close()\n")
+
+
+def classifier(folder):
+    from transformers import LlamaForSequenceClassification
+
+    save(folder, "llama", tied=False)
+    LlamaForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
+
+
+def no_tokenizer(folder):
+    save(folder, "llama")
+    for file in folder.glob("token*"):
+        file.unlink()
+
+
+def weights_gone(folder):
+    save(folder, "llama")
+    (folder / "model.safetensors").unlink()
+
+
+def weights_cut(folder):
+    save(folder, "llama")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:500])
+
+
+def a_file(folder):
+    save(folder, "llama")
+    return folder / "model.safetensors"
+
+
+MODELS = [
+    (lambda folder: folder / "nowhere", "there is none: give a folder, or the id of a model"),
+    (lambda folder: "./nowhere", "there is none: give a folder, or the id of a model"),
+    (lambda folder: None, "there is no config.json in it"),
+    (adapter_alone, "a PEFT adapter without its base", "merge_and_unload()"),
+    (gguf, "it is a GGUF file", "its safetensors"),
+    (a_gguf_file, "it is a GGUF file", "its safetensors"),
+    (a_file, "it is a file; give the folder"),
+    (pickled, "it has no safetensors", "model.safetensors_only=false"),
+    (own_code, "it needs its own code", "model.trust_remote_code=true"),
+    (classifier, "lacks 1 weights of a language model, lm_head.weight"),
+    (no_tokenizer, "tokenizer"),
+    (weights_gone, "safetensors"),
+    (weights_cut, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [(prepare, says) for prepare, *says in MODELS],
+    ids=lambda value: value.__name__.strip("<>") if callable(value) else "",
+)
+def test_bad_models_are_one_line(prepare, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = prepare(folder) or folder
+    with pytest.raises(ValueError, match=r".") as caught:
+        trace(str(path), None, **ROWS, **SETTINGS)
+    line = str(caught.value)
+    assert f"model.path='{path}'" in line
+    assert all(words in line for words in says), line
+    assert "\n" not in line
+    assert not (folder / "was_run").exists()
+
+
+def test_own_code_is_run_where_it_is_allowed(tmp_path):
+    own_code(tmp_path)
+    with pytest.raises(Exception, match=r"homemade|Config|made"):
+        trace(tmp_path, None, **ROWS, **SETTINGS, **{"model.trust_remote_code": True})
+    assert (tmp_path / "was_run").exists()
+
+
+def test_pickled_weights_are_read_where_they_are_allowed(tmp_path):
+    pickled(tmp_path)
+    allowed = {"model.safetensors_only": False}
+    assert len(trace(tmp_path, None, **ROWS, **SETTINGS, **allowed)) == len(TEXTS)
+
+
+def test_the_wrong_tokenizer_is_named(folder, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    model.resize_token_embeddings(100)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    with pytest.raises(ValueError, match=r"and the model knows 100 tokens; use the tokenizer"):
+        trace(model, tokenizer, **ROWS, **SETTINGS)
+
+
+def test_one_text_has_an_influence_without_certainty(folder):
+    for method in ("untrac", "untrac_inv"):
+        scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
+        assert scores["influence"].notna().all()
+        assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])
+
+
+def test_a_corpus_that_is_the_test_set_is_named(folder):
+    scores = trace(
+        folder / "model", None, {"copy": BAD, "wiki": TEXTS["wiki"]}, {"t": BAD}, **SETTINGS
+    )
+    [warning] = [w for w in scores.attrs["warnings"] if "can be read in the sample" in w]
+    assert "7 texts of test set 't'" in warning
+    assert "corpus 'copy'" in warning
