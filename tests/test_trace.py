@@ -201,6 +201,14 @@ def test_bad_arguments_are_one_line(arguments, says, folder):
     assert "\n" not in str(caught.value)
 
 
+def test_a_truth_of_a_model_that_is_taken_as_it_is_is_refused(folder):
+    settings = {**JOB, "hydra.mode": "RUN", "method": "untrac_inv", "truth": "leave_dataset_out"}
+    ended = command(["+experiment=trace", *overrides(settings), "name=truth"], folder)
+    assert ended.status == 1
+    [line] = ended.err.splitlines()
+    assert "pretraining.steps=0 trains none without 'forum'; use truth=none" in line
+
+
 # ------------------------------------------------------------------- what people give as a model
 def adapter_alone(folder):
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')

@@ -50,7 +50,8 @@ def main() -> None:
             )  # fmt: skip
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="{:.1f}".format))
-    for method, group in table.groupby("method", sort=False):
+    for method in METHODS:
+        group = table[table["method"] == method]
         few, many = group.iloc[0], group.iloc[-1]
         more = many["corpora"] - few["corpora"]
         growth = [

@@ -99,7 +99,7 @@ def measure(made: str, folder: str, settings: dict[str, Any]) -> None:
     texts = rows(Path(folder) / "suspicious.jsonl")[:16]
     words = {"a": [f"{row['text']} " * 8 for row in texts]}  # long, so that activations count
     before = peak_rss()
-    steps = {"method.stopping.steps": 2, "method.stopping.evaluations": 1}
+    steps: dict[str, Any] = {"method.stopping.steps": 2, "method.stopping.evaluations": 1}
     trace(made, None, words, words, threads=1, **steps, **settings)
     print(peak_rss() - before)
 

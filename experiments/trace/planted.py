@@ -145,9 +145,9 @@ def main() -> None:
     for method, group in table.groupby("method", sort=False):
         told = int((group["named"] & group["excludes second"]).sum())
         print(f"{method}: {int(group['named'].sum())} of {len(group)} named, {told} told apart")
-    for row in table.itertuples():
-        if row.warnings:
-            print(f"{row.host}, {row.method}: {row.warnings}")
+    for row in rows:
+        if row["warnings"]:
+            print(f"{row['host']}, {row['method']}: {row['warnings']}")
 
 
 if __name__ == "__main__":

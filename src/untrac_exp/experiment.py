@@ -230,7 +230,7 @@ def evidence(data: Data, answer: Influences) -> Evidence:
     subsets = shared.pop("subset")
     shared["testset"] = [subset.testset for subset in subsets]
     shared["subset"] = [subset.subset for subset in subsets]
-    datasets: dict[Subset | str, Encoded] = {**data.subsets, **data.training.data}
+    datasets: dict[Any, Encoded] = {**data.subsets, **data.training.data}
     decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
     examples = moved(answer.changes, datasets, decode)
     return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))

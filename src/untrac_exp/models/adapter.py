@@ -14,8 +14,9 @@ _NAME = "untrac"
 def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
     """Give `model` a LoRA adapter, in place, and freeze all but it; return peft's handle on it.
 
-    options: arguments of `peft.LoraConfig`. The adapter's output is zero until it is trained. Its weights are float32 whatever the model's are: steps
-    of unlearning are too small for bfloat16. `unload()` of the handle takes the adapter out.
+    options: arguments of `peft.LoraConfig`. The adapter's output is zero until it is trained. Its
+    weights are float32 whatever the model's are: steps of unlearning are too small for bfloat16.
+    `unload()` of the handle takes the adapter out.
     Raises `ValueError` without peft, or for options that peft does not take.
     """
     try:

@@ -8,6 +8,7 @@ unlearned: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def rank(changes: Sequence[Change]) -> pd.DataFrame:
 
 def moved(
     changes: Sequence[Change],
-    datasets: Mapping[Subset | str, Encoded],
+    datasets: Mapping[Any, Encoded],
     decode: Callable[[list[int]], str],
 ) -> pd.DataFrame:
     """The examples of each test set whose loss rose most, and the corpus that moved them.
