@@ -10,6 +10,7 @@ import sys
 
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from untrac_exp.agreement import agreement, truth_mean
 from untrac_exp.report.collect import collect
@@ -82,6 +83,8 @@ def publish(place: Place) -> str:
             axes.axhline(0, color=INK, linewidth=0.7)
             axes.set_title(METHODS[method], loc="left", fontweight="bold")
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("unlearning epochs")
             axes.grid()
         grid[0].set_ylabel("Pearson with the truth")

@@ -1,10 +1,12 @@
 """Made-up outputs of every sweep that the paper's tables and figures are drawn from."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.report.conftest import fabricate
+from untrac_exp.report import files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.tables import write_summary
 
@@ -35,6 +37,38 @@ def config(batch_size=1, **more):
     }
 
 
+def scaling(outputs, name, corpora, layers, variant):
+    """A job of each method whose truth is stored, a model costing 5 s a layer."""
+    model = {"config": {"num_hidden_layers": layers}}
+    fabricate(
+        outputs / name / "mini", methods=PAIR, corpora=corpora, testsets={"toxicity": 3},
+        seeds=1, train_seeds=1, variant=variant, config=config(model=model),
+    )  # fmt: skip
+    for method in PAIR:
+        jobs = outputs / name / "mini" / f"{method},{variant}"
+        with_truth(outputs, jobs, corpora, [0], 5.0 * layers, variant)
+
+
+def with_truth(outputs, directory, corpora, train_seeds, seconds, tag=""):
+    """Store the models of a truth, and name θ0 and the truth in the metrics of the jobs below."""
+    models = outputs / "store" / "model"
+    key = {"corpora": [[name, "fp"] for name in corpora], "pretraining": tag}
+    for seed in train_seeds:
+        for without in [None, *corpora]:
+            folder = models / f"{abs(hash((tag, *corpora, seed, without))):x}"
+            folder.mkdir(parents=True, exist_ok=True)
+            its = {**key, "train_seed": seed, "without": without}
+            (folder / "manifest.json").write_text(json.dumps({"kind": "model", "key": its}))
+            cost = {"wall_s": seconds, "forward_tokens": 1000, "backward_tokens": 1000}
+            (folder / "cost.json").write_text(json.dumps(cost))
+            if (seed, without) == (0, None):
+                theta0 = folder
+    for path in directory.rglob("metrics.json"):
+        job = files.read_metrics(path.parent)
+        job["config"]["truth"] = {"train_seeds": train_seeds}
+        files.write_metrics(path.parent, {**job, "theta0": f"elsewhere/model/{theta0.name}"})
+
+
 def make_up(outputs: Path) -> Path:
     """Fill `outputs` as `make paper` would, with invented numbers."""
     toxicity = {"toxicity": 4}
@@ -55,6 +89,16 @@ def make_up(outputs: Path) -> Path:
                 outputs / name / "mini", methods=PAIR, corpora=WORLD, testsets=toxicity, seeds=1,
                 variant=f"{key}={value}", config=config(batch),
             )  # fmt: skip
+    for objective in "ascent npo kl fisher".split():
+        fabricate(
+            outputs / "objectives" / "mini", methods=PAIR, corpora=WORLD,
+            testsets={"toxicity": 2, "bias": 2}, variant=f"objective={objective}", config=config(),
+        )  # fmt: skip
+    for layers in (1, 2, 4, 8):
+        scaling(outputs, "scaling_model", WORLD, layers, f"model.config.num_hidden_layers={layers}")
+    for n in (3, 5, 8):
+        scaling(outputs, "scaling_corpora", WORLD[:n], 2, f"corpora.libraries=hash{n}")
+    with_truth(outputs, outputs / "harms" / "mini", WORLD, [0, 1], seconds=8.0)
     for directory in outputs.glob("*/mini"):
         write_summary(collect(directory))
     return outputs

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.report.test_figures import check_layout, shown_texts
 from untrac_exp.report import published
+from untrac_exp.report.collect import collect
+from untrac_exp.report.style import figure_style
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = sorted(path.parent.name for path in EXPERIMENTS.glob("*/table.py"))
-FIGURES = ["figure2", "figure3", "figure4"]
+FIGURES = ["figure2", "figure3", "figure4", "cost", "objectives", "scaling"]
 KEYS = {
     "table2": ["tasks", "method"],
     "table3": ["sizes", "method", "testset"],
@@ -111,6 +114,17 @@ def test_figures_are_a_png_and_a_pdf_with_embedded_fonts(name, outputs):
     assert "| --- |" in text
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_label_is_cut_or_overlaps_and_none_shows_its_markup(name, outputs, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module(name), "save", lambda _, figure: drawn.append(figure))
+    with figure_style():
+        module(name).publish(place(outputs, name))
+        (figure,) = drawn
+        check_layout(figure)
+        assert not [text for text in shown_texts(figure) if "$" in text.get_text()]
+
+
 def test_figure_3_starts_after_the_first_step_and_tells_batches_apart(outputs):
     table = module("figure3").curves(place(outputs, "figure3"))
     assert set(table["batch"]) == {"1", "256"}
@@ -124,6 +138,39 @@ def test_figure_4_orders_the_corpora_by_size(outputs):
     table, shares = module("figure4").truths(place(outputs, "figure4"))
     assert shares["pile_cc"] == pytest.approx(0.3)
     assert set(table["budget"]) == {"steps", "epochs"}
+
+
+def test_the_cost_of_a_truth_is_that_of_its_models(outputs):
+    here = place(outputs, "scaling")
+    jobs = collect(outputs / "scaling_corpora" / "mini").metrics
+    of_three = next(job for job in jobs if job["variant"].endswith("hash3"))
+    assert published.truth_cost(here, of_three) == {
+        "wall_s": 40.0, "forward_tokens": 4000, "backward_tokens": 4000,
+    }  # fmt: skip
+    both_seeds = collect(outputs / "harms" / "mini").metrics[0]
+    assert published.truth_cost(here, both_seeds)["wall_s"] == 2 * 9 * 8.0
+    assert published.truth_cost(here, both_seeds, seeds=1)["wall_s"] == 9 * 8.0
+    assert published.truth_cost(here, {**of_three, "theta0": None}) == {}
+    assert published.truth_cost(here, {**of_three, "theta0": "store/model/gone"}) == {}
+
+
+def test_scaling_counts_corpora_layers_and_passes(outputs):
+    here = place(outputs, "scaling")
+    table = module("scaling").points(here, "scaling_corpora")
+    truth = table[table["way"] == "leave_dataset_out"].set_index("x")
+    assert truth["wall_s"].to_dict() == {3: 40.0, 5: 60.0, 8: 90.0}
+    assert truth["passes"].to_dict() == {3: 12000, 5: 18000, 8: 27000}
+    table = module("scaling").points(here, "scaling_model")
+    truth = table[table["way"] == "leave_dataset_out"].set_index("x")
+    assert truth["wall_s"].to_dict() == {1: 45.0, 2: 90.0, 4: 180.0, 8: 360.0}
+
+
+def test_the_cost_figure_tells_the_share_of_the_truths_cost(outputs):
+    text = module("cost").publish(place(outputs, "cost"))
+    (untrac,) = [line for line in text.splitlines() if line.startswith("| UnTrac |")]
+    # Sixth of seven methods at 4 · 3^k seconds; the truth took 18 models of 8 s.
+    assert f"{4 * 3**5 / 144:.1%}" in untrac
+    assert "The truth's models took 144 s" in text
 
 
 def test_differences_name_sign_order_and_leader():
@@ -141,7 +188,8 @@ def test_differences_name_sign_order_and_leader():
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
 def test_the_readme_has_a_claim_a_command_a_cost_and_a_place_for_the_numbers(name):
     text = (EXPERIMENTS / name / "README.md").read_text()
-    for part in ("**Claim.**", "**Command**", "**Cost.**", f"make {name}", "**What differs.**"):
+    ends = "**What differs.**" if name[-1].isdigit() else "**What to keep in mind.**"
+    for part in ("**Claim.**", "**Command**", "**Cost.**", f"make {name}", ends):
         assert part in text
     assert text.index(published.BEGIN) < text.index(published.END)
 

@@ -6,6 +6,7 @@ anew, so that no number in it is typed by hand.
 """
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -272,6 +273,39 @@ def cost(place: Place, *experiments: str) -> str:
     metrics = [job for name in experiments for job in collect(place.sweep(name)).metrics]
     seconds = sum((job.get("cost") or {}).get("wall_s") or 0.0 for job in metrics)
     return f"Its {len(metrics)} jobs took {seconds / 60:.1f} minutes in all, the truth aside."
+
+
+def truth_cost(place: Place, job: Mapping[str, Any], seeds: int | None = None) -> dict[str, float]:
+    """What the models that a job's truth is made of cost: a sum over them, from the store.
+
+    job: its metrics, which name the folder of θ0. seeds: train seeds to count, the first ones; all
+    unless given. Returns wall_s, forward_tokens and backward_tokens; {} where the job does not name
+    θ0, or a model of the truth is no longer stored.
+    """
+    truth = (job.get("config") or {}).get("truth")
+    if not (truth and job.get("theta0")):
+        return {}
+    models = place.outputs / "store" / "model"
+    manifests = {path.parent: _key(path) for path in sorted(models.glob("*/manifest.json"))}
+    theta0 = manifests.get(models / Path(job["theta0"]).name)
+    if theta0 is None:
+        return {}
+    wanted = [
+        {**theta0, "train_seed": seed, "without": without}
+        for seed in truth["train_seeds"][:seeds]
+        for without in [None, *(name for name, _ in theta0["corpora"])]
+    ]
+    found = [folder for folder, key in manifests.items() if key in wanted]
+    if len(found) < len(wanted):
+        return {}
+    costs = [json.loads((folder / "cost.json").read_text()) for folder in found]
+    names = ("wall_s", "forward_tokens", "backward_tokens")
+    return {name: sum(cost[name] for cost in costs) for name in names}
+
+
+def _key(manifest: Path) -> dict[str, Any]:
+    key: dict[str, Any] = json.loads(manifest.read_text())["key"]
+    return key
 
 
 def _picture(place: Place) -> str:
