@@ -9,8 +9,17 @@ BIN := .venv/bin
 READY := .venv/.ready
 # further arguments of demo and test, as in: make demo ARGS='seed=0,1'
 ARGS ?=
+# preset of the paper's tables and figures: mini or paper
+SCALE ?= mini
+# sweeps at a time in `make paper`; at mini scale each keeps one core busy
+JOBS ?= 2
 
-.PHONY: help .venv demo test test-full lint format wheel gpu-check clean clean-outputs
+TABLES := table2 table3 table4 table5
+FIGURES := figure2 figure3 figure4
+BEYOND := cost objectives scaling
+
+.PHONY: help .venv demo test test-full lint format wheel gpu-check clean clean-outputs sync \
+	paper $(TABLES) $(FIGURES) $(BEYOND)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +40,38 @@ test: $(READY) ## the test suite without its slow tests (ARGS=...)
 
 test-full: $(READY) ## the whole test suite (ARGS=...)
 	@$(BIN)/python -m pytest -q -m 'slow or not slow' $(ARGS)
+
+# A sweep is run when its mark is missing or older than its configuration. It skips the jobs whose
+# results are there, so a killed one goes on. Delete the mark to have all its jobs looked at again.
+done = $(foreach sweep,$(1),outputs/$(sweep)/$(SCALE)/.done)
+
+outputs/%/$(SCALE)/.done: conf/experiment/%.yaml | $(READY)
+	@$(BIN)/python -m untrac_exp +experiment=$* scale=$(SCALE)
+	@touch $@
+
+$(TABLES): %: $(READY)
+	@$(BIN)/python experiments/$*/table.py --scale $(SCALE)
+
+$(FIGURES) $(BEYOND): %: $(READY)
+	@$(BIN)/python experiments/$*/figure.py --scale $(SCALE)
+
+table2: $(call done,tasks_a tasks_b) ## tables and figures of the paper: run what is missing, draw (SCALE=mini)
+table3: $(call done,harms harms_unequal) ##
+table4: $(call done,sensitivity_optimizer sensitivity_lr) ##
+table5: $(call done,harms harms_unequal) ##
+figure2: $(call done,tasks_a tasks_b) ##
+figure3: $(call done,sensitivity_epochs) ##
+figure4: $(call done,truth_budget) ##
+cost: $(call done,harms) ## beyond the paper: agreement against cost; also objectives, scaling
+objectives: $(call done,objectives) ##
+scaling: $(call done,scaling_corpora scaling_model) ##
+
+# The sweeps with most to do, which need different truths, come first.
+paper: ## all tables and figures of the paper in outputs/paper/ (SCALE=mini, JOBS=2 sweeps at a time)
+	@$(MAKE) -j $(JOBS) table3 table2 table4 figure4 figure3 table5 figure2
+
+sync: $(READY) ## upload the W&B runs that were logged offline
+	@cd outputs && ../$(BIN)/wandb sync --yes
 
 lint: $(READY) ## formatting, ruff's rules and types
 	@$(BIN)/ruff format --check -q || { echo "not formatted: run 'make format'"; exit 1; }

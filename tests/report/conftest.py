@@ -25,6 +25,7 @@ def fabricate(
     seeds: int = 2,
     train_seeds: int = 2,
     variant: str = "",
+    config: dict | None = None,
 ) -> Path:
     """Write the files of a sweep with invented numbers; train_seeds=0 leaves out the truth."""
     rng = np.random.default_rng(0)
@@ -101,7 +102,7 @@ def fabricate(
                     "versions": {"python": "3.11", "torch": "2.13"},
                     "git_commit": "0" * 40,
                     "warnings": [],
-                    "config": {"method": {"lr": 2e-4, "steps": 200}, "seed": seed},
+                    "config": {"method": {"lr": 2e-4, "steps": 200}, "seed": seed} | (config or {}),
                 },
             )
     return root

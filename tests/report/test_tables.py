@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from untrac_exp.report import files
-from untrac_exp.report.collect import collect
+from untrac_exp.report.collect import collect, short_variants
 from untrac_exp.report.tables import (
     SUMMARY,
     influences,
@@ -105,14 +105,24 @@ def test_variants_have_labels_and_truths_of_their_own(sweep_dir, made_up):
     # The same corpora under a variant: one truth. Other numbers: one truth each.
     root = made_up(methods={"untrac": 0.1}, variant="optimizer=sgd")
     sweep = collect(root)
-    assert "untrac · optimizer=sgd" in sweep.labels
+    assert sweep.labels == ["untrac"]  # a variant that all jobs share sets none apart
     assert set(truths(sweep)["label"]) == {"truth"}
     made_up(methods={"untrac": 0.1}, variant="corpora=unequal", corpora=["x", "y", "z"])
     sweep = collect(root)
+    assert sweep.labels == ["untrac · corpora=unequal", "untrac · optimizer=sgd"]
     assert set(truths(sweep)["label"]) == {
         "truth · corpora=unequal",
         "truth · optimizer=sgd",
     }
+
+
+def test_labels_leave_out_what_all_jobs_share():
+    some = ["model.size=2,optimizer=sgd", "model.size=2,optimizer=adam", "model.size=2"]
+    assert list(short_variants(some).values()) == ["optimizer=sgd", "optimizer=adam", ""]
+    assert list(short_variants(["a.lr=1,b.lr=2", "a.lr=2,b.lr=2"]).values()) == ["a.lr=1", "a.lr=2"]
+    assert short_variants(["unlearning.lr=1", ""]) == {"unlearning.lr=1": "lr=1", "": ""}
+    assert short_variants(["alone=1"]) == {"alone=1": ""}
+    assert short_variants([]) == {}
 
 
 def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):

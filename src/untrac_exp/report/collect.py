@@ -1,5 +1,7 @@
 """Gather the finished jobs of a sweep directory into a few tables."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,8 @@ def collect(directory: Path) -> Sweep:
         raise ValueError(f"{directory}: no finished job (no */seed*/metrics.json) to report{hint}")
 
     order = sorted(range(len(metrics)), key=lambda i: _sort_key(metrics[i]))
+    short = short_variants(job["variant"] for job in metrics)
+    metrics = [{**job, "label": labelled(job["method"], short[job["variant"]])} for job in metrics]
     metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
     for job in metrics:
         name = f"{_label(job)}, seed {job['seed']}"
@@ -121,8 +125,34 @@ def _sort_key(job: dict[str, Any]) -> tuple[str, str, int]:
     return str(job["method"]), job["variant"], int(job["seed"])
 
 
+def short_variants(variants: Iterable[str]) -> dict[str, str]:
+    """Variant -> what of it tells it from the others: no override that all of them have.
+
+    A key is cut to its last part (`unlearning.lr` to `lr`) where no other key ends likewise.
+    """
+    parts = {variant: [p for p in variant.split(",") if p] for variant in variants}
+    common = set.intersection(*map(set, parts.values())) if parts else set()
+    keys = {part.partition("=")[0] for of_one in parts.values() for part in of_one}
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+
+    def short(part: str) -> str:
+        key, equals, value = part.partition("=")
+        end = key.rpartition(".")[2]
+        return f"{end if ends[end] == 1 else key}{equals}{value}"
+
+    return {
+        variant: ", ".join(short(part) for part in of_one if part not in common)
+        for variant, of_one in parts.items()
+    }
+
+
+def labelled(name: str, variant: str) -> str:
+    """A method (or the truth) with its short variant."""
+    return f"{name} · {variant}" if variant else name
+
+
 def _label(job: dict[str, Any]) -> str:
-    return f"{job['method']} · {job['variant']}" if job["variant"] else str(job["method"])
+    return str(job["label"])
 
 
 def _head(job: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ neither overlap nor are cut with 30 corpora, 26 subsets or 9 methods.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -169,16 +170,12 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
     for axes, label in zip(grid.flat, labels, strict=False):
         part = trajectory[trajectory["label"] == label]
         for corpus in reversed(corpora):
-            steps = part[part["corpus"] == corpus].groupby("step")["influence"]
-            mean, sem, n = steps.mean(), steps.sem(), steps.count()
-            if corpus not in shown:
+            lines = part[part["corpus"] == corpus]
+            if corpus in shown:
+                mean_with_band(axes, lines, "step", "influence", look(shown.index(corpus)))
+            else:
+                mean = lines.groupby("step")["influence"].mean()
                 axes.plot(mean.index, mean, color=GRID, linewidth=0.8, alpha=0.8)
-                continue
-            style = look(shown.index(corpus))
-            axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **style)
-            half = sem * stats.t.ppf(0.975, np.maximum(n - 1, 1))
-            band = {"color": style["color"], "alpha": 0.16, "linewidth": 0}
-            axes.fill_between(mean.index, mean - half, mean + half, **band)
         axes.axhline(0, color=INK, linewidth=0.7)
         axes.set_title(wrapped(label, 3), loc="left", fontweight="bold")
         axes.set_xlabel("unlearning step")
@@ -192,6 +189,18 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
         handles.append(Line2D([], [], color=GRID, label=f"{len(corpora) - len(shown)} others"))
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
     return figure
+
+
+def mean_with_band(
+    axes: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], label: str = ""
+) -> None:
+    """Draw the mean of `y` at each `x` and the 95 % t-interval of that mean over the rows."""
+    groups = table.groupby(x)[y]
+    mean, sem, n = groups.mean(), groups.sem(), groups.count()
+    axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), label=label, **style)
+    half = sem * stats.t.ppf(0.975, np.maximum(n - 1, 1))
+    band = {"color": style["color"], "alpha": 0.16, "linewidth": 0}
+    axes.fill_between(mean.index, mean - half, mean + half, **band)
 
 
 COST_AXES = {"wall_s": "wall time (s)", "backward_tokens": "tokens through backward passes"}

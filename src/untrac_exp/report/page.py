@@ -1,17 +1,29 @@
 """``report.html``: the result of a sweep as one page that needs nothing but a browser."""
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from untrac_exp.report.collect import Sweep
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.files import write_text
-from untrac_exp.report.tables import TRUTH_LABEL, number_format, ranking, summarise, truths
+from untrac_exp.report.style import COLOURS
+from untrac_exp.report.tables import (
+    TRUTH_LABEL,
+    influences,
+    number_format,
+    ranking,
+    summarise,
+    truths,
+)
+
+LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 
 
 def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
@@ -22,13 +34,14 @@ def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
 def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     """The page as HTML. Names from data are escaped; only our own SVG is taken as it is."""
     environment = Environment(
-        loader=PackageLoader("untrac_exp.report"),
+        loader=ChoiceLoader(LOADERS),
         # Every template, whatever its name ends in.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # test sets in their order
     shared, own = settings(sweep)
     return environment.get_template("report.html.j2").render(
         experiment=sweep.experiment,
@@ -43,6 +56,9 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         shared=shared,
         own=own,
         about=about(sweep),
+        answer=_given_answer(sweep),
+        details=details(sweep),
+        colours=COLOURS,
     )
 
 
@@ -144,6 +160,35 @@ def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
     ]
 
 
+def details(sweep: Sweep) -> dict[str, Any]:
+    """Every influence, for the part of the page where a reader chooses what to see.
+
+    {test set: {corpora, subsets, panels: [{label, steps, values}]}}; values are [reading][corpus]
+    [subset] in four digits, null where undefined. The readings are those after `steps` and, last,
+    the result. Means over seeds; corpora by rank.
+    """
+    final = influences(sweep).assign(step=-1)
+    names = ["label", "corpus", "testset", "subset", "step", "influence"]
+    rows = pd.concat([sweep.trajectory[names], final[names]], ignore_index=True)
+    found: dict[str, Any] = {}
+    for testset, of_testset in rows.groupby("testset", sort=False):
+        corpora = list(ranking(sweep, str(testset))["corpus"].unique())
+        subsets = list(final.loc[final["testset"] == testset, "subset"].unique())
+        panels = []
+        for label in final.loc[final["testset"] == testset, "label"].unique():
+            part = of_testset[of_testset["label"] == label]
+            mean = part.groupby(["step", "corpus", "subset"])["influence"].mean()
+            steps = sorted(step for step in part["step"].unique() if step >= 0)
+            cells = [
+                mean.loc[step].unstack("subset").reindex(index=corpora, columns=subsets)
+                for step in [*steps, -1]
+            ]
+            values = [[[_digits(x) for x in row] for row in table.to_numpy()] for table in cells]
+            panels.append({"label": label, "steps": [int(s) for s in steps], "values": values})
+        found[str(testset)] = {"corpora": corpora, "subsets": subsets, "panels": panels}
+    return found
+
+
 def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
     """The configuration: what all jobs share, and what each method has of its own."""
     flat = [_flat(job.get("config") or {}) for job in sweep.metrics]
@@ -168,6 +213,21 @@ def about(sweep: Sweep) -> list[tuple[str, str]]:
     lines = [(name, ", ".join(sorted(values))) for name, values in found.items()]
     finished = [str(job["finished"]) for job in sweep.metrics if job.get("finished")]
     return lines + ([("finished", max(finished))] if finished else [])
+
+
+def _given_answer(sweep: Sweep) -> Any:
+    """What `answer.json` beside the summary holds; None where there is none."""
+    path = sweep.directory / "answer.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: unreadable ({error}); delete it and report again") from None
+
+
+def _digits(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _is_truth(label: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from untrac_exp.report.collect import Sweep
+from untrac_exp.report.collect import Sweep, labelled, short_variants
 from untrac_exp.report.files import table_text, write_text
 
 SUMMARY = [
@@ -68,7 +68,7 @@ def influences(sweep: Sweep) -> pd.DataFrame:
     """Influence of every corpus on every subset: mean over sampling seeds, and of the truth.
 
     Columns label, corpus, testset, subset, influence; the truth (mean over train seeds) comes
-    first, as ``truth``, or ``truth · <variant>`` where variants have different ones.
+    first, as ``truth``, or ``truth · <short variant>`` where variants have different ones.
     """
     by = ["label", "corpus", "testset", "subset"]
     methods = sweep.scores.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
@@ -85,9 +85,10 @@ def truths(sweep: Sweep) -> pd.DataFrame:
         return pd.DataFrame(columns=["label", *columns])
     if all(table.equals(tables[0]) for table in tables):
         return tables[0].assign(label=TRUTH_LABEL)
+    short = short_variants(variant for variant, _ in groups)
     return pd.concat(
         [
-            table.assign(label=f"{TRUTH_LABEL} · {variant}" if variant else TRUTH_LABEL)
+            table.assign(label=labelled(TRUTH_LABEL, short[variant]))
             for (variant, _), table in zip(groups, tables, strict=True)
         ],
         ignore_index=True,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from untrac_exp.report.answer import answer, print_answer
-from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.collect import Sweep, collect, labelled, short_variants
 from untrac_exp.report.tables import number_format, ranking, summarise
 
 _MIN_WIDTH = 100
@@ -131,10 +131,12 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
         table.add_column(testset, justify="right")
     table.add_column("seconds", justify="right")
     ceilings = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
+    jobs = sweep.jobs[["method", "variant", "label"]].itertuples(index=False)
+    labels = {(method, variant): label for method, variant, label in jobs}
     for (method, variant), rows in summary.groupby(["method", "variant"]):
         of_testset = rows.set_index("testset")
         table.add_row(
-            f"{method} · {variant}" if variant else str(method),
+            labels[method, variant],
             *(_correlations(of_testset, testset) for testset in testsets),
             _seconds(rows["wall_s"].iloc[0]),
         )
@@ -147,8 +149,9 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     if len({tuple(line) for line in lines.values()}) == 1:
         table.add_row("noise ceiling", *lines[variants[0]], "", style="italic")
     else:
+        short = short_variants(map(str, variants))
         for variant, line in lines.items():
-            table.add_row(f"noise ceiling · {variant}", *line, "", style="italic")
+            table.add_row(labelled("noise ceiling", short[variant]), *line, "", style="italic")
     explained = "Pearson / Spearman over corpora, mean over subsets"
     if (summary["n_seeds"] > 1).any():
         explained += " ± std over seeds"

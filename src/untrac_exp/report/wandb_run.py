@@ -1,24 +1,7 @@
 """One W&B run for each job, made from the job's files once they are all there.
 
-Its fields are stable, so dashboards may rely on them:
-
-==============================================  ====================================================
-field                                           what
-==============================================  ====================================================
-group, job type, name                           experiment; method; ``<method>/<variant>/seed<k>``
-config                                          the resolved configuration; below ``job``: method,
-                                                variant, seed, scale, git_commit, versions
-history ``unlearning/step``                     the x axis of the two below
-history ``influence/<testset>/<corpus>``        nats per token, mean over subsets
-history ``loss/<unlearned>``                    loss on the corpus or subset being unlearned
-summary ``agreement/<testset>/<statistic>``     pearson, spearman, pearson_pooled with the truth
-summary ``ceiling/<testset>/<statistic>``       the noise ceiling of the same
-summary ``cost/<name>``                         wall_s, forward_tokens, backward_tokens,
-                                                peak_rss_bytes, peak_device_bytes
-summary ``warnings``                            how many
-``scores``                                      table: corpus, testset, subset, influence, interval
-``heatmap/<testset>``                           image: influence beside the truth
-==============================================  ====================================================
+Its fields are stable, so dashboards may rely on them: the table in `docs/wandb.md` has them all,
+and a test holds it against the runs. `untrac_exp.report.dashboard` builds a workspace of them.
 
 Undefined numbers are left out. Whatever goes wrong with W&B costs a warning, never a result.
 """
@@ -41,6 +24,9 @@ from untrac_exp.report.files import OWN_LOSS, read_table, table_text, write_text
 log = logging.getLogger(__name__)
 
 STEP = "unlearning/step"
+PRETRAINING_STEP = "pretraining/step"
+_POINTS = 500
+"""Of the loss curve of pretraining; longer ones are averaged over stretches."""
 MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -96,6 +82,21 @@ def history(sweep: Sweep) -> pd.DataFrame:
     return wide.sort_index().rename_axis(index=STEP, columns=None).reset_index()
 
 
+def pretraining(sweep: Sweep) -> pd.DataFrame:
+    """Loss of θ0 along its training, columns pretraining/step and pretraining/loss.
+
+    Empty where the job does not name θ0's folder (`theta0` in metrics.json) or it has no curve: a
+    checkpoint that was given brings none.
+    """
+    folder = sweep.metrics[0].get("theta0")
+    curve = read_table(Path(folder) / "loss.csv", ["step", "loss"]) if folder else None
+    if curve is None or curve.empty:
+        return pd.DataFrame(columns=[PRETRAINING_STEP, "pretraining/loss"])
+    stretch = pd.Series(range(len(curve))) * min(_POINTS, len(curve)) // len(curve)
+    means = curve.groupby(stretch).agg({"step": "last", "loss": "mean"})
+    return means.rename(columns={"step": PRETRAINING_STEP, "loss": "pretraining/loss"})
+
+
 def summary(sweep: Sweep) -> dict[str, float]:
     """The summary fields of one job that are defined."""
     job = sweep.metrics[0]
@@ -144,6 +145,10 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
         ),
     )
     try:
+        run.define_metric(PRETRAINING_STEP, hidden=True)
+        run.define_metric("pretraining/*", step_metric=PRETRAINING_STEP)
+        for row in pretraining(sweep).to_dict("records"):
+            run.log({str(field): value for field, value in row.items()})
         run.define_metric(STEP, hidden=True)
         run.define_metric("influence/*", step_metric=STEP)
         run.define_metric("loss/*", step_metric=STEP)

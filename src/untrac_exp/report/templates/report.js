@@ -44,3 +44,18 @@ if (chooser) {
   }
   chooser.hidden = false;
 }
+// Light, dark, or as the system has it.
+{
+  const button = document.getElementById("theme");
+  const themes = ["system", "light", "dark"];
+  const apply = (theme) => {
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.textContent = `theme: ${theme}`;
+  };
+  button.addEventListener("click", () => {
+    const now = document.documentElement.dataset.theme ?? "system";
+    apply(themes[(themes.indexOf(now) + 1) % themes.length]);
+  });
+  button.hidden = false;
+}

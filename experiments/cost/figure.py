@@ -1,0 +1,75 @@
+"""Agreement with the truth against cost, for every method of table 3, beside the noise ceiling.
+
+    make cost
+    python experiments/cost/figure.py [--scale mini] [--readme]
+
+Reads `summary.csv` and `metrics.json` of the sweep `harms`, and the cost of the truth's models from
+the store.
+"""
+
+import sys
+
+import pandas as pd
+
+from untrac_exp.report.collect import collect
+from untrac_exp.report.drawings import accuracy_against_cost
+from untrac_exp.report.published import (
+    METHODS,
+    Place,
+    markdown,
+    plus_minus,
+    run,
+    save,
+    truth_cost,
+)
+from untrac_exp.report.style import figure_style
+
+
+def points(place: Place, testsets: list[str]) -> pd.DataFrame:
+    """Columns label, testset, pearson, std, ceiling, wall_s, backward_tokens; mean over seeds.
+
+    Rows are in the order of the test sets and, within them, of the paper's methods.
+    """
+    table = place.summary("harms")
+    table = table[(table["variant"] == "") & table["method"].isin(METHODS)]
+    if table.empty:
+        raise ValueError(f"{place.sweep('harms')}: none of the paper's methods; run make cost")
+    table = table.rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
+    table = table.assign(
+        testset=pd.Categorical(table["testset"], testsets),
+        method=pd.Categorical(table["method"], list(METHODS)),
+        label=table["method"].map(METHODS),
+    )
+    return table.sort_values(["testset", "method"])
+
+
+def publish(place: Place) -> str:
+    """Draw the figure; returns its numbers as Markdown."""
+    sweep = collect(place.sweep("harms"))
+    table = points(place, sweep.testsets)
+    truth = truth_cost(place, sweep.metrics[0])
+    with figure_style():
+        save(place, accuracy_against_cost(table, truth or None))
+    rows: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        line = rows.setdefault(row["label"], {})
+        line[row["testset"]] = plus_minus(row["pearson"], row["std"], 2)
+        line["ceiling of " + row["testset"]] = plus_minus(row["ceiling"], digits=2)
+        line["seconds"] = f"{row['wall_s']:.1f}"
+        line["tokens backward"] = f"{row['backward_tokens']:,.0f}"
+        if truth:
+            line["share of the truth's seconds"] = f"{row['wall_s'] / truth['wall_s']:.1%}"
+    shown = pd.DataFrame(rows).T
+    ends = [name for name in shown if str(name).startswith(("seconds", "tokens", "share"))]
+    shown = shown[[name for name in shown if name not in ends] + ends]
+    text = markdown(shown.rename_axis(index="method"))
+    if truth:
+        text += (
+            f"\n\nThe truth's models took {truth['wall_s']:.0f} s of one process and "
+            f"{truth['backward_tokens']:,.0f} tokens backward."
+        )
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(run(__file__, publish))

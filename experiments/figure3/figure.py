@@ -1,0 +1,112 @@
+"""Figure 3: agreement with the truth against unlearning epochs, for batches of one and full ones.
+
+    make figure3
+    python experiments/figure3/figure.py [--scale mini] [--readme]
+
+Reads `trajectory.csv` and `truth.csv` of the sweep `sensitivity_epochs`.
+"""
+
+import sys
+
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+
+from untrac_exp.agreement import agreement, truth_mean
+from untrac_exp.report.collect import collect
+from untrac_exp.report.drawings import mean_with_band
+from untrac_exp.report.published import (
+    METHODS,
+    Place,
+    cost,
+    markdown,
+    plus_minus,
+    run,
+    save,
+    unlearning_epochs,
+)
+from untrac_exp.report.style import INK, blank_figure, figure_style, look
+
+BATCHES = {"1": "batch of 1", "256": "full batch"}
+UNLEARNING = ("untrac", "untrac_inv")
+
+
+def curves(place: Place) -> pd.DataFrame:
+    """Columns method, batch, seed, subset, epochs, pearson; undefined correlations are left out."""
+    sweep = collect(place.sweep("sensitivity_epochs"))
+    rows = []
+    for job in sweep.metrics:
+        key, _, batch = job["variant"].partition("method.batch_size=")
+        if key or batch not in BATCHES or job["method"] not in UNLEARNING:
+            continue
+        truth = truth_mean(sweep.truth[sweep.truth["variant"] == job["variant"]])
+        truth = truth.assign(testset=truth["subset"])
+        path = sweep.trajectory
+        for name in ("method", "variant", "seed"):
+            path = path[path[name] == job[name]]
+        inverse = job["method"] == "untrac_inv"
+        path = path.assign(epochs=unlearning_epochs(path["step"], job["config"], inverse))
+        # Before the first step nothing has an influence, and so nothing correlates.
+        for epochs, scores in path[path["step"] > 0].groupby("epochs"):
+            # Every subset on its own, so that there is something to draw a band from.
+            each = agreement(scores.assign(testset=scores["subset"]), truth)
+            rows += [
+                {
+                    "method": job["method"],
+                    "batch": batch,
+                    "seed": job["seed"],
+                    "subset": subset,
+                    "epochs": epochs,
+                    "pearson": values["pearson"],
+                }
+                for subset, values in each.items()
+            ]
+    table = pd.DataFrame(rows, columns=["method", "batch", "seed", "subset", "epochs", "pearson"])
+    for method in UNLEARNING:
+        for batch in BATCHES:
+            if not ((table["method"] == method) & (table["batch"] == batch)).any():
+                raise ValueError(f"{sweep.directory}: no {method} with batches of {batch}; "
+                                 "run make figure3")  # fmt: skip
+    return table.dropna(subset="pearson")
+
+
+def publish(place: Place) -> str:
+    """Draw the figure; returns the agreement along the epochs as Markdown."""
+    table = curves(place)
+    with figure_style():
+        figure = blank_figure(7.2, 3.1)
+        grid = figure.subplots(1, 2, squeeze=False, sharey=True)[0]
+        for axes, method in zip(grid, UNLEARNING, strict=True):
+            for i, batch in enumerate(BATCHES):
+                part = table[(table["method"] == method) & (table["batch"] == batch)]
+                mean_with_band(axes, part, "epochs", "pearson", look(i))
+            axes.axhline(0, color=INK, linewidth=0.7)
+            axes.set_title(METHODS[method], loc="left", fontweight="bold")
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set_xlabel("unlearning epochs")
+            axes.grid()
+        grid[0].set_ylabel("Pearson with the truth")
+        handles = [Line2D([], [], label=name, **look(i)) for i, name in enumerate(BATCHES.values())]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        save(place, figure)
+    rows = {}
+    for method in UNLEARNING:
+        for batch, name in BATCHES.items():
+            part = table[(table["method"] == method) & (table["batch"] == batch)]
+            line = part.groupby("epochs")["pearson"].mean()
+            rows[f"{METHODS[method]}, {name}"] = {
+                "first reading": plus_minus(line.iloc[0]),
+                "best": plus_minus(line.max()),
+                "best at epoch": f"{line.idxmax():.3g}",
+                "last reading": plus_minus(line.iloc[-1]),
+            }
+    text = markdown(pd.DataFrame(rows).T.rename_axis(index="unlearning"))
+    return (
+        f"Pearson on toxicity, mean over subsets:\n\n{text}\n\n{cost(place, 'sensitivity_epochs')}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(__file__, publish))

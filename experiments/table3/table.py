@@ -1,0 +1,20 @@
+"""Table 3: Pearson correlation with the truth of every method on every test set.
+
+    make table3
+    python experiments/table3/table.py [--scale mini] [--readme]
+
+Reads `summary.csv` of the sweeps `harms` and `harms_unequal`.
+"""
+
+import sys
+
+from untrac_exp.report.published import Place, correlation_table, run
+
+
+def publish(place: Place) -> str:
+    """Write the table; returns it as Markdown, beside the published one."""
+    return correlation_table(place, "pearson")
+
+
+if __name__ == "__main__":
+    sys.exit(run(__file__, publish))

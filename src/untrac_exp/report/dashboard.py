@@ -1,0 +1,149 @@
+"""A W&B workspace for the runs of one sweep: ``python -m untrac_exp.report.dashboard DIRECTORY``.
+
+Writes the workspace's definition to ``dashboard.json`` in the sweep's directory, without a network;
+``--publish`` sends it to W&B. Needs the extra ``dashboard``. Its fields are documented in
+`docs/wandb.md`.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.files import write_text
+from untrac_exp.report.wandb_run import PRETRAINING_STEP, STEP
+
+try:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+except ImportError:
+    wr = ws = None
+
+
+def workspace(sweep: Sweep, entity: str, project: str) -> Any:
+    """The workspace: comparison of methods, trajectories, heat maps, cost, pretraining."""
+    testsets = sweep.testsets
+    with_truth = testsets if len(sweep.truth) else []
+    by_method = {"groupby": "job.method", "groupby_aggfunc": "mean"}
+    sections = [
+        ws.Section(
+            name="Comparison of the methods",
+            panels=[
+                wr.BarPlot(title=f"{statistic}, {testset}", metrics=[name], **by_method)
+                for testset in with_truth
+                for statistic in ("pearson", "spearman")
+                for name in (f"agreement/{testset}/{statistic}",)
+            ]
+            + [
+                wr.BarPlot(
+                    title=f"noise ceiling, {testset}", metrics=[f"ceiling/{testset}/pearson"]
+                )
+                for testset in with_truth
+            ]
+            + [wr.WeavePanelSummaryTable(table_name="scores")],
+            is_open=True,
+        ),
+        ws.Section(
+            name="Trajectories",
+            panels=[
+                wr.LinePlot(
+                    title=f"influence on {testset}",
+                    x=STEP,
+                    metric_regex=f"^influence/{re.escape(testset)}/",
+                    title_y="nats per token",
+                )
+                for testset in testsets
+            ]
+            + [
+                wr.LinePlot(
+                    title="loss on what is unlearned",
+                    x=STEP,
+                    metric_regex="^loss/",
+                    title_y="nats per token",
+                )
+            ],
+            is_open=True,
+        ),
+        ws.Section(
+            name="Heat maps",
+            panels=[
+                wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
+                for testset in testsets
+            ],
+            is_open=True,
+        ),
+        ws.Section(
+            name="Cost",
+            panels=[
+                wr.ScatterPlot(
+                    title=f"agreement against {cost}, {testset}",
+                    x=wr.SummaryMetric(f"cost/{cost}"),
+                    y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
+                    log_x=True,
+                )
+                for testset in with_truth
+                for cost in ("wall_s", "backward_tokens")
+            ]
+            + [
+                wr.BarPlot(title=cost, metrics=[f"cost/{cost}"], **by_method)
+                for cost in ("wall_s", "backward_tokens", "peak_rss_bytes")
+            ],
+        ),
+        ws.Section(
+            name="Pretraining",
+            panels=[
+                wr.LinePlot(title="loss of θ0", x=PRETRAINING_STEP, y=["pretraining/loss"]),
+                wr.BarPlot(title="warnings", metrics=["warnings"], **by_method),
+            ],
+        ),
+    ]
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=f"{sweep.experiment}, {sweep.scale}",
+        sections=sections,
+        runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == sweep.experiment]),
+    )
+
+
+def definition(built: Any) -> dict[str, Any]:
+    """The workspace as W&B is sent it, in JSON's types."""
+    model: dict[str, Any] = built._to_model().model_dump(
+        mode="json", by_alias=True, exclude_none=True
+    )
+    return model
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, write and perhaps publish; exit status 1 with one line where that is impossible."""
+    parser = argparse.ArgumentParser(
+        prog="python -m untrac_exp.report.dashboard", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("directory", type=Path, help="a sweep, such as outputs/toxicity/mini")
+    parser.add_argument("--project", default="untrac_exp")
+    parser.add_argument("--entity", default="", help="user or team at W&B; needed by --publish")
+    parser.add_argument("--publish", action="store_true", help="send it to W&B")
+    given = parser.parse_args(arguments)
+    try:
+        if ws is None:
+            raise ValueError(
+                "wandb-workspaces is not installed; run pip install 'untrac-exp[dashboard]'"
+            )
+        if given.publish and not given.entity:
+            raise ValueError("--publish needs --entity, the user or team at W&B to publish for")
+        built = workspace(collect(given.directory), given.entity, given.project)
+        text = json.dumps(definition(built), indent=1, ensure_ascii=False)
+        print(write_text(given.directory / "dashboard.json", text + "\n"))
+        if given.publish:
+            print(built.save().url)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The paper's tables and figures, drawn from made-up outputs: their layout, formats and READMEs."""
+
+import importlib
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.report.test_figures import check_layout, shown_texts
+from untrac_exp.report import published
+from untrac_exp.report.collect import collect
+from untrac_exp.report.style import figure_style
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TABLES = sorted(path.parent.name for path in EXPERIMENTS.glob("*/table.py"))
+FIGURES = ["figure2", "figure3", "figure4", "cost", "objectives", "scaling"]
+KEYS = {
+    "table2": ["tasks", "method"],
+    "table3": ["sizes", "method", "testset"],
+    "table4": ["factor", "value", "method"],
+    "table5": ["sizes", "method", "testset"],
+}
+SPOT_CHECKS = {
+    "table2": ({"tasks": "B", "method": "untrac_inv"}, {"SimSame": 1.056, "DisDiff": -1.245}),
+    "table3": (
+        {"sizes": "unequal", "method": "hif_lissa", "testset": "winobias"},
+        {"pearson_mean": -0.092, "pearson_std": 0.042},
+    ),
+    "table4": (
+        {"factor": "lr", "value": "1e-4", "method": "untrac_inv"},
+        {"pearson_mean": 0.137, "pearson_std": 0.019},
+    ),
+    "table5": (
+        {"sizes": "equal", "method": "untrac", "testset": "winobias"},
+        {"spearman_mean": 0.814, "spearman_std": 0.060},
+    ),
+}
+
+
+def module(name: str):
+    kind = "table" if name.startswith("table") else "figure"
+    return importlib.import_module(f"experiments.{name}.{kind}")
+
+
+def place(outputs: Path, name: str) -> published.Place:
+    return published.Place(outputs, "mini", EXPERIMENTS / name)
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"value": str})
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_ours_has_the_rows_and_columns_of_the_published_table(name, outputs):
+    text = module(name).publish(place(outputs, name))
+    theirs = read(EXPERIMENTS / name / "published.csv")
+    ours = read(outputs / "paper" / "mini" / f"{name}.csv")
+    assert list(ours.columns) == list(theirs.columns)
+    pd.testing.assert_frame_equal(ours[KEYS[name]], theirs[KEYS[name]])
+    assert not ours[theirs.columns[len(KEYS[name])]].isna().any()
+    tables = [part for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 2
+    heads = [table.splitlines()[0] for table in tables]
+    assert heads[0] == heads[1]
+    rows = [[line.split("|")[1] for line in table.splitlines()] for table in tables]
+    assert rows[1][: len(rows[0])] == rows[0]
+    latex = (outputs / "paper" / "mini" / f"{name}.tex").read_text()
+    assert latex.count(r"\\") >= len(rows[0]) - 1
+    assert "toprule" in latex
+    assert (outputs / "paper" / "mini" / f"{name}.md").read_text().count("\n|") == len(rows[1])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_published_numbers_are_the_papers(name):
+    table = read(EXPERIMENTS / name / "published.csv")
+    where, numbers = SPOT_CHECKS[name]
+    chosen = table
+    for key, value in where.items():
+        chosen = chosen[chosen[key] == value]
+    assert len(chosen) == 1
+    assert chosen.iloc[0][list(numbers)].to_dict() == numbers
+    sizes = {"table2": 16, "table3": 42, "table4": 20, "table5": 42}
+    assert len(table) == sizes[name]
+
+
+def test_the_standardisation_is_that_of_the_published_rows(outputs):
+    module("table2").publish(place(outputs, "table2"))
+    for path in (outputs / "paper" / "mini" / "table2.csv", EXPERIMENTS / "table2/published.csv"):
+        numbers = pd.read_csv(path).iloc[:, 2:].to_numpy()
+        np.testing.assert_allclose(numbers.sum(axis=1), 0, atol=2e-3)
+        np.testing.assert_allclose((numbers**2).sum(axis=1), 4, atol=2e-2)
+
+
+def test_table_3_holds_the_numbers_of_the_summary(outputs):
+    module("table3").publish(place(outputs, "table3"))
+    ours = read(outputs / "paper" / "mini" / "table3.csv").set_index(KEYS["table3"])
+    summary = pd.read_csv(outputs / "harms" / "mini" / "summary.csv").set_index(
+        ["method", "testset"]
+    )
+    expected = summary.loc[("tracin", "bias"), "pearson_mean"]
+    assert ours.loc[("equal", "tracin", "winobias"), "pearson_mean"] == expected
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_a_png_and_a_pdf_with_embedded_fonts(name, outputs):
+    text = module(name).publish(place(outputs, name))
+    pdf = (outputs / "paper" / "mini" / f"{name}.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert (outputs / "paper" / "mini" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "| --- |" in text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_label_is_cut_or_overlaps_and_none_shows_its_markup(name, outputs, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module(name), "save", lambda _, figure: drawn.append(figure))
+    with figure_style():
+        module(name).publish(place(outputs, name))
+        (figure,) = drawn
+        check_layout(figure)
+        assert not [text for text in shown_texts(figure) if "$" in text.get_text()]
+
+
+def test_figure_3_starts_after_the_first_step_and_tells_batches_apart(outputs):
+    table = module("figure3").curves(place(outputs, "figure3"))
+    assert set(table["batch"]) == {"1", "256"}
+    untrac = table[table["method"] == "untrac"]
+    # 20 steps: of one among a hundred sequences, or of all hundred of them.
+    assert untrac[untrac["batch"] == "1"]["epochs"].min() == pytest.approx(0.2)
+    assert untrac[untrac["batch"] == "256"]["epochs"].min() == 20
+
+
+def test_figure_4_orders_the_corpora_by_size(outputs):
+    table, shares = module("figure4").truths(place(outputs, "figure4"))
+    assert shares["pile_cc"] == pytest.approx(0.3)
+    assert set(table["budget"]) == {"steps", "epochs"}
+
+
+def test_the_cost_of_a_truth_is_that_of_its_models(outputs):
+    here = place(outputs, "scaling")
+    jobs = collect(outputs / "scaling_corpora" / "mini").metrics
+    of_three = next(job for job in jobs if job["variant"].endswith("hash3"))
+    assert published.truth_cost(here, of_three) == {
+        "wall_s": 40.0, "forward_tokens": 4000, "backward_tokens": 4000,
+    }  # fmt: skip
+    both_seeds = collect(outputs / "harms" / "mini").metrics[0]
+    assert published.truth_cost(here, both_seeds)["wall_s"] == 2 * 9 * 8.0
+    assert published.truth_cost(here, both_seeds, seeds=1)["wall_s"] == 9 * 8.0
+    assert published.truth_cost(here, {**of_three, "theta0": None}) == {}
+    assert published.truth_cost(here, {**of_three, "theta0": "store/model/gone"}) == {}
+
+
+def test_scaling_counts_corpora_layers_and_passes(outputs):
+    here = place(outputs, "scaling")
+    table = module("scaling").points(here, "scaling_corpora")
+    truth = table[table["way"] == "leave_dataset_out"].set_index("x")
+    assert truth["wall_s"].to_dict() == {3: 40.0, 5: 60.0, 8: 90.0}
+    assert truth["passes"].to_dict() == {3: 12000, 5: 18000, 8: 27000}
+    table = module("scaling").points(here, "scaling_model")
+    truth = table[table["way"] == "leave_dataset_out"].set_index("x")
+    assert truth["wall_s"].to_dict() == {1: 45.0, 2: 90.0, 4: 180.0, 8: 360.0}
+
+
+def test_the_cost_figure_tells_the_share_of_the_truths_cost(outputs):
+    text = module("cost").publish(place(outputs, "cost"))
+    (untrac,) = [line for line in text.splitlines() if line.startswith("| UnTrac |")]
+    # Sixth of seven methods at 4 · 3^k seconds; the truth took 18 models of 8 s.
+    assert f"{4 * 3**5 / 144:.1%}" in untrac
+    assert "The truth's models took 144 s" in text
+
+
+def test_differences_name_sign_order_and_leader():
+    theirs = pd.DataFrame({"set": "t", "method": ["untrac", "tracin", "mine"], "r": [0.4, 0.2, -1]})
+    ours = theirs.assign(r=[0.1, 0.3, 0.05])
+    said = published.differences(theirs, ours, ["set"], "method", "r")
+    assert said == (
+        "- t: 1 of 3 pairs in the other order; first is UnTrac in the paper, TracIn here; "
+        "other sign for mine."
+    )
+    with pytest.raises(ValueError, match="rows and the published ones differ"):
+        published.differences(theirs, ours.iloc[:2], ["set"], "method", "r")
+
+
+@pytest.mark.parametrize("name", [*TABLES, *FIGURES])
+def test_the_readme_has_a_claim_a_command_a_cost_and_a_place_for_the_numbers(name):
+    text = (EXPERIMENTS / name / "README.md").read_text()
+    ends = "**What differs.**" if name[-1].isdigit() else "**What to keep in mind.**"
+    for part in ("**Claim.**", "**Command**", "**Cost.**", f"make {name}", ends):
+        assert part in text
+    assert text.index(published.BEGIN) < text.index(published.END)
+
+
+def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys):
+    home = tmp_path / "figure4"
+    shutil.copytree(EXPERIMENTS / "figure4", home)
+    before = (home / "README.md").read_text()
+    arguments = ["--outputs", str(outputs), "--readme"]
+    script = str(home / "figure.py")
+    for _ in range(2):
+        assert published.run(script, module("figure4").publish, arguments) == 0
+    after = (home / "README.md").read_text()
+    assert "(mini.png)" in after
+    assert (home / "mini.png").exists()
+    cut = re.compile(f"{published.BEGIN}.*{published.END}", re.DOTALL)
+    assert cut.sub("", after) == cut.sub("", before)
+    assert "| as many steps as θ0 |" in after
+
+
+@pytest.mark.parametrize("name", [*TABLES, *FIGURES])
+def test_without_outputs_one_line_names_the_command(name, tmp_path, capsys):
+    script = str(EXPERIMENTS / name / "x.py")
+    assert published.run(script, module(name).publish, ["--outputs", str(tmp_path)]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "python -m untrac_exp +experiment=" in error
