@@ -2,9 +2,9 @@
 
 python experiments/stopping/figure.py outputs/stopping/mini [outputs/stopping_docstrings/mini]
 
-Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers. Then
-for each objective UnTrac's correlation, the lowest of all test sets, at each rise of the grid by
-which `untrac_calibrated` was fixed.
+Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers.
+Then UnTrac's correlation for each objective, the lowest of all test sets, at each rise of the grid
+by which `untrac_calibrated` was fixed.
 """
 
 import sys

@@ -11,6 +11,7 @@ import logging
 import sys
 from tempfile import TemporaryDirectory
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
@@ -38,7 +39,7 @@ def theta0(cfg: DictConfig) -> tuple[Subject, Encoded]:
         [one for name, one in data.training.data.items() if name != CORPUS]
     )
     free = [i for i, row in enumerate(others.input_ids.tolist()) if tuple(row) not in held]
-    return subject, others.select(free).sample(256, seed=0)
+    return subject, others.select(torch.tensor(free)).sample(256, seed=0)
 
 
 def rises(cfg: DictConfig, subject: Subject, kept: Encoded) -> list[tuple[int, float, float]]:
