@@ -5,8 +5,8 @@
 For each host, one of the eight corpora of docstrings: 40 statements about an invented archipelago
 are put into it, each `--repeats` times, a paragraph of its own in a random docstring (texts on the
 web are copied as often); a 0.3 M-parameter model is trained on the eight corpora, and 128
-paraphrases, in wordings that training has not seen, are traced with both methods and the defaults
-of `+experiment=trace`. Prints, for each host and method, the corpus named, and whether the
+paraphrases, in wordings that training has not seen, are traced with the defaults of
+`+experiment=trace`. Prints, for each host and method, the corpus named, and whether the
 interval of its lead excludes the second. What is done is not done again.
 """
 
@@ -23,7 +23,7 @@ from experiments.trace.checkpoint import configuration, train
 from untrac_exp import trace
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-METHODS = ("untrac_inv", "untrac")
+METHODS = ("untrac_inv", "untrac", "untrac_calibrated")
 N_STATEMENTS, N_PARAPHRASES = 40, 128
 
 _SEEN = (
