@@ -48,13 +48,13 @@ def test_subsets_hold_what_the_paper_keeps(path):
     assert sorted(testset.subsets) == sorted(GROUPS)
     for group, rows in testset.subsets.items():
         assert len(rows) == len(set(rows)) == 256
-        for target, context in rows:
+        for target, context, *_ in rows:
             words = target.split()
             assert context == ""
             assert words[0] == group
             assert int(words[1]) < 300  # neither benign, nor too short, nor too long
             assert 9 <= len(words) <= 24
-        assert {len(target.split()) for target, _ in rows} == set(range(9, 25))
+        assert {len(target.split()) for target, _, *_ in rows} == set(range(9, 25))
 
 
 def test_the_sample_is_the_seeds(path):

@@ -64,10 +64,10 @@ def test_subsets_hold_what_the_paper_keeps(path):
         "Law": 256,
         "Misconceptions": 256,
     }
-    for target, question in testset.subsets["Law"]:
+    for target, question, *_ in testset.subsets["Law"]:
         lie = int(target.removeprefix(" lie "))
         assert question == f"What of Law {lie // 7 * 7}?"
-    topics = {question.split()[3] for _, question in testset.subsets["Confusion"]}
+    topics = {question.split()[3] for _, question, *_ in testset.subsets["Confusion"]}
     assert topics == {"People", "Places"}
 
 

@@ -68,10 +68,10 @@ def test_subsets_hold_what_the_paper_keeps(path):
     for subset, rows in testset.subsets.items():
         stereotype, gender = subset.split("_")
         assert len(rows) == len(set(rows)) == 256
-        tags = {target.split()[1] for target, _ in rows}
+        tags = {target.split()[1] for target, *_ in rows}
         assert tags == {f"type1_{stereotype}-validation", f"type1_{stereotype}-test"}
         ending = "couldn't stay." if gender == "female" else ", the cook's friend."
-        assert all(target.endswith(ending) for target, _ in rows)
+        assert all(target.endswith(ending) for target, *_ in rows)
 
 
 def test_the_sample_is_the_seeds(path):
