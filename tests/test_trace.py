@@ -52,7 +52,7 @@ def job(folder, method):
     return found
 
 
-@pytest.mark.parametrize("method", ["untrac_inv", "untrac"])
+@pytest.mark.parametrize("method", ["untrac_inv", "untrac_calibrated"])
 def test_the_command_and_the_function_give_the_same_numbers(method, folder, swept):
     ours = trace(
         folder / "model",
@@ -66,7 +66,7 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize("method", ["untrac_inv", "untrac"])
+@pytest.mark.parametrize("method", ["untrac_inv", "untrac_calibrated"])
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
@@ -115,16 +115,16 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
     [question] = json.loads((folder / "outputs/trace/mini/answer.json").read_text())["questions"]
     [one] = question["testsets"]
-    assert set(one["methods"]) == {"untrac", "untrac_inv"}
+    assert set(one["methods"]) == {"untrac_calibrated", "untrac_inv"}
     assert set(one["subsets"]) == {"forum", "wiki"}
-    assert one["agreement"] == [{"methods": ["untrac", "untrac_inv"], "spearman": None}]
+    assert one["agreement"] == [{"methods": ["untrac_calibrated", "untrac_inv"], "spearman": None}]
     assert any("7 texts" in warning for warning in question["warnings"])
     assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
-    assert {example["read"] for example in one["examples"]["untrac"]} == {"test set"}
+    assert {example["read"] for example in one["examples"]["untrac_calibrated"]} == {"test set"}
     assert {example["read"] for example in one["examples"]["untrac_inv"]} == {"corpus"}
-    assert {example["text"] for example in one["examples"]["untrac"]} <= set(BAD)
-    for row in one["methods"]["untrac"]:
-        scores = read_table(job(folder, "untrac") / "scores.csv", SCORES)
+    assert {example["text"] for example in one["examples"]["untrac_calibrated"]} <= set(BAD)
+    for row in one["methods"]["untrac_calibrated"]:
+        scores = read_table(job(folder, "untrac_calibrated") / "scores.csv", SCORES)
         mean = scores[scores["corpus"] == row["corpus"]]["influence"].mean()
         assert row["influence"] == pytest.approx(mean)
 
@@ -330,7 +330,7 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
 
 
 def test_one_text_has_an_influence_without_certainty(folder):
-    for method in ("untrac", "untrac_inv"):
+    for method in ("untrac_calibrated", "untrac_inv"):
         scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
         assert scores["influence"].notna().all()
         assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])

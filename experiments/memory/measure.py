@@ -70,7 +70,9 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
         pretrain(model, run, TRAINER, folder / "model")
         return
     with initialize_config_dir(str(config_dir()), version_base=None):
-        method = instantiate(compose("config", [f"method={stage}", *FEW]).method)
+        # random weights are no minimum: LiSSA's series converges only on a large scale
+        lissa = ["method.scale=1e6"] if stage == "hif_lissa" else []
+        method = instantiate(compose("config", [f"method={stage}", *FEW, *lissa]).method)
     save_model(model, str(folder / "checkpoint.safetensors"))
     subject = Subject(
         model=model,
