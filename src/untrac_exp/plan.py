@@ -128,7 +128,7 @@ def downloads(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         return
     for name in ("path", "pretrained_tokenizer"):
         where = value.get(name)
-        if isinstance(where, str) and not Path(where).exists():
+        if isinstance(where, str) and where != "???" and not Path(where).exists():
             parts = [where, value.get("config"), value.get("revision")]
             yield f"{key}.{name}", " ".join(str(part) for part in parts if isinstance(part, str))
     for name, item in value.items():
