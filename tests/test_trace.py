@@ -206,7 +206,7 @@ def test_a_truth_of_a_model_that_is_taken_as_it_is_is_refused(folder):
     ended = command(["+experiment=trace", *overrides(settings), "name=truth"], folder)
     assert ended.status == 1
     [line] = ended.err.splitlines()
-    assert "pretraining.steps=0 trains none without 'forum'; use truth=none" in line
+    assert "pretraining.steps=0 trains no model to compare; use truth=none" in line
 
 
 # ------------------------------------------------------------------- what people give as a model

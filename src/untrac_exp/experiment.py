@@ -120,6 +120,8 @@ def encode_data(
     check_names(corpora, testsets)
     settings: Pretraining = instantiate(cfg.pretraining)
     as_it_is = settings.steps == 0
+    if as_it_is and cfg.truth:
+        raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
     if as_it_is and cfg.n_per_corpus is not None:
         window = _CHARS_PER_TOKEN * source.block_size
         corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]

@@ -158,10 +158,7 @@ class Training:
             "train_seed": train_seed,
         }
         if steps == 0:
-            if without is not None:
-                raise ValueError(
-                    f"truth: pretraining.steps=0 trains none without '{without}'; use truth=none"
-                )
+            assert without is None, "a model that is not trained has no counterfactual ones"
             return AsItIs(model, self.source, self.tokenizer, train_seed)
         if without is not None:
             keep = torch.cat(
