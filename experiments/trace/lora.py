@@ -3,11 +3,11 @@
     python -m experiments.trace.checkpoint
     python -m experiments.trace.lora            (needs peft: pip install 'untrac-exp[peft]')
 
-Agreement: the example's checkpoint, UnTrac-Inv and the anchored UnTrac each way beside unlearning all weights in
-float32: correlation of the influences of 8 corpora, 64 rows of each, on 2 subsets. Memory: a random
-LLaMA of `--size` hidden units is unlearned for two steps in a process of its own; the peak of its memory,
-without what the process held before the model was read. (A CPU without instructions for bfloat16
-is many times slower in it; the seconds say nothing about other machines.)
+Agreement: the example's checkpoint, UnTrac-Inv and the anchored UnTrac, each way beside unlearning
+all weights in float32: correlation of the influences of 8 corpora, 64 rows of each, on 2 subsets.
+Memory: a random LLaMA of `--size` hidden units is unlearned for two steps in a process of its own;
+the peak of its memory, without what the process held before the model was read. (A CPU without
+instructions for bfloat16 is many times slower in it; its seconds say nothing of other machines.)
 """
 
 import argparse
