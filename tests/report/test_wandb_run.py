@@ -3,6 +3,7 @@
 import json
 import logging
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,9 +43,18 @@ def records(path: Path) -> Iterator[bytes]:
             record = b""
 
 
+def kind_of(data: bytes) -> str | None:
+    return wandb_internal_pb2.Record.FromString(data).WhichOneof("record_type")
+
+
 def read_back(path: Path) -> dict:
     """History rows, summary, config and run of a ``.wandb`` file."""
     found: dict = {"history": [], "summary": {}, "config": {}, "run": None}
+    # W&B's own process writes the file, and its last records a moment after the run has finished.
+    deadline = time.monotonic() + 30
+    while not any(kind_of(data) == "exit" for data in records(path)):
+        assert time.monotonic() < deadline, f"{path} has no end"
+        time.sleep(0.1)
 
     def key(item):
         return item.key or "/".join(item.nested_key)
