@@ -35,7 +35,7 @@ from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.training import Pretraining, Recipe, Training
+from untrac_exp.training import Pretraining, Recipe, Trained, Training
 
 log = logging.getLogger(__name__)
 
@@ -278,6 +278,7 @@ def _write(
         agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
         ceiling = noise_ceiling(truths, warnings.append)
     hydra = HydraConfig.get()
+    theta0 = data.training.recipe(cfg.train_seed)
     files.write_metrics(
         outdir,
         {
@@ -292,6 +293,7 @@ def _write(
             "ceiling_pooled": ceiling["pearson_pooled"],
             "cost": meter.as_dict(),
             "warnings": warnings,
+            "theta0": str(theta0.folder()) if isinstance(theta0, Trained) else None,
             "fingerprint": key,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": {
