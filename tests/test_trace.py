@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
+from untrac_exp.report.collect import collect
 from untrac_exp.report.files import SCORES, read_table
 
 HOSTILE = "<script>alert(1)</script>[red]"
@@ -119,6 +120,7 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     assert set(one["subsets"]) == {"forum", "wiki"}
     assert one["agreement"] == [{"methods": ["untrac_calibrated", "untrac_inv"], "spearman": None}]
     assert any("7 texts" in warning for warning in question["warnings"])
+    assert set(question["said"]) == set(collect(folder / "outputs/trace/mini").warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
     assert {example["read"] for example in one["examples"]["untrac_calibrated"]} == {"test set"}
     assert {example["read"] for example in one["examples"]["untrac_inv"]} == {"corpus"}

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests import dense
+from untrac_exp.methods.common.krylov import krylov
 from untrac_exp.methods.hif_arnoldi import HifArnoldi
 from untrac_exp.methods.hif_lissa import HifLissa
-from untrac_exp.methods.krylov import krylov
 
 ALL = 10**6
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
-from untrac_exp.methods.products import dot, products
+from untrac_exp.methods.common.products import dot, products
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

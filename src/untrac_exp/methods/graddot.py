@@ -13,7 +13,7 @@ Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS
 from dataclasses import dataclass
 
 from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
-from untrac_exp.methods.products import dot, products
+from untrac_exp.methods.common.products import dot, products
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
-from untrac_exp.methods.curvature import TrainingHessian
-from untrac_exp.methods.products import dot, products
+from untrac_exp.methods.common.curvature import TrainingHessian
+from untrac_exp.methods.common.products import dot, products
 from untrac_exp.stages.ekfac import Factors, fit
 
 

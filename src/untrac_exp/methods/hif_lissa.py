@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
-from untrac_exp.methods.curvature import TrainingHessian
-from untrac_exp.methods.products import dot, products
+from untrac_exp.methods.common.curvature import TrainingHessian
+from untrac_exp.methods.common.products import dot, products
 from untrac_exp.stages.hessian import largest_eigenvalue
 
 log = logging.getLogger(__name__)

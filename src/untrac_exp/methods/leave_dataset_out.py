@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -113,13 +114,13 @@ class _Job:
     budget: Budget
 
     @cached_property
-    def _keys(self) -> dict[str, dict[str, object]]:
+    def _keys(self) -> dict[str, dict[str, Any]]:
         """What each test set's losses depend on."""
         model = self.training.recipe(self.seed, self.without, self.budget).id
-        keys: dict[str, dict[str, object]] = {}
+        keys: dict[str, dict[str, Any]] = {}
         for (testset, subset), data in self.subsets.items():
             key = keys.setdefault(testset, {"model": model, "subsets": []})
-            key["subsets"].append((subset, tokens_fingerprint(data)))  # type: ignore[attr-defined]
+            key["subsets"].append((subset, tokens_fingerprint(data)))
         return keys
 
     @property

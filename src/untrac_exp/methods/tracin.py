@@ -23,7 +23,7 @@ from untrac_exp.methods.base import (
     Work,
     gradient_scores,
 )
-from untrac_exp.methods.products import dot, products
+from untrac_exp.methods.common.products import dot, products
 from untrac_exp.progress import Progress
 
 

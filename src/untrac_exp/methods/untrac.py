@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
-from untrac_exp.methods.watch import Panel, Unlearn
+from untrac_exp.methods.common.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
 

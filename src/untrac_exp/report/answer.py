@@ -57,6 +57,7 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
         tables = {"ranking": ranking, "seed": int(job["seed"]), "method": str(job["method"])}
         tables["examples"] = read_table(folder / "examples.csv", EXAMPLES)
         tables["shared"] = read_table(folder / "duplicates.csv", SHARED)
+        tables["label"] = str(job["label"])
         tables["warnings"] = list(job.get("warnings") or [])
         scores = sweep.scores
         tables["scores"] = scores[
@@ -120,9 +121,7 @@ def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     for one in found:
         said += _disagreement(one)
     heads = [
-        f"{' · '.join(filter(None, (job['method'], variant)))}, seed {job['seed']}: {text}"
-        for job in jobs
-        for text in job["warnings"]
+        f"{job['label']}, seed {job['seed']}: {text}" for job in jobs for text in job["warnings"]
     ]
     return {"variant": variant, "testsets": found, "warnings": said, "said": heads}
 
