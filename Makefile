@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# a process for each core
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
 # further arguments of demo and test, as in: make demo ARGS='seed=0,1'
 ARGS ?=
 # preset of the paper's tables and figures: mini or paper
@@ -36,10 +38,10 @@ demo: $(READY) ## the main job: which corpus made the model say toxic things? (A
 	@$(BIN)/python -m untrac_exp +experiment=toxicity $(ARGS)
 
 test: $(READY) ## the test suite without its slow tests (ARGS=...)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-full: $(READY) ## the whole test suite (ARGS=...)
-	@$(BIN)/python -m pytest -q -m 'slow or not slow' $(ARGS)
+	@$(PYTEST) -m 'slow or not slow' $(ARGS)
 
 # A sweep is run when its mark is missing or older than its configuration. It skips the jobs whose
 # results are there, so a killed one goes on. Delete the mark to have all its jobs looked at again.

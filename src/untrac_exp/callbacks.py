@@ -8,8 +8,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from untrac_exp.report.plan import print_plans, remove_plans
-
 log = logging.getLogger(__name__)
 
 _to_report: list[Path] = []
@@ -17,21 +15,14 @@ _to_report: list[Path] = []
 
 
 class Report(Callback):
-    """Reports a sweep, or its plan, after its last job, whatever launcher ran the jobs."""
+    """Reports a sweep after its last job, whatever launcher ran the jobs."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        directory = Path(config.hydra.sweep.dir)
-        if config.plan:
-            remove_plans(directory)
-        else:
-            _to_report[:] = [directory]
+        _to_report[:] = [Path(config.hydra.sweep.dir)]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if os.environ.get("RANK", "0") != "0":
             return  # the first process of several says it for all
-        if config.plan:
-            print_plans(Path(config.hydra.sweep.dir), f"{config.name} at {config.scale} scale")
-            return
         try:
             report()
         except ValueError as error:

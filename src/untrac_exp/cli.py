@@ -5,13 +5,16 @@ import logging
 import os
 import sys
 from contextlib import redirect_stderr, suppress
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from untrac_exp import workers
 from untrac_exp.callbacks import report
 from untrac_exp.config import config_dir
 from untrac_exp.errors import one_line
@@ -23,14 +26,15 @@ _FULL = "HYDRA_FULL_ERROR"
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task function, importable so that any launcher can send it to its workers."""
+    if cfg.truth and not (Path(HydraConfig.get().runtime.output_dir) / "metrics.json").exists():
+        workers.context(cfg.truth._target_.rpartition(".")[0])  # they import while we do
     # slow to import, and --help needs none of it
-    if cfg.plan:
-        from untrac_exp.plan import run
-    else:
-        from untrac_exp.experiment import run
+    from untrac_exp.experiment import run
     from untrac_exp.schema import check
 
     try:
+        if cfg.plan:
+            raise ValueError("plan: goes on the command line; write plan=true there")
         check(cfg)
         run(cfg)
     except Exception as error:
@@ -61,6 +65,13 @@ def main() -> None:
 
 
 def _hydra() -> None:
+    args = get_args_parser().parse_args()
+    only_shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion)
+    if not any(only_shown) and "plan=true" in map(str.lower, args.overrides):
+        from untrac_exp.plan import plan
+
+        plan(args.overrides, args.multirun)
+        return
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
 
 

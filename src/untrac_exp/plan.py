@@ -7,25 +7,32 @@ have to be downloaded, sizes are reckoned from the configuration and marked with
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from untrac_exp.config import variant
+from untrac_exp.config import config_dir, variant
 from untrac_exp.data.base import Corpus
 from untrac_exp.experiment import Data, is_finished, job_key, load_data, prepare_process
 from untrac_exp.methods.base import Method, Subset, Work
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report.files import write_text
-from untrac_exp.report.plan import FILE, print_plan
+from untrac_exp.report.plan import print_plan
+from untrac_exp.schema import check
 from untrac_exp.store import Store, fingerprint
 
 _CHARS_PER_TOKEN = 4.2
@@ -92,14 +99,58 @@ class Looking(Store):
         return self.find(kind, key) or self.beside.get(kind, key, build)
 
 
-def run(cfg: DictConfig) -> None:
-    """Plan one job; a job of a sweep leaves its plan for the sweep's end, where all are shown."""
-    prepare_process(cfg)
-    outdir = Path(HydraConfig.get().runtime.output_dir)
-    plan = make(cfg, outdir)
-    write_text(outdir / FILE, json.dumps(asdict(plan), indent=1) + "\n")
-    if HydraConfig.get().mode == RunMode.RUN:
-        print_plan([asdict(plan)], f"{cfg.name} at {cfg.scale} scale")
+def plan(arguments: Sequence[str], multirun: bool = False) -> None:
+    """Print the plan of the job or sweep that a command with these arguments would run.
+
+    multirun: whether it has Hydra's `-m`. Leaves `plan.json` in the folder of the sweep or job: a
+    list of `Plan`s.
+    """
+    with initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"):
+        plans = []
+        for cfg, hydra in _jobs(arguments, multirun):
+            check(cfg)
+            prepare_process(cfg)
+            single = hydra.mode == RunMode.RUN
+            folder = Path(hydra.run.dir if single else hydra.sweep.dir)
+            plans.append(make(cfg, folder if single else folder / hydra.sweep.subdir))
+    write_text(folder / "plan.json", json.dumps([asdict(plan) for plan in plans], indent=1) + "\n")
+    print_plan([asdict(plan) for plan in plans], f"{cfg.name} at {cfg.scale} scale")
+
+
+def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, DictConfig]]:
+    """The configuration of each job, and its `hydra` node, which `HydraConfig` then holds too.
+
+    Hydra composes from files for every job, half a second each; jobs that differ in values alone
+    get copies here.
+    """
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    options: dict[str, Any] = {"config_name": "config", "with_log_configuration": False}
+    master = hydra.compose_config(overrides=[*arguments], run_mode=RunMode.MULTIRUN, **options)
+    if master.hydra.mode is None:
+        master.hydra.mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+    parser = OverridesParser.create()
+    jobs = [[*master.hydra.overrides.task]]
+    if master.hydra.mode == RunMode.MULTIRUN:
+        swept = [f"{key}={values}" for key, values in master.hydra.sweeper.params.items()]
+        overrides = parser.parse_overrides([*swept, *master.hydra.overrides.task])
+        [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for job in jobs:
+        overrides = parser.parse_overrides(job)
+        values = [one for one in overrides if one.key_or_group not in master.hydra.runtime.choices]
+        groups = tuple(str(one.input_line) for one in overrides if one not in values)
+        if groups not in composed:
+            composed[groups] = hydra.config_loader.load_sweep_config(master, job)
+            composed[groups].hydra.mode = master.hydra.mode
+        cfg = deepcopy(composed[groups])
+        for one in values:
+            if one.type != OverrideType.DEL:
+                OmegaConf.update(cfg, one.key_or_group, one.value())
+        cfg.hydra.overrides.task = job
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            yield cfg, cfg.pop("hydra")
 
 
 def make(cfg: DictConfig, outdir: Path) -> Plan:

@@ -14,12 +14,10 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -29,7 +27,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from untrac_exp import processes
+from untrac_exp import processes, workers
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.methods.base import Subset
@@ -87,11 +85,11 @@ class LeaveDatasetOut:
             for job in jobs:
                 yield job, job.losses()
             return
-        context = multiprocessing.get_context("spawn")
+        context = workers.context(__name__)
         threads = torch.get_num_threads()
         with ProcessPoolExecutor(self.workers, context, _start_worker, (threads,)) as pool:
             try:
-                with _deaf_to_interrupts():
+                with workers.deaf_to_interrupts():
                     futures = {pool.submit(_Job.losses, job): job for job in jobs}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
@@ -147,20 +145,6 @@ class _Job:
             training.trainer,
         )
         (out / "losses.json").write_text(json.dumps([losses[name].mean for name in names]))
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches all processes of a terminal. Those started here leave the answer to us."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say so
-        return
-    # Blocked, not ignored: one that comes now is answered as soon as the workers are there.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(threads: int) -> None:

@@ -39,7 +39,8 @@ def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = _decoder_inputs(model, labels)
         return model(**inputs).logits, labels
-    return model(**inputs).logits[:, :-1], labels[:, 1:]
+    # the labels move, for the logits, a vocabulary wide, would have to be copied
+    return model(**inputs).logits, F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 def _decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def coarse(logits: Tensor, top: Tensor) -> Tensor:
 @torch.no_grad()
 def predictions(model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int) -> Kept:
     """What the model predicts on every sequence of `data`."""
-    width = data.labels.shape[1] - (0 if data.seq2seq else 1)
+    width = data.labels.shape[1]
     parts: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(data)
     for indices, batch in data.batches(max_tokens):
         logits, _ = logits_and_labels(model, batch)

@@ -1,30 +1,13 @@
 """The plan of a job or a sweep on the terminal: every artifact once, what is there, what is to pay.
 
-Light to import. A plan is `untrac_exp.plan.Plan` as a dictionary.
+A plan is `untrac_exp.plan.Plan` as a dictionary.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-FILE = "plan.json"
-
-
-def remove_plans(directory: Path) -> None:
-    """Remove what earlier plans of a sweep left below its directory."""
-    for file in directory.glob(f"*/*/{FILE}"):
-        file.unlink()
-
-
-def print_plans(directory: Path, title: str) -> None:
-    """Print the plans that the jobs of a sweep have left, as one."""
-    plans = [json.loads(file.read_text()) for file in sorted(directory.glob(f"*/*/{FILE}"))]
-    if plans:
-        print_plan(plans, title)
 
 
 def flops(artifact: Mapping[str, Any], parameters: int | None) -> float | None:
