@@ -32,12 +32,14 @@ from untrac_exp.store import Store
 
 PLAIN = "pretraining"
 METHODS = (
-    "untrac", "untrac_inv", "graddot", "gradcos", "tracin", "hif_lissa", "hif_arnoldi", "hif_ekfac",
+    "untrac", "untrac_calibrated", "untrac_inv", "graddot", "gradcos", "tracin", "hif_lissa",
+    "hif_arnoldi", "hif_ekfac",
 )  # fmt: skip
 BATCH, BLOCK = 8, 256
 TRAINER = TrainerSettings(accelerator="cpu", max_tokens=BATCH * BLOCK)
 FEW = [
     "unlearning.untrac={epochs: null, steps: 2, evaluations: 1}",
+    "unlearning.untrac_calibrated={epochs: null, steps: 2}",
     "unlearning.untrac_inv={steps: 2, batch_size: 8, evaluations: 1}",
     "hessian={samples: 8, lissa: {iterations: 2}, arnoldi: {iterations: 4, keep: 2}, "
     "ekfac: {samples: 8}}",

@@ -19,6 +19,9 @@ from yaml import MarkedYAMLError, YAMLError
 _GRAMMAR = "hydra.cc/docs/1.3/advanced/override_grammar/basic"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+_LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
+"""Those that an extra of the package brings."""
+
 _REPHRASED = {
     r"Could not override '.*'\. No match in the defaults list.*use (\+(.*))": r"\2: write \1",
     r"Could not delete from config\. '(.*)' does not exist": r"~\1: there is no such key to remove",
@@ -91,6 +94,8 @@ def _no_such_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if not group:
         return _flat(error)
+    if group == "hydra/launcher" and (extra := _LAUNCHERS.get(option)):
+        return f"hydra/launcher={option} needs an extra: pip install 'untrac_exp[{extra}]'"
     return f"{group}={option}: there is no such {group}{did_you_mean(option, error.options or ())}"
 
 

@@ -177,6 +177,7 @@ class Training:
             "without": without,
             "pretraining": {**self.settings_key, "steps": steps},
             "precision": self.trainer.precision,
+            "compile": self.trainer.compile,
         }
 
         def build(out: Path) -> None:

@@ -1,8 +1,10 @@
 """Pretraining against a bare PyTorch loop, and a killed run against an undisturbed one."""
 
+import shutil
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -128,3 +130,14 @@ def test_divergence_is_one_line_with_the_remedy(data, tmp_path):
     run = a_run(data, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
     with pytest.raises(ValueError, match=r"diverged: the loss is nan.*lower pretraining"):
         pretrain(tiny_opt(), run, TRAINER, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_takes_the_same_steps(data, tmp_path):
+    pretrain(tiny_opt(), a_run(data), TRAINER, tmp_path / "eager")
+    compiled = TrainerSettings(accelerator="cpu", compile=True)
+    pretrain(tiny_opt(), a_run(data), compiled, tmp_path / "compiled")
+    # not the weights: Adam makes steps of the noise where a gradient is 0, as the key bias' is
+    losses = [pd.read_csv(tmp_path / name / "loss.csv")["loss"] for name in ("eager", "compiled")]
+    np.testing.assert_allclose(*losses, rtol=1e-5)

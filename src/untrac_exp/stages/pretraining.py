@@ -141,6 +141,8 @@ def pretrain(
     and ends as an undisturbed one would.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if trainer.compile:
+        model.compile()  # in place: its weights keep their names
     module = Pretraining(model.train(), run, out)
     resume = out / _RESUME
     left = processes.agreed(str(resume) if resume.exists() else None)

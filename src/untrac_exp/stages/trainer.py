@@ -19,6 +19,8 @@ class TrainerSettings:
     """Where and how precisely stages run; the `trainer` group.
 
     max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
+    compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
+    it is where the hours go.
     theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.
     options: further arguments of `lightning.Trainer`.
     """
@@ -28,6 +30,7 @@ class TrainerSettings:
     precision: str = "32-true"
     strategy: str = "auto"
     max_tokens: int = 4096
+    compile: bool = False
     theta0_on_cpu: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 

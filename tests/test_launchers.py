@@ -1,0 +1,47 @@
+"""The same sweep through every launcher, to the same scores."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SWEEP = [
+    "+experiment=toxicity", "corpora.words_per_corpus=1500", "testset.n_per_subset=4",
+    "n_per_corpus=9", "pretraining.steps=5", "pretraining.checkpoint_every=2", "logger=none",
+]  # fmt: skip
+LAUNCHERS = {
+    "joblib": ("joblib", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+    "ray": ("ray", ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"]),
+    # what Slurm would be given, run by processes of this machine
+    "submitit": ("submitit", ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30"]),
+}
+MEASURED = "wall_s"
+"""The column that two runs need not agree on."""
+
+
+def swept(folder, *overrides):
+    done = subprocess.run(
+        [sys.executable, "-m", "untrac_exp", *SWEEP, f"outputs={folder}", *overrides],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(folder / "toxicity" / "mini" / "summary.csv")
+    return table.drop(columns=MEASURED)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return swept(tmp_path_factory.mktemp("basic"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_changes_nothing(launcher, expected, tmp_path):
+    package, overrides = LAUNCHERS[launcher]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    pd.testing.assert_frame_equal(swept(tmp_path, *overrides), expected)
