@@ -106,9 +106,14 @@ class Unlearning(lightning.LightningModule):
     def training_step(self, steps: int, index: int) -> None:
         """As many steps, each after the backward passes of its shares."""
         optimizer = self.optimizers()
+        # the trainer's backward tells all callbacks of every step, who do not care
+        trainer, backward = self.trainer, Tensor.backward
+        if trainer.world_size > 1 or trainer.precision == "16-mixed":
+            backward = self.manual_backward
         for _ in range(steps):
             for share in islice(self.shares, self.per_step):
-                self.manual_backward(self.loss(self.model, share) / self.per_step)
+                loss = self.loss(self.model, share)
+                backward(loss / self.per_step if self.per_step > 1 else loss)
             optimizer.step()
             optimizer.zero_grad()
 
