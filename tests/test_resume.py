@@ -67,7 +67,7 @@ def wait_for(condition, seconds=240):
 
 
 def workers_of(pid):
-    """Processes that this one has started, as far as the system still has them."""
+    """Processes that this one has started, and that they have, as far as the system has them."""
     found = []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -75,7 +75,8 @@ def workers_of(pid):
         except OSError:
             continue
         if f"\nPPid:\t{pid}\n" in text and "State:\tZ" not in text:
-            found.append(int(status.parent.name))
+            child = int(status.parent.name)
+            found += [child, *workers_of(child)]
     return found
 
 
@@ -130,7 +131,7 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(folder, undisturbed):
 @pytest.mark.slow
 def test_interrupted_by_ctrl_c_it_ends_at_once_with_a_line_and_goes_on(folder, undisturbed):
     process = start(folder)
-    wait_for(lambda: len(workers_of(process.pid)) > 2)  # two, and Python's tracker of resources
+    wait_for(lambda: len(workers_of(process.pid)) > 3)  # two, their server and Python's tracker
     workers = workers_of(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(30) == 130

@@ -26,7 +26,8 @@ _FULL = "HYDRA_FULL_ERROR"
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task function, importable so that any launcher can send it to its workers."""
-    if cfg.truth and not (Path(HydraConfig.get().runtime.output_dir) / "metrics.json").exists():
+    finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
+    if cfg.truth and cfg.truth.workers > 1 and not finished.exists():
         workers.context(cfg.truth._target_.rpartition(".")[0])  # they import while we do
     # slow to import, and --help needs none of it
     from untrac_exp.experiment import run

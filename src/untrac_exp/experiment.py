@@ -75,8 +75,10 @@ def run(cfg: DictConfig) -> None:
         truths = None if truth is None else truth.influences(data.training, data.subsets)
         meter = Meter()
         answer = influences(method, cfg, data, fingerprint(key), meter)
+        theta0 = data.training.recipe(cfg.train_seed)
+        lies = theta0.folder() if isinstance(theta0, Trained) else None  # processes ask together
         if processes.is_first():
-            _write(outdir, cfg, data, fingerprint(key), answer, truths, meter)
+            _write(outdir, cfg, data, fingerprint(key), answer, truths, meter, lies)
             _log_to(cfg, outdir)
         processes.wait()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
@@ -257,6 +259,7 @@ def _write(
     answer: Influences,
     truths: pd.DataFrame | None,
     meter: Meter,
+    theta0: Path | None,
 ) -> None:
     """The files of a run; metrics.json comes last and says that the job is done."""
     warnings = list(answer.warnings)
@@ -278,7 +281,6 @@ def _write(
         agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
         ceiling = noise_ceiling(truths, warnings.append)
     hydra = HydraConfig.get()
-    theta0 = data.training.recipe(cfg.train_seed)
     files.write_metrics(
         outdir,
         {
@@ -293,7 +295,7 @@ def _write(
             "ceiling_pooled": ceiling["pearson_pooled"],
             "cost": meter.as_dict(),
             "warnings": warnings,
-            "theta0": str(theta0.folder()) if isinstance(theta0, Trained) else None,
+            "theta0": None if theta0 is None else str(theta0),
             "fingerprint": key,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": {
