@@ -1,8 +1,8 @@
 """The same sweep through every launcher, to the same scores."""
 
-import importlib.util
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
@@ -14,11 +14,13 @@ SWEEP = [
     "n_per_corpus=9", "pretraining.steps=5", "pretraining.checkpoint_every=2", "logger=none",
 ]  # fmt: skip
 LAUNCHERS = {
-    "joblib": ("joblib", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
-    "ray": ("ray", ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"]),
+    "hydra-joblib-launcher": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "hydra-ray-launcher": ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"],
     # what Slurm would be given, run by processes of this machine
-    "submitit": ("submitit", ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30"]),
-}
+    "hydra-submitit-launcher": [
+        "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30",
+    ],
+}  # fmt: skip
 MEASURED = "wall_s"
 """The column that two runs need not agree on."""
 
@@ -38,10 +40,14 @@ def expected(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("basic"))
 
 
+def installed(package):
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_launcher_changes_nothing(launcher, expected, tmp_path):
-    package, overrides = LAUNCHERS[launcher]
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
-    pd.testing.assert_frame_equal(swept(tmp_path, *overrides), expected)
+@pytest.mark.parametrize("package", filter(installed, LAUNCHERS))
+def test_a_launcher_changes_nothing(package, expected, tmp_path):
+    pd.testing.assert_frame_equal(swept(tmp_path, *LAUNCHERS[package]), expected)
