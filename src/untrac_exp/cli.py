@@ -12,7 +12,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp import workers
 from untrac_exp.callbacks import report
@@ -26,9 +26,7 @@ _FULL = "HYDRA_FULL_ERROR"
 
 def job(cfg: DictConfig) -> None:
     """Hydra's task function, importable so that any launcher can send it to its workers."""
-    finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
-    if cfg.truth and cfg.truth.workers > 1 and not finished.exists():
-        workers.context(cfg.truth._target_.rpartition(".")[0])  # they import while we do
+    _start_workers(cfg)
     # slow to import, and --help needs none of it
     from untrac_exp.experiment import run
     from untrac_exp.schema import check
@@ -42,6 +40,17 @@ def job(cfg: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
             log.error("failed: %s", one_line(error))
         raise
+
+
+def _start_workers(cfg: DictConfig) -> None:
+    """Have the truth's workers import while this process does, if it will need them.
+
+    Before the configuration is checked, so it may hold anything.
+    """
+    finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
+    number, target = (OmegaConf.select(cfg, f"truth.{key}") for key in ("workers", "_target_"))
+    if isinstance(number, int) and number > 1 and isinstance(target, str) and not finished.exists():
+        workers.context(target.rpartition(".")[0])
 
 
 def main() -> None:
