@@ -15,14 +15,19 @@ def context(preload: str) -> BaseContext:
     call starts that server, which imports while the caller does other things; so call this as soon
     as it is known that there will be work. Elsewhere each process imports for itself.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
+    known = multiprocessing.get_all_start_methods()
+    method = "forkserver" if "forkserver" in known else "spawn"
+    if multiprocessing.get_start_method(allow_none=True) not in (None, *known):
+        # joblib's processes have a default of their own, which those they start would not know
+        multiprocessing.set_start_method(method, force=True)
+    if method == "spawn":
+        return multiprocessing.get_context(method)
     from multiprocessing import forkserver
 
     multiprocessing.set_forkserver_preload([preload])
     with deaf_to_interrupts():
         forkserver.ensure_running()
-    return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context(method)
 
 
 @contextmanager
