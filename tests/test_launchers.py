@@ -1,5 +1,6 @@
 """The same sweep through every launcher, to the same scores."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,10 @@ LAUNCHERS = {
         "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30",
     ],
 }  # fmt: skip
+SLURM = [
+    "hydra/launcher=slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.gpus_per_node=null", "hydra.launcher.mem_gb=null",
+]  # fmt: skip
 MEASURED = "wall_s"
 """The column that two runs need not agree on."""
 
@@ -51,3 +56,9 @@ def installed(package):
 @pytest.mark.parametrize("package", filter(installed, LAUNCHERS))
 def test_a_launcher_changes_nothing(package, expected, tmp_path):
     pd.testing.assert_frame_equal(swept(tmp_path, *LAUNCHERS[package]), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="run it by tests/slurm_one_node.sh")
+def test_slurm_changes_nothing(expected, tmp_path):
+    pd.testing.assert_frame_equal(swept(tmp_path, *SLURM), expected)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from untrac_exp.config import config_dir
-from untrac_exp.plan import downloads
+from untrac_exp.guess import downloads
 
 ROOT = Path(__file__).parents[1]
 TINY = [

@@ -24,16 +24,28 @@ def tables(outputs, name):
     return {path: pd.read_csv(path) for path in sorted(outputs.rglob(name))}
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The outputs of one process."""
+    outputs = tmp_path_factory.mktemp("one")
+    run("untrac_exp", *TINY, f"outputs={outputs}")
+    return outputs
+
+
+def run(*arguments):
+    subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=True, capture_output=True)
+
+
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    run = [sys.executable, "-m"]
-    torchrun = [*run, "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
-    for command in (
-        [*run, "untrac_exp", *TINY, f"outputs={one}"],
-        [*torchrun, "-m", "untrac_exp", *TINY, "trainer=ddp", f"outputs={two}"],
-    ):
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+@pytest.mark.parametrize(
+    ("trainer", "rounding"),
+    # fsdp adds gradients up in another order: float32 rounds a loss of 6 nats to 5e-7
+    [("ddp", 0.0), ("fsdp", 5e-7)],
+)
+def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
+    two = tmp_path
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
+    run(*torchrun, "-m", "untrac_exp", *TINY, f"trainer={trainer}", f"outputs={two}")
     curves, others = tables(one / "store", "loss.csv"), tables(two / "store", "loss.csv")
     assert len(curves) == len(others) == 9
     for mine, other in zip(curves.values(), others.values(), strict=True):
@@ -43,7 +55,7 @@ def test_two_processes_find_what_one_finds(tmp_path):
     ):
         largest = mine["influence"].abs().max()
         difference = (mine["influence"] - other["influence"]).abs().max()
-        assert difference <= 1e-4 * largest
+        assert difference <= 1e-4 * largest + rounding
     assert len(tables(two, "scores.csv")) == 4
 
 

@@ -64,7 +64,7 @@ def publish(place: Place) -> str:
         save(place, figure)
     ends = table[table["epochs"] == table.groupby(["tasks", "method"])["epochs"].transform("max")]
     means = ends.groupby(["tasks", "method", "corpus"])["influence"].mean().unstack("corpus")
-    shown = means[list(TASKS)].rename(columns=TASKS).map(lambda x: f"{x:+.2f}".replace("-", "−"))
+    shown = means[list(TASKS)].rename(columns=TASKS).map(lambda x: f"{x:+.3f}".replace("-", "−"))
     shown.index = pd.Index([f"{METHODS[m]}, tasks {t}" for t, m in means.index], name="at the end")
     return f"Influence after the last step, nats per token, mean over samples:\n\n{markdown(shown)}"
 

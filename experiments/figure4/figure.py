@@ -67,11 +67,14 @@ def publish(place: Place) -> str:
 def _numbers(place: Place, table: pd.DataFrame, shares: pd.Series) -> str:
     """How far each truth follows the sizes, and how UnTrac and UnTrac-Inv agree with it."""
     summary = place.summary("truth_budget")
+    means = table.groupby(["corpus", "budget"])["influence"].mean().unstack().loc[shares.index]
+    means = means.assign(difference=means["epochs"] - means["steps"])
     rows = {}
-    for budget, title in BUDGETS.items():
-        means = table[table["budget"] == budget].groupby("corpus")["influence"].mean()
-        rank = stats.spearmanr(shares, means[shares.index]).statistic
-        row = {"Spearman of size and truth": plus_minus(rank)}
+    for budget, title in {**BUDGETS, "difference": "the difference of the two"}.items():
+        row = {
+            "size and truth, Spearman": plus_minus(stats.spearmanr(shares, means[budget])[0]),
+            "size and truth, Pearson": plus_minus(stats.pearsonr(shares, means[budget])[0]),
+        }
         for method in ("untrac", "untrac_inv"):
             cell = summary[
                 (summary["method"] == method) & (summary["variant"] == f"truth.budget={budget}")
@@ -81,7 +84,7 @@ def _numbers(place: Place, table: pd.DataFrame, shares: pd.Series) -> str:
                     one["pearson_mean"], one["pearson_std"]
                 )
         rows[title] = row
-    return markdown(pd.DataFrame(rows).T.rename_axis(index="retrained for"))
+    return markdown(pd.DataFrame(rows).T.fillna("").rename_axis(index="retrained for"))
 
 
 if __name__ == "__main__":

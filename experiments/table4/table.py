@@ -36,7 +36,7 @@ def ours(place: Place) -> pd.DataFrame:
         table = table[table["testset"] == "toxicity"].set_index(["method", "variant"])
         for value in published.loc[published["factor"] == factor, "value"].unique():
             for method in UNLEARNING:
-                cell = (method, f"{key}={value}")
+                cell = (method, f"{key}={_swept(value)}")
                 if cell not in table.index:
                     raise ValueError(
                         f"{place.sweep(experiment)}: no {method} with {key}={value}; run python -m "
@@ -47,6 +47,14 @@ def ours(place: Place) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     keys = ["factor", "value", "method"]
     return published[keys].merge(frame, on=keys)
+
+
+def _swept(value: str) -> str:
+    """A value as Hydra's sweeper writes it: numbers the way Python does, 5e-6 as 5e-06."""
+    try:
+        return str(float(value))
+    except ValueError:
+        return value
 
 
 def laid_out(table: pd.DataFrame) -> pd.DataFrame:

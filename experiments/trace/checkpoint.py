@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 
 from untrac_exp.config import config_dir
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.experiment import encode_data, prepare_process
+from untrac_exp.inputs import encode_data, prepare_process
 from untrac_exp.store import Store
 
 SUSPICIOUS = ("networkx", "sympy")

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,49 +15,26 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from omegaconf import DictConfig
+from transformers import PreTrainedModel
 
 from untrac_exp import __version__, processes
 from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
-from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.base import Row
 from untrac_exp.data.duplicates import shared_texts
-from untrac_exp.data.encoding import Encoded, encode
-from untrac_exp.data.fingerprint import testset_fingerprint
-from untrac_exp.data.prepare import check_names, encode_corpus
-from untrac_exp.data.sampling import sampled
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject, Subset
-from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
 from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
-from untrac_exp.stages.trainer import TrainerSettings, quiet
+from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.training import Pretraining, Recipe, Trained, Training
+from untrac_exp.training import Recipe, Trained
 
 log = logging.getLogger(__name__)
-
-_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
-"""Keys that leave the results as they are."""
-
-_CHARS_PER_TOKEN = 4
-"""About as many; a row of a sample is cut to a window of so many characters a token."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """Corpora and test sets as tokens, in the context of how models train on them.
-
-    corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
-    """
-
-    training: Training
-    subsets: Mapping[Subset, Encoded]
-    corpora: Sequence[Corpus]
-    testsets: Sequence[TestSet]
-    key: Mapping[str, Any]
 
 
 def run(cfg: DictConfig) -> None:
@@ -85,92 +62,12 @@ def run(cfg: DictConfig) -> None:
         print_job(outdir)
 
 
-def prepare_process(cfg: DictConfig) -> None:
-    """Set what holds for the whole process: threads, and what libraries say."""
-    quiet()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
-
-
 def influences(method: Method, cfg: DictConfig, data: Data, key: str, meter: Meter) -> Influences:
     """What a method says of θ0."""
     theta0 = data.training.recipe(cfg.train_seed)
     answer = method.influences(make_subject(cfg, data, theta0, key, meter))
     meter.stop()
     return answer
-
-
-def load_data(cfg: DictConfig, store: Store) -> Data:
-    """The configured corpora, test sets and model."""
-    return encode_data(
-        cfg, instantiate(cfg.corpora), instantiate(cfg.testset), instantiate(cfg.model), store
-    )
-
-
-def encode_data(
-    cfg: DictConfig,
-    corpora: Sequence[Corpus],
-    testsets: Sequence[TestSet],
-    source: ModelSource,
-    store: Store,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-) -> Data:
-    """Corpora and test sets as tokens, from the store where it has them.
-
-    tokenizer: another than the source's.
-
-    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
-    before anything else is done, so that no corpus is read as a whole.
-    """
-    check_names(corpora, testsets)
-    settings: Pretraining = instantiate(cfg.pretraining)
-    as_it_is = settings.steps == 0
-    if as_it_is and cfg.truth:
-        raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
-    if as_it_is and cfg.n_per_corpus is not None:
-        window = _CHARS_PER_TOKEN * source.block_size
-        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
-    if tokenizer is None:
-        tokenizer = source.tokenizer(corpora, store)
-    limits = cfg.max_sequences or {}
-    training = Training(
-        source=source,
-        tokenizer=tokenizer,
-        corpora={
-            corpus.name: encode_corpus(
-                corpus,
-                tokenizer,
-                block_size=source.block_size,
-                seq2seq=source.seq2seq,
-                max_sequences=limits.get(corpus.name),
-                store=store,
-                packed=not as_it_is,
-            )
-            for corpus in corpora
-        },
-        settings=settings,
-        settings_key=_plain(cfg.pretraining),
-        trainer=instantiate(cfg.trainer),
-        store=store,
-    )
-    subsets = {
-        Subset(testset.name, name): encode(
-            rows,
-            tokenizer,
-            source.block_size,
-            source.seq2seq,
-            f"test set '{testset.name}', subset '{name}'",
-        )
-        for testset in testsets
-        for name, rows in testset.subsets.items()
-    }
-    key: dict[str, Any] = {
-        "corpora": {name: path.name for name, path in training.corpora.items()},
-        "testsets": [testset_fingerprint(testset) for testset in testsets],
-    }
-    if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
-        key["weights"] = model["weights"]
-    return Data(training, subsets, corpora, testsets, key)
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: Meter) -> Subject:
@@ -244,13 +141,6 @@ def _text(row: Row) -> str:
     return row.input + row.target
 
 
-def is_finished(outdir: Path, key: str) -> bool:
-    """Whether the results of the job with this key are there."""
-    return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
-        "fingerprint"
-    ) == key
-
-
 def _write(
     outdir: Path,
     cfg: DictConfig,
@@ -303,7 +193,7 @@ def _write(
                 **{name: version(name) for name in ("torch", "transformers", "lightning")},
             },
             "git_commit": _git_commit(),
-            "config": _plain(cfg),
+            "config": plain(cfg),
         },
     )
     log.info("wrote %s", outdir)
@@ -313,16 +203,6 @@ def _log_to(cfg: DictConfig, outdir: Path) -> None:
     logger = instantiate(cfg.logger)
     if logger is not None:
         logger(outdir=outdir)
-
-
-def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
-    """All that a job's results depend on."""
-    settings = {key: value for key, value in _plain(cfg).items() if key not in _DO_NOT_MATTER}
-    return {"config": settings, "data": data.key}
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def _git_commit() -> str | None:

@@ -26,7 +26,7 @@ def join(devices: int | str) -> None:
     import torch
     from torch import distributed as dist
 
-    world = _world()
+    world = number()
     if isinstance(devices, int) and devices > 1 and world == 1:
         raise ValueError(
             f"trainer.devices={devices} needs a process for each: start the command with "
@@ -42,13 +42,14 @@ def join(devices: int | str) -> None:
         logging.disable(logging.INFO)
 
 
-def _world() -> int:
+def number() -> int:
+    """How many were started together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def together() -> bool:
     """Whether this process has met others."""
-    if _world() == 1:
+    if number() == 1:
         return False
     from torch import distributed as dist
 
@@ -64,7 +65,7 @@ def mine(items: Iterable[T]) -> Iterator[T]:
     """This process' part of what all iterate."""
     if not together():
         return iter(items)
-    return islice(items, int(os.environ["RANK"]), None, _world())
+    return islice(items, int(os.environ["RANK"]), None, number())
 
 
 def total(tensor: "Tensor") -> "Tensor":

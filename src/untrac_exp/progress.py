@@ -9,9 +9,12 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Call it after every step; it logs what is done and about how long the rest will take."""
+    """Call it after every step; it logs what is done and about how long the rest will take.
 
-    def __init__(self, what: str, total: int, done: int = 0, every_s: float = 10.0) -> None:
+    total: None where nobody knows.
+    """
+
+    def __init__(self, what: str, total: int | None, done: int = 0, every_s: float = 10.0) -> None:
         self.what, self.total, self.every_s = what, total, every_s
         self.first = done
         self.start = self.last = time.monotonic()
@@ -21,6 +24,9 @@ class Progress:
         if now - self.last < self.every_s:
             return
         self.last = now
+        if self.total is None:
+            log.info("%s: %d%s", self.what, done, detail)
+            return
         rate = (now - self.start) / max(1, done - self.first)
         left = rate * (self.total - done)
         log.info("%s: %d of %d, about %s left%s", self.what, done, self.total, _time(left), detail)

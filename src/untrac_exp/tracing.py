@@ -20,7 +20,8 @@ from untrac_exp.cost import Meter
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse
 from untrac_exp.errors import one_line
-from untrac_exp.experiment import encode_data, evidence, influences, job_key, prepare_process
+from untrac_exp.experiment import evidence, influences
+from untrac_exp.inputs import encode_data, job_key, prepare_process
 from untrac_exp.models.in_memory import held
 from untrac_exp.schema import check
 from untrac_exp.store import Store, fingerprint

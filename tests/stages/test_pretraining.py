@@ -79,6 +79,17 @@ def test_it_is_the_bare_loop(data, tmp_path):
     assert_same(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_bfloat16_is_near_float32_with_the_presets_optimizer(data, tmp_path):
+    mixed = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
+    fused = a_run(data, optimizer=partial(torch.optim.Adam, lr=0.01, fused=True), clip=0.1)
+    losses = {}
+    for name, trainer in (("float32", TRAINER), ("bfloat16", mixed)):
+        pretrain(tiny_opt(), fused, trainer, tmp_path / name)
+        losses[name] = pd.read_csv(tmp_path / name / "loss.csv")["loss"].to_numpy()
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
+    assert (losses["bfloat16"] != losses["float32"]).any()
+
+
 def test_accumulated_shares_give_the_steps_of_the_whole_batch(data, tmp_path):
     # SGD, since Adam blows up the rounding noise of gradients that are zero but for it
     run = partial(a_run, data, batch_size=6, optimizer=partial(torch.optim.SGD, lr=0.1))

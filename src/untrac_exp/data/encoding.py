@@ -1,6 +1,7 @@
 """From rows to token tensors: packed blocks for corpora of text, padded examples for the rest."""
 
 import logging
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Row
 from untrac_exp.data.tokenizing import ROWS_A_CALL, end_of_text, front_of, sides, token_ids
+from untrac_exp.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -144,21 +146,24 @@ def pack(
 ) -> Encoded:
     """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
 
-    Reads only as many rows as `max_blocks` blocks need. Every token of a block is scored. A block
-    begins with what the tokenizer itself puts before a text, unless that is the end-of-text token.
-    `what` names the dataset in errors. Raises `ValueError` if there is not one whole block.
+    Reads only as many rows as `max_blocks` blocks need; a fast tokenizer works on all cores. Every
+    token of a block is scored. A block begins with what the tokenizer itself puts before a text,
+    unless that is the end-of-text token. `what` names the dataset in errors. Raises `ValueError` if
+    there is not one whole block.
     """
     end = end_of_text(tokenizer)
     first = [] if (front := front_of(tokenizer)) == [end] else front
     size = block_size - len(first)
     wanted = None if max_blocks is None else max_blocks * size
-    stream: list[int] = []
+    stream = array("i")
+    progress = Progress(f"{what}: tokens", wanted)
     iterator = iter(rows)
     while chunk := list(islice(iterator, ROWS_A_CALL)):
         texts = [row.input + row.target for row in chunk]
         for ids in token_ids(tokenizer, texts):
             stream.extend(ids)
             stream.append(end)
+        progress(len(stream))
         if wanted is not None and len(stream) >= wanted:
             stream = stream[:wanted]
             break
@@ -168,7 +173,7 @@ def pack(
             f"{what}: {len(stream)} tokens do not fill one block of {block_size}; "
             "add text or lower model.block_size"
         )
-    blocks = torch.tensor(stream[: n * size], dtype=torch.int32).view(n, size)
+    blocks = torch.frombuffer(stream, dtype=torch.int32, count=n * size).view(n, size)
     blocks = torch.cat([torch.tensor([first] * n, dtype=torch.int32), blocks], 1)
     return Encoded(blocks, blocks.clone(), torch.full((n,), block_size, dtype=torch.int32))
 
@@ -199,6 +204,7 @@ def encode(
     labels: list[list[int]] = []
     front = front_of(tokenizer)
     n_cut = n_empty = 0
+    progress = Progress(f"{what}: texts tokenized", None)
     for i, (source, target) in enumerate(sides(rows, tokenizer, seq2seq, what)):
         if not target:
             if not skip_empty:
@@ -207,6 +213,7 @@ def encode(
                 )
             n_empty += 1
             continue
+        progress(i)
         if front and source[: len(front)] == front:  # a chat template writes it too
             source = source[len(front) :]
         if seq2seq:

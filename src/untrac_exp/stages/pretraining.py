@@ -19,6 +19,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.progress import Progress
+from untrac_exp.stages import sharding
 from untrac_exp.stages.shares import Share, Sharing
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
@@ -65,6 +66,10 @@ class Pretraining(lightning.LightningModule):
         self._micro: list[Tensor] = []
         self._rng: Tensor | None = None
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:
+            sharding.shard(self.model, self.device_mesh["data_parallel"])
+
     def train_dataloader(self) -> Any:
         run, trainer = self.run, self.trainer
         order = batches(len(run.data), run.batch_size, run.seed, run.keep, skip=trainer.global_step)
@@ -92,6 +97,18 @@ class Pretraining(lightning.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         return self.run.optimizer(self.model.parameters())
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val and self.trainer.precision == "bf16-mixed":
+            # Lightning refuses fused optimizers here too, though only float16 scales its loss
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["losses"] = list(self.losses)
         checkpoint["rng"] = torch.get_rng_state()
@@ -114,10 +131,13 @@ class _KeepWeights(Callback):
     ) -> None:
         step, every = trainer.global_step, module.run.checkpoint_every
         path = module.out / CHECKPOINTS / f"{step:08d}.safetensors"
-        if step and step % every == 0 and trainer.is_global_zero and not path.exists():
+        if not step or step % every:
+            return
+        model = sharding.whole(module.model)
+        if trainer.is_global_zero:
             path.parent.mkdir(exist_ok=True)
             temporary = path.with_suffix(".tmp")
-            save_model(module.model, str(temporary))
+            save_model(model, str(temporary))
             temporary.rename(path)
 
 
@@ -162,6 +182,7 @@ def pretrain(
     if run.keep_checkpoints:
         callbacks.append(_KeepWeights())
     fitter = trainer.build(
+        **({"strategy": sharding.strategy()} if trainer.shard else {}),
         max_steps=run.steps,
         max_epochs=-1,
         gradient_clip_val=run.clip or None,
@@ -175,7 +196,10 @@ def pretrain(
         run.batch_size, run.micro_batch_size, world=fitter.world_size
     ).per_process
     fitter.fit(module, ckpt_path=left, weights_only=True)
-    model.eval().save_pretrained(out / "model")
+    trained = sharding.whole(model.eval())
+    if not fitter.is_global_zero:
+        return
+    trained.save_pretrained(out / "model")
     with (out / LOSS_FILE).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "loss"])

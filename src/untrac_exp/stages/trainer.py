@@ -21,6 +21,8 @@ class TrainerSettings:
     max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
     compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
     it is where the hours go.
+    shard: while pretraining, give each device a part of the weights, of their gradients and of the
+    optimizer's state (FSDP). Unlearning needs the model whole on each.
     theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.
     options: further arguments of `lightning.Trainer`.
     """
@@ -31,6 +33,7 @@ class TrainerSettings:
     strategy: str = "auto"
     max_tokens: int = 4096
     compile: bool = False
+    shard: bool = False
     theta0_on_cpu: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,141 @@
+"""What a job works on: corpora and test sets as tokens, the model's training, and the job's key."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
+
+from untrac_exp.data.base import Corpus, TestSet
+from untrac_exp.data.encoding import Encoded, encode
+from untrac_exp.data.fingerprint import testset_fingerprint
+from untrac_exp.data.prepare import check_names, encode_corpus
+from untrac_exp.data.sampling import sampled
+from untrac_exp.methods.base import Subset
+from untrac_exp.models.source import ModelSource
+from untrac_exp.report import files
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.store import Store
+from untrac_exp.training import Pretraining, Training
+
+_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
+"""Keys that leave the results as they are."""
+
+_CHARS_PER_TOKEN = 4
+"""About as many; a row of a sample is cut to a window of so many characters a token."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Corpora and test sets as tokens, in the context of how models train on them.
+
+    corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
+    """
+
+    training: Training
+    subsets: Mapping[Subset, Encoded]
+    corpora: Sequence[Corpus]
+    testsets: Sequence[TestSet]
+    key: Mapping[str, Any]
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Set what holds for the whole process: threads, and what libraries say."""
+    quiet()
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+
+
+def load_data(cfg: DictConfig, store: Store) -> Data:
+    """The configured corpora, test sets and model."""
+    return encode_data(
+        cfg, instantiate(cfg.corpora), instantiate(cfg.testset), instantiate(cfg.model), store
+    )
+
+
+def encode_data(
+    cfg: DictConfig,
+    corpora: Sequence[Corpus],
+    testsets: Sequence[TestSet],
+    source: ModelSource,
+    store: Store,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Data:
+    """Corpora and test sets as tokens, from the store where it has them.
+
+    tokenizer: another than the source's.
+
+    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
+    before anything else is done, so that no corpus is read as a whole.
+    """
+    check_names(corpora, testsets)
+    settings: Pretraining = instantiate(cfg.pretraining)
+    as_it_is = settings.steps == 0
+    if as_it_is and cfg.truth:
+        raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
+    if as_it_is and cfg.n_per_corpus is not None:
+        window = _CHARS_PER_TOKEN * source.block_size
+        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
+    if tokenizer is None:
+        tokenizer = source.tokenizer(corpora, store)
+    limits = cfg.max_sequences or {}
+    training = Training(
+        source=source,
+        tokenizer=tokenizer,
+        corpora={
+            corpus.name: encode_corpus(
+                corpus,
+                tokenizer,
+                block_size=source.block_size,
+                seq2seq=source.seq2seq,
+                max_sequences=limits.get(corpus.name),
+                store=store,
+                packed=not as_it_is,
+            )
+            for corpus in corpora
+        },
+        settings=settings,
+        settings_key=plain(cfg.pretraining),
+        trainer=instantiate(cfg.trainer),
+        store=store,
+    )
+    subsets = {
+        Subset(testset.name, name): encode(
+            rows,
+            tokenizer,
+            source.block_size,
+            source.seq2seq,
+            f"test set '{testset.name}', subset '{name}'",
+        )
+        for testset in testsets
+        for name, rows in testset.subsets.items()
+    }
+    key: dict[str, Any] = {
+        "corpora": {name: path.name for name, path in training.corpora.items()},
+        "testsets": [testset_fingerprint(testset) for testset in testsets],
+    }
+    if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
+        key["weights"] = model["weights"]
+    return Data(training, subsets, corpora, testsets, key)
+
+
+def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
+    """All that a job's results depend on."""
+    settings = {key: value for key, value in plain(cfg).items() if key not in _DO_NOT_MATTER}
+    return {"config": settings, "data": data.key}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A node as Python's own values, interpolations resolved."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def is_finished(outdir: Path, key: str) -> bool:
+    """Whether the results of the job with this key are there."""
+    return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
+        "fingerprint"
+    ) == key

@@ -1,0 +1,48 @@
+"""Fully sharded data parallelism (FSDP): a model in pieces, one on each device."""
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from untrac_exp import processes
+
+
+def strategy() -> ModelParallelStrategy:
+    """Lightning's, over all processes; its checkpoints are single files."""
+    return ModelParallelStrategy(
+        data_parallel_size=processes.number(),
+        tensor_parallel_size=1,
+        save_distributed_checkpoint=False,
+    )
+
+
+def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
+    """Spread the weights over the mesh, in place; a layer's are gathered while it computes."""
+    for module in list(model.modules()):
+        if isinstance(module, GradientCheckpointingLayer):
+            fully_shard(module, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def whole(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with all its weights, on the CPU if it was sharded.
+
+    All processes ask together, and the first one alone gets them.
+    """
+    sharded = isinstance(model, FSDPModule)
+    if not sharded:
+        return model
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    if not processes.is_first():
+        return model
+    auto = AutoModelForSeq2SeqLM if model.config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        copy = auto.from_config(model.config)
+    copy.load_state_dict(weights, assign=True)
+    copy.tie_weights()
+    return copy.eval()
