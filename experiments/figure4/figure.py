@@ -72,8 +72,8 @@ def _numbers(place: Place, table: pd.DataFrame, shares: pd.Series) -> str:
     rows = {}
     for budget, title in {**BUDGETS, "difference": "the difference of the two"}.items():
         row = {
-            "size and truth, Spearman": plus_minus(stats.spearmanr(shares, means[budget])[0]),
-            "size and truth, Pearson": plus_minus(stats.pearsonr(shares, means[budget])[0]),
+            "size and truth, Spearman": plus_minus(shares.corr(means[budget], method="spearman")),
+            "size and truth, Pearson": plus_minus(shares.corr(means[budget])),
         }
         for method in ("untrac", "untrac_inv"):
             cell = summary[
