@@ -16,7 +16,7 @@ SWEEP = [
 ]  # fmt: skip
 LAUNCHERS = {
     "hydra-joblib-launcher": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-    "hydra-ray-launcher": ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"],
+    "hydra-ray-launcher": ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"],
     # what Slurm would be given, run by processes of this machine
     "hydra-submitit-launcher": [
         "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30",

@@ -252,10 +252,20 @@ def classifier(folder):
     LlamaForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
 
 
-def no_tokenizer(folder):
-    save(folder, "llama")
+def no_tokenizer(folder, architecture="llama"):
+    save(folder, architecture)
     for file in folder.glob("token*"):
         file.unlink()
+
+
+def made_up_tokenizer(folder):
+    """transformers makes an empty one up for OPT, GPT-2, Pythia, Qwen, ..."""
+    no_tokenizer(folder, "opt")
+
+
+def tokenizer_of_unknown_words(folder):
+    """And for Gemma, T5 and BART one that reads every word as <unk>."""
+    no_tokenizer(folder, "t5")
 
 
 def weights_gone(folder):
@@ -285,7 +295,9 @@ MODELS = [
     (pickled, "it has no safetensors", "model.safetensors_only=false"),
     (own_code, "it needs its own code", "model.trust_remote_code=true"),
     (classifier, "lacks 1 weights of a language model, lm_head.weight"),
-    (no_tokenizer, "tokenizer"),
+    (no_tokenizer, "it has no tokenizer; write the model's beside it"),
+    (made_up_tokenizer, "it has no tokenizer; write the model's beside it"),
+    (tokenizer_of_unknown_words, "it has no tokenizer; write the model's beside it"),
     (weights_gone, "safetensors"),
     (weights_cut, "cannot be read"),
 ]

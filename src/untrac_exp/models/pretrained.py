@@ -35,6 +35,9 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
+_NO_TOKENIZER = "it has no tokenizer; write the model's beside it, by its save_pretrained"
+
+
 @dataclass(frozen=True)
 class Pretrained(ModelSource):
     """Weights, configuration and tokenizer of `path`, at `revision` if it is a hub id.
@@ -66,7 +69,11 @@ class Pretrained(ModelSource):
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
         self._check()
         with self._explained():
-            return AutoTokenizer.from_pretrained(self.path, **self._where)
+            tokenizer = AutoTokenizer.from_pretrained(self.path, **self._where)
+        words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+        if len(words) < 2:  # what transformers makes up where a folder has no tokenizer's files
+            raise ValueError(f"model.path='{self.path}': {_NO_TOKENIZER}")
+        return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
@@ -172,7 +179,7 @@ class Pretrained(ModelSource):
             elif isinstance(error, SafetensorError):
                 remedy = f"its weights cannot be read ({text}); copy or save them anew"
             elif "backend tokenizer" in text:
-                remedy = "it has no tokenizer; write the model's beside it, by its save_pretrained"
+                remedy = _NO_TOKENIZER
             elif "connect" in text.lower():
                 remedy = "the hub cannot be reached; connect, or give a folder with the checkpoint"
             elif "Unrecognized configuration class" in text:

@@ -108,9 +108,13 @@ def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
 
 
 def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
-    """Columns (label, whether it is the truth) and rows (corpus, cells) of the ranking."""
+    """Columns (label, whether it is the truth) and rows (corpus, cells) of the ranking.
+
+    The truth comes first, then the methods, best agreement first.
+    """
     table = ranking(sweep, testset)
-    labels = list(table["label"].unique())
+    best = [row["label"] for row in agreement_table(sweep) if row["testset"] == testset]
+    labels = [label for label in table["label"].unique() if _is_truth(label)] + best
     groups = {str(label): part.set_index("corpus") for label, part in table.groupby("label")}
     forms = {str(label): number_format(part["influence"]) for label, part in groups.items()}
     largest = {str(label): part["influence"].abs().max() or 1.0 for label, part in groups.items()}

@@ -187,7 +187,6 @@ class Record(Generic[Name]):
         self.changes: list[Change] = []
         self.trajectory: list[tuple[Any, ...]] = []
         self.own_loss: list[tuple[Any, ...]] = []
-        self.warnings: list[str] = []
 
     def add(self, unlearned: str, seen: Arrays, cell: Callable[[Name], tuple[str, Subset]]) -> None:
         """Add one run. cell: the corpus and test subset that a watched dataset speaks for."""
@@ -200,27 +199,12 @@ class Record(Generic[Name]):
             changes = (nll.sum(1) - float(before.nll.sum())) / int(before.tokens.sum())
             self.trajectory += [(corpus, *subset, *row) for row in zip(steps, changes, strict=True)]
         self.own_loss += [(unlearned, *row) for row in zip(seen["own_steps"], own, strict=True)]
-        self._warn(unlearned, int(steps[-1]), own[0], own[-1])
 
     def _answer(self, seen: Arrays) -> np.ndarray:
         """The (N,) losses of the panel's examples where the run is compared with others."""
         read = np.searchsorted(seen["own_steps"], seen["steps"])
         rises = np.array([0.0, *(seen["own_loss"][read] - seen["own_loss"][0])])
         return at_rise(self.own_loss_rise, rises, np.stack([self._start, *seen["nll"]]))
-
-    def _warn(self, unlearned: str, steps: int, start: float, end: float) -> None:
-        wanted = self.own_loss_rise
-        if wanted is not None and end - start < wanted:
-            self.warnings.append(
-                f"unlearning '{unlearned}' ended before its own loss had risen by {wanted:g} nats: "
-                f"by {end - start:.2f} after {steps} steps; allow more in method.stopping"
-            )
-        uniform = math.log(self.vocab_size)
-        if start <= uniform < end:
-            self.warnings.append(
-                f"unlearning '{unlearned}' collapsed the model: its own loss rose from "
-                f"{start:.2f} to {end:.2f} nats, past the uniform distribution's {uniform:.2f}"
-            )
 
     def influences(self) -> Influences:
         columns = ["corpus", "testset", "subset", "step", "influence"]
@@ -229,5 +213,42 @@ class Record(Generic[Name]):
             pd.DataFrame(self.trajectory, columns=columns),
             pd.DataFrame(self.own_loss, columns=["unlearned", "step", "loss"]),
             self.changes,
-            self.warnings,
+            self._warnings(),
         )
+
+    def _warnings(self) -> list[str]:
+        """A line for all runs that ended too early, and one for those that went too far."""
+        runs: dict[str, tuple[float, float, int]] = {}  # own loss at first and last, steps
+        for name, step, loss in self.own_loss:
+            start = runs[name][0] if name in runs else loss
+            runs[name] = (start, loss, step)
+        warnings = []
+        if (wanted := self.own_loss_rise) is not None:
+            early = [
+                f"of '{name}' by {end - start:.2f} after {steps} steps"
+                for name, (start, end, steps) in runs.items()
+                if end - start < wanted
+            ]
+            if early:
+                warnings.append(
+                    f"unlearning ended before the own loss had risen by {wanted:g} nats: "
+                    f"{_some(early)}; allow more in method.stopping"
+                )
+        uniform = math.log(self.vocab_size)
+        broken = [
+            f"{end:.2f} for '{name}' ({start:.2f} before)"
+            for name, (start, end, _) in runs.items()
+            if start <= uniform < end
+        ]
+        if broken:
+            warnings.append(
+                "unlearning collapsed the model: the own loss went past the uniform distribution's "
+                f"{uniform:.2f} nats, to {_some(broken)}"
+            )
+        return warnings
+
+
+def _some(items: list[str]) -> str:
+    """The first three, and how many more."""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more
