@@ -125,6 +125,15 @@ def test_labels_leave_out_what_all_jobs_share():
     assert short_variants([]) == {}
 
 
+def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
+    found = sorted(sweep_dir.glob("untrac/seed*"))
+    for outdir, rate in zip(found, ("0.0005", "5e-06", "1e-05", "0.0001"), strict=False):
+        edit_metrics(outdir, variant=f"unlearning.lr={rate},steps=10", seed=0)
+    values = [label.split("=")[-1] for label in collect(sweep_dir).labels if "lr=" in label]
+    assert len(values) == len(found)
+    assert values == sorted(values, key=float)
+
+
 def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):
     sweep = collect(sweep_dir)
     table = ranking(sweep, "bias")

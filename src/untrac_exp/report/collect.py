@@ -1,5 +1,6 @@
 """Gather the finished jobs of a sweep directory into a few tables."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ CEILINGS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """All finished jobs below one directory. Rows are sorted by method, variant and seed.
+    """All finished jobs below one directory.
+
+    Rows are sorted by method, variant (its numbers by value) and seed.
 
     jobs: method, variant, seed, label, the costs (``wall_s`` etc.; NaN where not measured).
     agreement: method, variant, seed, testset, pearson, spearman, pearson_pooled, n_corpora, and
@@ -121,8 +124,11 @@ def collect(directory: Path) -> Sweep:
     )
 
 
-def _sort_key(job: dict[str, Any]) -> tuple[str, str, int]:
-    return str(job["method"]), job["variant"], int(job["seed"])
+def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int]:
+    """Method, variant with its numbers by value, seed."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", job["variant"])  # every second is a number
+    variant = [float(part) if i % 2 else part for i, part in enumerate(parts)]
+    return str(job["method"]), variant, int(job["seed"])
 
 
 def short_variants(variants: Iterable[str]) -> dict[str, str]:

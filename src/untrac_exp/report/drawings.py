@@ -136,7 +136,7 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
         axes.set_title(wrapped(testset, 2.5), loc="left", fontweight="bold")
         axes.set_yticks(range(len(labels)), names)
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlim(1.05 * lowest, 1.04)
+        axes.set_xlim(lowest - 0.06 if lowest < 0 else 0, 1.04)
         axes.axvline(0, color=INK, linewidth=0.7)
         axes.grid(axis="x")
         axes.set_axisbelow(True)
