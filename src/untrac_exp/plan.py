@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -26,9 +26,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from untrac_exp.config import config_dir, variant
-from untrac_exp.guess import downloads, guessed_corpora, guessed_subsets
-from untrac_exp.inputs import Data, is_finished, job_key, load_data, prepare_process
-from untrac_exp.methods.base import Method, Work
+from untrac_exp.guess import Guess, downloads, guessed_corpora, guessed_subsets
+from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
+from untrac_exp.methods.base import Method, Subset, Work
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report.files import write_text
 from untrac_exp.report.plan import print_plan
@@ -142,29 +142,37 @@ def make(cfg: DictConfig, outdir: Path) -> Plan:
     )
     job = f"{settings} seed {cfg.seed}"
     if found:
-        source: ModelSource = instantiate(cfg.model)
-        parameters = source.parameters(None)
-        artifacts = list(_guessed(cfg, source, method, truth, parameters, job))
+        sizes = _shared(cfg, _guess)
+        parameters = sizes.parameters
+        artifacts = list(_guessed(cfg, sizes, method, truth, job))
     else:
-        data = _data(cfg)
-        parameters = data.training.source.parameters(len(data.training.tokenizer))
+        data, parameters = _shared(cfg, _read)
         artifacts = list(_counted(cfg, data, method, truth, parameters, job, outdir))
     return Plan(job, not found, parameters, cfg.plan_flops_per_s, found, artifacts)
 
 
+T = TypeVar("T")
+_known: dict[str, Any] = {}
+
+
+def _shared(cfg: DictConfig, find: Callable[[DictConfig], T]) -> T:
+    """`find(cfg)`, once for all jobs of a sweep that share data and model."""
+    names = ["corpora", "testset", "model", "max_sequences", "n_per_corpus", "pretraining"]
+    settings = plain(cfg)
+    key = fingerprint({name: settings[name] for name in [*names, "trainer", "store"]})
+    if key not in _known:
+        _known[key] = find(cfg)
+    return _known[key]
+
+
 # ------------------------------------------------------------------- where all data are at hand
 _beside = cache(lambda: tempfile.TemporaryDirectory(prefix="untrac-plan-"))
-_loaded: dict[str, Data] = {}
 
 
-def _data(cfg: DictConfig) -> Data:
-    """The job's data; read once for all jobs of a sweep that share them."""
-    names = ("corpora", "testset", "model", "max_sequences", "pretraining", "trainer", "store")
-    key = fingerprint({name: OmegaConf.to_container(cfg)[name] for name in names})  # type: ignore
-    key = fingerprint([key, OmegaConf.to_yaml(cfg.pretraining, resolve=True)])
-    if key not in _loaded:
-        _loaded[key] = load_data(cfg, Looking(cfg.store, _beside().name))
-    return _loaded[key]
+def _read(cfg: DictConfig) -> tuple[Data, int | None]:
+    """The job's data, and how many parameters its model has."""
+    data = load_data(cfg, Looking(cfg.store, _beside().name))
+    return data, data.training.source.parameters(len(data.training.tokenizer))
 
 
 def _counted(
@@ -214,19 +222,29 @@ def _counted(
 
 
 # --------------------------------------------------------------- where some are yet to be fetched
-def _guessed(
-    cfg: DictConfig,
-    source: ModelSource,
-    method: Method,
-    truth: Any,
-    parameters: int | None,
-    job: str,
-) -> Iterator[Artifact]:
-    corpora = guessed_corpora(cfg, source)
-    for name, data in corpora.items():
-        width = source.block_size
-        yield Artifact("tokens", name, f"tokens {name}", size=len(data) * (8 * width + 4))
+@dataclass(frozen=True)
+class Sizes:
+    """What is guessed of data and model; block_size: tokens of a packed sequence."""
+
+    block_size: int
+    parameters: int | None
+    corpora: Mapping[str, Guess]
+    subsets: Mapping[Subset, Guess]
+
+
+def _guess(cfg: DictConfig) -> Sizes:
+    source: ModelSource = instantiate(cfg.model)
     subsets = guessed_subsets(OmegaConf.to_container(cfg.testset, resolve=True))
+    return Sizes(source.block_size, source.parameters(None), guessed_corpora(cfg, source), subsets)
+
+
+def _guessed(
+    cfg: DictConfig, sizes: Sizes, method: Method, truth: Any, job: str
+) -> Iterator[Artifact]:
+    corpora, subsets = sizes.corpora, sizes.subsets
+    for name, data in corpora.items():
+        width = sizes.block_size
+        yield Artifact("tokens", name, f"tokens {name}", size=len(data) * (8 * width + 4))
     reading = sum(data.read for data in subsets.values())
     settings = cfg.pretraining
     n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
@@ -240,7 +258,7 @@ def _guessed(
             steps = max(1, round(steps * (n - len(corpora[without])) / n))
         tokens = steps * settings.batch_size * read // n
         name = f"{f'without {without}' if without else 'θ0'}, train seed {seed}"
-        size = _model_size(parameters, steps, settings.checkpoint_every, without)
+        size = _model_size(sizes.parameters, steps, settings.checkpoint_every, without)
         yield Artifact("model", name, f"model {name} {truth}", steps, tokens, tokens, size)
         if truth is not None:
             yield Artifact("losses", name, f"losses {name} {truth}", forward=reading)

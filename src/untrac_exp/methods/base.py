@@ -61,10 +61,13 @@ class Subject:
     references: dict[str, Any] = field(default_factory=dict)
 
     def losses(self, data: Encoded) -> Losses:
-        """The model's loss on every example of `data`, as its weights are now."""
+        """The model's loss on every example of `data`, as its weights are now.
+
+        In the weights' own precision, in mixed precision too: an influence is a small difference of
+        losses, which the rounding of bfloat16 would drown.
+        """
         self.meter.forward(data.read)
-        with self.trainer.autocast(self.model.device):
-            return example_losses(self.model, data, self.max_tokens)
+        return example_losses(self.model, data, self.max_tokens)
 
     @contextmanager
     def leaving_theta0(self) -> Iterator[PreTrainedModel]:

@@ -38,11 +38,15 @@ def evaluate(
     max_tokens: int,
     trainer: TrainerSettings,
 ) -> dict[Name, Losses]:
-    """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens."""
+    """The losses of `model` on each dataset, read in batches of at most `max_tokens` tokens.
+
+    In the weights' own precision, as `Subject.losses`.
+    """
     device = model.device
+    precision = "32-true" if trainer.precision.endswith("-mixed") else trainer.precision
     module = Evaluation(model.eval(), datasets)
     loaders = [Stream(processes.mine(data.batches(max_tokens))) for data in datasets.values()]
-    trainer.build(barebones=True).validate(module, loaders, verbose=False)
+    trainer.build(barebones=True, precision=precision).validate(module, loaders, verbose=False)
     model.to(device)
     return {
         name: Losses(processes.total(nll), data.scored)

@@ -18,6 +18,8 @@ Batches = Iterator[Any]
 class TrainerSettings:
     """Where and how precisely stages run; the `trainer` group.
 
+    precision: as in `lightning.Trainer`; mixed precision is that of gradients, losses are read in
+    the weights' own.
     max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
     compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
     it is where the hours go.
@@ -51,7 +53,7 @@ class TrainerSettings:
         )
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The precision of forward passes that run outside a trainer."""
+        """The precision of forward passes for gradients that run outside a trainer."""
         half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         return torch.autocast(device.type, half) if half is not None else nullcontext()
 

@@ -1,0 +1,83 @@
+"""What bfloat16 does to the answers: mixed precision beside float32, on miniworld's toxicity.
+
+    python experiments/precision/measure.py
+
+With the float32 run's θ0 in both, taken as it is, only the method's own arithmetic differs. With
+all in the precision, θ0 is another model as well; what that does by itself shows a θ0 of another
+train seed, in float32. Prints the Spearman correlation of the influences over corpora and subsets,
+and the largest difference beside the largest influence. Runs that are in outputs/precision are not
+run again. (A CPU without instructions for bfloat16 takes many times longer in it.)
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+METHODS = ("untrac_inv", "graddot", "untrac")
+PRECISIONS = ("32-true", "bf16-mixed")
+CELL = ["corpus", "testset", "subset"]
+
+
+def run(outputs: Path, precision: str, *overrides: str) -> None:
+    """The sweep in one precision, as a person would run it."""
+    subprocess.run(
+        [
+            sys.executable, "-m", "untrac_exp", "+experiment=toxicity", "truth=none", "seed=0",
+            f"method={','.join(METHODS)}", f"outputs={outputs / precision}", "logger=none",
+            f"trainer.precision={precision}", *overrides,
+        ],
+        check=True,
+    )  # fmt: skip
+
+
+def influences(outputs: Path, precision: str, method: str) -> "pd.Series[float]":
+    """What `run` left there."""
+    (found,) = (outputs / precision).glob(f"toxicity/mini/{method},*/seed0/scores.csv")
+    return pd.read_csv(found).set_index(CELL)["influence"]
+
+
+def compare(one: tuple[Path, str], two: tuple[Path, str], title: str) -> None:
+    """Print how far the influences of the second run (outputs, precision) are from the first's."""
+    print(title)
+    for method in METHODS:
+        exact = influences(*one, method)
+        other = influences(*two, method).reindex(exact.index)
+        largest = (other - exact).abs().max() / exact.abs().max()
+        print(
+            f"  {method}: Spearman {exact.corr(other, method='spearman'):.4f} over {len(exact)} "
+            f"influences, largest difference {largest:.1e} of the largest",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run what is missing, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("outputs/precision"))
+    folder = parser.parse_args().folder
+    whole, method, seed = (folder / name for name in ("all", "method", "seed"))
+    for precision in PRECISIONS:
+        run(whole, precision)
+    run(seed, PRECISIONS[0], "train_seed=1")
+    store = whole / PRECISIONS[0] / "store"
+    checkpoint = folder / "theta0"
+    for file in ("tokenizer/*/tokenizer.json", "model/*/model/config.json"):
+        (found,) = store.glob(file)
+        shutil.copytree(found.parent, checkpoint, dirs_exist_ok=True)
+    for precision in PRECISIONS:
+        run(
+            method, precision, "model=hf", f"model.path={checkpoint.absolute()}",
+            "model.block_size=64", "pretraining.steps=0",
+        )  # fmt: skip
+    exact, mixed = PRECISIONS
+    compare((method, exact), (method, mixed), "the same θ0, the method in bf16-mixed:")
+    compare((whole, exact), (whole, mixed), "all in bf16-mixed:")
+    compare((whole, exact), (seed, exact), "a θ0 of another train seed, all in float32:")
+
+
+if __name__ == "__main__":
+    main()

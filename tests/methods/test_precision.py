@@ -1,0 +1,46 @@
+"""Mixed precision: gradients in bfloat16, losses in the weights' own."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from tests.dense import scores
+from untrac_exp.methods.untrac_inv import UnTracInv
+from untrac_exp.objectives.ascent import Ascent
+from untrac_exp.stages.evaluation import evaluate
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.unlearning import Stopping
+
+MIXED = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
+
+
+@pytest.fixture
+def single(fresh_subject):
+    """Subjects whose weights are float32; those of other tests are float64."""
+
+    def make(**other):
+        subject = fresh_subject(**other)
+        subject.model.float()
+        return subject
+
+    return make
+
+
+def test_losses_are_read_as_in_float32(single):
+    """An influence is a difference of losses, less than bfloat16 can tell apart."""
+    exact, mixed = single(), single(trainer=MIXED)
+    for data in exact.corpora.values():
+        assert torch.equal(mixed.losses(data).nll, exact.losses(data).nll)
+    trained = [evaluate(s.model, s.corpora, s.max_tokens, s.trainer) for s in (exact, mixed)]
+    for name in exact.corpora:
+        assert torch.equal(trained[0][name].nll, trained[1][name].nll)
+
+
+def test_the_influences_are_nearly_those_of_float32(single):
+    method = UnTracInv(partial(torch.optim.Adam, lr=1e-3), Ascent(), Stopping(steps=3), 256)
+    exact = scores(method.influences(single()))
+    mixed = scores(method.influences(single(trainer=MIXED)))
+    largest = max(map(abs, exact.values()))
+    assert mixed == pytest.approx(exact, abs=0.02 * largest)
+    assert mixed != exact
