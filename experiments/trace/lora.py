@@ -4,10 +4,11 @@
     python -m experiments.trace.lora            (needs peft: pip install 'untrac-exp[peft]')
 
 Agreement: the example's checkpoint, UnTrac-Inv and the anchored UnTrac each way beside unlearning
-all weights in float32: correlation of the influences of 8 corpora, 64 rows of each, on 2 subsets.
+all weights in float32: correlation of the influences of 8 corpora, `--rows` of each, on 2 subsets.
 Memory: a random LLaMA of `--size` hidden units is unlearned for two steps in a process of its own;
-the peak of its memory, without what the process held before the model was read. (A CPU without
-instructions for bfloat16 is many times slower in it; the seconds say nothing of other machines.)
+the peak of its memory above what the process held before, when it had unlearned a small model in
+the same way and so loaded all libraries. (A CPU without instructions for bfloat16 is many times
+slower in it; the seconds say nothing of other machines.)
 """
 
 import argparse
@@ -24,7 +25,7 @@ from scipy import stats
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from untrac_exp import trace
-from untrac_exp.cost import peak_rss
+from untrac_exp.cost import peak_rss, reset_peaks
 
 WAYS: dict[str, dict[str, Any]] = {
     "all weights, float32": {},
@@ -44,15 +45,16 @@ def rows(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def agreement(folder: Path) -> pd.DataFrame:
-    """Each way's influences beside those of unlearning all weights in float32."""
+def agreement(folder: Path, n: int, wanted: list[str]) -> pd.DataFrame:
+    """Each way's influences beside those of unlearning all weights in float32, of `n` rows each."""
     corpora = {file.stem: rows(file) for file in sorted((folder / "corpora").glob("*.jsonl"))}
     tests = {"suspicious": rows(folder / "suspicious.jsonl")}
     found = []
     for method in METHODS:
         reference = None
-        for name, settings in WAYS.items():
-            few: dict[str, Any] = {"threads": 1, "n_per_corpus": 64}
+        for name in dict.fromkeys([next(iter(WAYS)), *wanted]):
+            settings = WAYS[name]
+            few: dict[str, Any] = {"threads": 1, "n_per_corpus": n}
             scores = trace(folder / "checkpoint", None, corpora, tests, method, **few, **settings)
             values = scores["influence"]
             reference = values if reference is None else reference
@@ -68,7 +70,7 @@ def agreement(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def memory(folder: Path, size: int) -> pd.DataFrame:
+def memory(folder: Path, size: int, wanted: list[str]) -> pd.DataFrame:
     """MiB above the process before the model was read, by way."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "checkpoint")
     config = LlamaConfig(
@@ -82,7 +84,7 @@ def memory(folder: Path, size: int) -> pd.DataFrame:
         tokenizer.save_pretrained(made)
         weights = model.num_parameters()
         del model
-        for name, settings in WAYS.items():
+        for name, settings in ((name, WAYS[name]) for name in wanted):
             given = json.dumps([made, str(folder), settings])
             done = subprocess.run(
                 [sys.executable, "-m", "experiments.trace.lora", "--measure", given],
@@ -94,29 +96,35 @@ def memory(folder: Path, size: int) -> pd.DataFrame:
 
 
 def measure(made: str, folder: str, settings: dict[str, Any]) -> None:
-    """Print the bytes that two steps of unlearning took."""
+    """Print the bytes that two steps of unlearning took, what the libraries need left out."""
     torch.set_num_threads(1)
     texts = rows(Path(folder) / "suspicious.jsonl")[:4]
     words = {"a": [f"{row['text']} " * 8 for row in texts]}  # long, so that activations count
-    before = peak_rss()
     steps: dict[str, Any] = {"method.stopping.steps": 2, "method.stopping.evaluations": 1}
     steps["model.block_size"] = 128
-    trace(made, None, words, words, threads=1, **steps, **settings)
-    print(peak_rss() - before)
+    for model in (Path(folder) / "checkpoint", made):  # the small one first: it loads libraries
+        reset_peaks()
+        before = peak_rss()  # what it holds now
+        trace(model, None, words, words, threads=1, **steps, **settings)
+        found = peak_rss() - before
+    print(found)
 
 
 def main() -> None:
     """Both tables, or one measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("outputs/trace_example"))
-    parser.add_argument("--size", type=int, default=384)
+    parser.add_argument("--size", type=int, default=768)
+    parser.add_argument("--rows", type=int, default=64, help="of a corpus, for the agreement")
+    parser.add_argument("--ways", nargs="*", default=[*WAYS], choices=WAYS, metavar="WAY")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(*json.loads(arguments.measure))
         return
-    print(memory(arguments.folder, arguments.size).to_string(index=False))
-    print(agreement(arguments.folder).to_string(index=False, float_format="{:.3f}".format))
+    print(memory(arguments.folder, arguments.size, arguments.ways).to_string(index=False))
+    found = agreement(arguments.folder, arguments.rows, arguments.ways)
+    print(found.to_string(index=False, float_format="{:.3f}".format))
 
 
 if __name__ == "__main__":
