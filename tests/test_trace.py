@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
@@ -333,6 +333,17 @@ def test_pickled_weights_are_read_where_they_are_allowed(tmp_path):
     pickled(tmp_path)
     allowed = {"model.safetensors_only": False}
     assert len(trace(tmp_path, None, **ROWS, **SETTINGS, **allowed)) == len(TEXTS)
+
+
+@pytest.mark.parametrize("architecture", ["opt", "gpt2", "bart"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_blocks_longer_than_the_learned_positions_are_one_line(architecture, loaded, tmp_path):
+    save(tmp_path, architecture)
+    auto = AutoModelForSeq2SeqLM if architecture == "bart" else AutoModelForCausalLM
+    model = auto.from_pretrained(tmp_path) if loaded else tmp_path
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"model\.block_size=4000 is more than the \d+ positions"):
+        trace(model, tokenizer, **ROWS, **{**SETTINGS, "model.block_size": 4000})
 
 
 def test_the_wrong_tokenizer_is_named(folder, tmp_path):

@@ -101,11 +101,12 @@ def measure(made: str, folder: str, settings: dict[str, Any]) -> None:
     texts = rows(Path(folder) / "suspicious.jsonl")[:4]
     words = {"a": [f"{row['text']} " * 8 for row in texts]}  # long, so that activations count
     steps: dict[str, Any] = {"method.stopping.steps": 2, "method.stopping.evaluations": 1}
-    steps["model.block_size"] = 128
-    for model in (Path(folder) / "checkpoint", made):  # the small one first: it loads libraries
+    # the small model first, which loads the libraries
+    for model, length in ((Path(folder) / "checkpoint", 64), (Path(made), 128)):
         reset_peaks()
         before = peak_rss()  # what it holds now
-        trace(model, None, words, words, threads=1, **steps, **settings)
+        sizes: dict[str, Any] = {"threads": 1, "model.block_size": length}
+        trace(model, None, words, words, **sizes, **steps, **settings)
         found = peak_rss() - before
     print(found)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.models.adapter import add_lora, checkpoint_activations
-from untrac_exp.models.pretrained import context
+from untrac_exp.models.pretrained import check_block_size, context
 from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
 
@@ -68,6 +68,7 @@ def held(
         settings["lora"],
         settings["gradient_checkpointing"],
     )
+    check_block_size(model, source.block_size)
     device = model.device
     training = [(module, module.training) for module in model.modules()]
     trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

@@ -92,6 +92,7 @@ class Pretrained(ModelSource):
                 f"model.path='{self.path}': it lacks {len(missing)} weights of a language model, "
                 f"{missing[0]} among them; give a checkpoint saved with its output layer"
             )
+        check_block_size(model, self.block_size)
         return model.eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
@@ -233,11 +234,24 @@ def checkpoint(
     )
 
 
-def context(config: PreTrainedConfig) -> int:
-    """The tokens a model can read, as its configuration says, but at most `LONGEST`."""
+def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
+    """The tokens a model can read, as its configuration says, but at most `most`."""
     config = config.get_text_config()
     found = [getattr(config, name, None) for name in _CONTEXT]
-    return min([LONGEST, *(n for n in found if isinstance(n, int) and n > 1)])
+    return min([most, *(n for n in found if isinstance(n, int) and n > 1)])
+
+
+def check_block_size(model: PreTrainedModel, block_size: int) -> None:
+    """Raise `ValueError` where the model has learned fewer positions than it would be given."""
+    learned = any(
+        isinstance(module, torch.nn.Embedding) and re.search(r"position|wpe$", name)
+        for name, module in model.named_modules()
+    )
+    if learned and block_size > (limit := context(model.config, block_size)):
+        raise ValueError(
+            f"model.block_size={block_size} is more than the {limit} positions that the model has "
+            f"learned; set model.block_size={limit}, or null"
+        )
 
 
 def _has_weights(folder: Path) -> bool:
