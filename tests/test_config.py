@@ -60,9 +60,9 @@ def test_every_experiment_composes_at_every_scale(experiment, scale):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_opens_with_its_claim_and_command(experiment):
+def test_every_experiment_opens_with_what_to_know(experiment):
     head = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\ndefaults")[0]
-    assert "# Claim: " in head
+    assert all(f"# {part}: " in head for part in ("Claim", "Command", "Cost", "Expected"))
     assert f"python -m untrac_exp +experiment={experiment}" in head
 
 
