@@ -24,11 +24,11 @@ MODELS = 3
 """Trained by the sweep: θ0 and one without each of the two corpora."""
 
 
-def start(folder):
+def start(folder, **changes):
     """The sweep as users start it, in a process group of its own."""
     with (folder / ".log").open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "untrac_exp", *overrides(SWEEP)],
+            [sys.executable, "-m", "untrac_exp", *overrides({**SWEEP, **changes})],
             cwd=folder, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
@@ -60,10 +60,12 @@ def models(folder):
 
 
 def wait_for(condition, seconds=240):
+    """What the condition says once it says something."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+    return found
 
 
 def workers_of(pid):
@@ -131,8 +133,13 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(folder, undisturbed):
 @pytest.mark.slow
 def test_interrupted_by_ctrl_c_it_ends_at_once_with_a_line_and_goes_on(folder, undisturbed):
     process = start(folder)
-    wait_for(lambda: len(workers_of(process.pid)) > 3)  # two, their server and Python's tracker
-    workers = workers_of(process.pid)
+
+    def both():
+        """The workers, children of their server, as soon as there are two."""
+        found = map(workers_of, workers_of(process.pid))
+        return next((workers for workers in found if len(workers) > 1), None)
+
+    workers = wait_for(both)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(30) == 130
     wait_for(lambda: not any(map(alive, workers)), 10)
@@ -141,6 +148,18 @@ def test_interrupted_by_ctrl_c_it_ends_at_once_with_a_line_and_goes_on(folder, u
     assert "Traceback" not in log
     run(folder)
     assert results(folder) == results(undisturbed)
+
+
+@pytest.mark.slow
+def test_interrupted_while_unlearning_it_says_the_same(folder):
+    """There the trainer is the first to hear of it."""
+    long = {"unlearning.untrac.steps": "100000", "unlearning.untrac.epochs": "null"}
+    process = start(folder, **CALM, **long)
+    wait_for(lambda: len(models(folder)) == MODELS)
+    time.sleep(5)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert (folder / ".log").read_text().endswith("stopped; the same command goes on from here\n")
 
 
 @pytest.mark.slow

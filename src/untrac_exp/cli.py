@@ -66,7 +66,10 @@ def main() -> None:
     try:
         with redirect_stderr(_Heard()):
             _hydra()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning answers Ctrl-C by sys.exit(1)
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
         _exit("stopped; the same command goes on from here", 130)
     except Exception as error:
         with suppress(ValueError):  # nothing has finished
