@@ -134,6 +134,10 @@ class Training:
     trainer: TrainerSettings
     store: Store
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the tokens, which another process reads for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "data"}
+
     @cached_property
     def data(self) -> dict[str, Encoded]:
         """The tokens of every corpus."""

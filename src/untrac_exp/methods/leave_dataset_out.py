@@ -14,6 +14,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +91,9 @@ class LeaveDatasetOut:
         with ProcessPoolExecutor(self.workers, context, _start_worker, (threads,)) as pool:
             try:
                 with workers.deaf_to_interrupts():
-                    futures = {pool.submit(_Job.losses, job): job for job in jobs}
+                    # Not the jobs themselves: torch would pass their tensors as open files, which
+                    # ends in a traceback where a worker is terminated before it has them.
+                    futures = {pool.submit(_losses, pickle.dumps(job)): job for job in jobs}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             except BaseException:
@@ -145,6 +148,11 @@ class _Job:
             training.trainer,
         )
         (out / "losses.json").write_text(json.dumps([losses[name].mean for name in names]))
+
+
+def _losses(job: bytes) -> dict[Subset, float]:
+    """The losses of a pickled `_Job`."""
+    return pickle.loads(job).losses()
 
 
 def _start_worker(threads: int) -> None:
