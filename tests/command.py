@@ -1,5 +1,6 @@
 """The command line in a process of its own, forked from one that has imported torch already."""
 
+import atexit
 import json
 import os
 import resource
@@ -101,6 +102,7 @@ def _run(arguments, folder, largest_file, env):
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    atexit._run_exitfuncs()  # as at the end of a process of its own: semaphores are given back
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -70,7 +70,7 @@ def test_the_error_of_a_worker_is_one_line_too(folder):
     settings = {"truth": "leave_dataset_out", "truth.workers": "2"}
     ended = command(overrides({**JOB, **settings, "pretraining.optimizer.lr": "1e30"}), folder)
     assert ended.status == 1
-    line = ended.err.splitlines()[0]  # Python may add that `command` did not let it clean up
+    [line] = ended.err.splitlines()
     assert line.startswith("error: pretraining diverged")
     assert "Traceback" not in ended.err + ended.out
 

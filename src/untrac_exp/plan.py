@@ -159,6 +159,8 @@ def _shared(cfg: DictConfig, find: Callable[[DictConfig], T]) -> T:
     """`find(cfg)`, once for all jobs of a sweep that share data and model."""
     names = ["corpora", "testset", "model", "max_sequences", "n_per_corpus", "pretraining"]
     settings = plain(cfg)
+    if cfg.pretraining.steps == 0:  # the corpora are sampled before they are read
+        names.append("seed")
     key = fingerprint({name: settings[name] for name in [*names, "trainer", "store"]})
     if key not in _known:
         _known[key] = find(cfg)
