@@ -1,0 +1,69 @@
+"""The embedded natural text: complete, disjoint where it must be, small enough for a wheel."""
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from untrac_exp.data import natural
+
+WORLDS = ("natural", "tuning")
+
+
+def _texts(world: str) -> tuple[dict[str, list[str]], dict[tuple[str, str], list[str]]]:
+    corpora = {
+        corpus.name: [row.target for row in corpus.rows] for corpus in natural.corpora(world)
+    }
+    names = [*(testset.name for testset in natural.testsets(world)), natural.HELD_OUT]
+    tests = {
+        (testset.name, subset): [row.target for row in rows]
+        for testset in natural.testsets(world, names)
+        for subset, rows in testset.subsets.items()
+    }
+    return corpora, tests
+
+
+def test_natural_has_the_corpora_and_test_sets_that_it_promises():
+    corpora, tests = _texts("natural")
+    assert len(corpora) == 10
+    assert all(2e5 < sum(map(len, texts)) <= 4e5 for texts in corpora.values())
+    assert {name for name, _ in tests} == {
+        "toxicity", "falsehoods", "bias", "ambiguity", "held_out",
+    }  # fmt: skip
+    assert {subset for name, subset in tests if name == "held_out"} == set(corpora)
+    assert {len(texts) for (name, _), texts in tests.items() if name != "held_out"} == {256}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_no_test_text_occurs_in_a_corpus(world):
+    corpora, tests = _texts(world)
+    everything = "\n".join(chain.from_iterable(corpora.values()))
+    for texts in tests.values():
+        assert not [text for text in texts if len(text) > 40 and text in everything]
+
+
+def test_the_worlds_share_no_text():
+    (a, tests_a), (b, tests_b) = map(_texts, WORLDS)
+    assert not set(a) & set(b)
+    assert not set(chain(*a.values(), *tests_a.values())) & set(
+        chain(*b.values(), *tests_b.values())
+    )
+
+
+def test_the_files_fit_in_the_wheel_and_every_text_has_a_source():
+    folder = Path(natural.__file__).parent / "texts"
+    assert sum(path.stat().st_size for path in folder.glob("*.xz")) < 4e6
+    sources = (folder / "README.md").read_text()
+    for world in WORLDS:
+        corpora, tests = _texts(world)
+        for name in (*corpora, *(testset for testset, _ in tests)):
+            assert f"| {name} |" in sources
+
+
+def test_names_choose_and_order():
+    assert [c.name for c in natural.corpora(names=["law", "bible"])] == ["law", "bible"]
+    assert [t.name for t in natural.testsets(names=["held_out"])] == ["held_out"]
+    with pytest.raises(ValueError, match=r"corpora\.names: there is no 'koran'; choose from bible"):
+        natural.corpora(names=["koran"])
+    with pytest.raises(ValueError, match=r"world='moon': .* natural or tuning"):
+        natural.corpora("moon")
