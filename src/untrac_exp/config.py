@@ -27,6 +27,7 @@ class PretrainingConfig:
     steps: int = MISSING
     batch_size: int = MISSING
     optimizer: Any = MISSING
+    schedule: Any = "${schedule}"
     clip: float = 1.0
     checkpoint_every: int = MISSING
 
@@ -59,6 +60,8 @@ class Config:
     corpora: Any = MISSING
     testset: Any = MISSING
     model: Any = MISSING
+    schedule: Any = MISSING
+    """Of the learning rate of pretraining."""
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     unlearning: Any = MISSING
     hessian: Any = MISSING

@@ -32,7 +32,7 @@ from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.training import Recipe, Trained
+from untrac_exp.training import Recipe, Trained, Training
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +84,21 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
             for name, tokens in training.data.items()
         },
         subsets=data.subsets,
-        checkpoints=[Checkpoint(path, float(cfg.pretraining.optimizer.lr)) for path in checkpoints],
+        checkpoints=[Checkpoint(path, _rate(cfg, training, path)) for path in checkpoints],
         trainer=training.trainer,
         store=training.store,
         key=key,
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
+    )
+
+
+def _rate(cfg: DictConfig, training: Training, checkpoint: Path) -> float:
+    """The learning rate of the step that led to a checkpoint, which is named by its step."""
+    settings = training.settings
+    return cfg.pretraining.optimizer.lr * settings.schedule(
+        int(checkpoint.stem) - 1, settings.steps
     )
 
 

@@ -22,6 +22,7 @@ from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.data.prepare import load, tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
+from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.shares import fitting
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
@@ -35,7 +36,7 @@ class Pretraining:
 
     steps of batch_size sequences, 0 to take the model as it is; clip: largest gradient norm, 0 for
     none; checkpoint_every: steps between checkpoints, which a killed run resumes from and TracIn
-    reads.
+    reads; schedule: of the learning rate, constant unless given.
     """
 
     steps: int
@@ -43,6 +44,7 @@ class Pretraining:
     optimizer: OptimizerFactory
     clip: float
     checkpoint_every: int
+    schedule: Schedule = CONSTANT
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "checkpoint_every"):
@@ -55,6 +57,8 @@ class Pretraining:
             )
         if self.clip < 0:
             raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
+        if self.steps:
+            self.schedule(0, self.steps)  # raises where it does not fit
 
 
 class Recipe(ABC):
@@ -175,6 +179,7 @@ class Training:
                 )
             if budget == "epochs":
                 steps = max(1, round(steps * int(keep.sum()) / len(keep)))
+                self.settings.schedule(0, steps)  # raises where it does not fit so few
         key = {
             **model,
             "corpora": list(self._data_key.items()),
@@ -205,6 +210,7 @@ class Training:
             seed=train_seed,
             checkpoint_every=self.settings.checkpoint_every,
             keep_checkpoints=keep is None,
+            schedule=self.settings.schedule,
         )
         pretrain(self.source.build(self.tokenizer, train_seed), run, self.trainer, out)
         meter.backward(steps * batch_size * data.read // len(data))

@@ -2,7 +2,6 @@
 
 import shutil
 from functools import partial
-from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from transformers import OPTConfig, OPTForCausalLM
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.order import batches
 from untrac_exp.stages.pretraining import CHECKPOINTS, PretrainingRun, pretrain
+from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 
 TRAINER = TrainerSettings(accelerator="cpu")
@@ -58,12 +58,21 @@ def assert_same(a, b, **tolerance):
         torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}))
 
 
-def test_it_is_the_bare_loop(data, tmp_path):
-    pretrain(tiny_opt(), a_run(data), TRAINER, tmp_path)
+WSD = Schedule(warmup_steps=4, decay_steps=4, final=0.1)
+RATES = [0.25, 0.5, 0.75, *[1.0] * 6, 0.775, 0.55, 0.325]
+"""Of the twelve steps under `WSD`, worked out by hand."""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"), [(Schedule(), [1.0] * 12), (WSD, RATES)], ids=["constant", "wsd"]
+)
+def test_it_is_the_bare_loop(data, tmp_path, schedule, rates):
+    pretrain(tiny_opt(), a_run(data, schedule=schedule), TRAINER, tmp_path)
     model = tiny_opt()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
-    for indices in islice(batches(len(data), 4, seed=3), 12):
+    for rate, indices in zip(rates, batches(len(data), 4, seed=3), strict=False):
+        optimizer.param_groups[0]["lr"] = 0.01 * rate
         batch = data.batch(indices)
         batch["labels"][batch["attention_mask"] == 0] = -100
         loss = model(**batch).loss
@@ -92,7 +101,8 @@ def test_bfloat16_is_near_float32_with_the_presets_optimizer(data, tmp_path):
 
 def test_accumulated_shares_give_the_steps_of_the_whole_batch(data, tmp_path):
     # SGD, since Adam blows up the rounding noise of gradients that are zero but for it
-    run = partial(a_run, data, batch_size=6, optimizer=partial(torch.optim.SGD, lr=0.1))
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    run = partial(a_run, data, batch_size=6, optimizer=sgd, schedule=WSD)
     pretrain(tiny_opt(), run(micro_batch_size=6), TRAINER, tmp_path / "a")
     pretrain(tiny_opt(), run(micro_batch_size=2), TRAINER, tmp_path / "b")
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
@@ -102,10 +112,15 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [3, 5, 8, 11])
-def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at):
-    """With dropout, so that the random state has to come back as well."""
-    pretrain(tiny_opt(0.2), a_run(data), TRAINER, tmp_path / "whole")
+@pytest.mark.parametrize("schedule", [Schedule(), WSD], ids=["constant", "wsd"])
+@pytest.mark.parametrize("at", [3, 7, 11])
+def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
+    """With dropout, so that the random state has to come back as well.
+
+    It is taken up in the warm-up, on the plateau and in the decay of `WSD`.
+    """
+    run = partial(a_run, data, checkpoint_every=2, schedule=schedule)
+    pretrain(tiny_opt(0.2), run(), TRAINER, tmp_path / "whole")
 
     calls = 0
 
@@ -119,10 +134,11 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at):
 
     out = tmp_path / "killed"
     with pytest.raises(Killed):
-        pretrain(tiny_opt(0.2), a_run(data, optimizer=partial(Dying, lr=0.01)), TRAINER, out)
+        pretrain(tiny_opt(0.2), run(optimizer=partial(Dying, lr=0.01)), TRAINER, out)
+    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == at // 2 * 2
     torch.manual_seed(99)
     model = tiny_opt(0.2)
-    pretrain(model, a_run(data), TRAINER, out)
+    pretrain(model, run(), TRAINER, out)
     assert_same(weights(tmp_path / "whole"), weights(out))
     assert (out / "loss.csv").read_text() == (tmp_path / "whole" / "loss.csv").read_text()
     names = sorted(path.name for path in out.rglob("*") if path.is_file())

@@ -31,7 +31,7 @@ class Subset(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Weights saved while pretraining, and the learning rate they were trained with."""
+    """Weights saved while pretraining, and the learning rate of the step that led to them."""
 
     path: Path
     lr: float

@@ -2,8 +2,9 @@ r"""TracIn: the dot product of the two datasets' gradients, along θ0's own trai
 
 .. math:: I(Z', Z) = \sum_t \eta_t \, \nabla L(Z; \theta_t) \cdot \nabla L(Z'; \theta_t)
 
-over the checkpoints saved while pretraining, η the learning rate then; L in nats per token. It is
-GradDot at each of them: the loss on Z' that SGD steps on Z would have taken away.
+over the checkpoints saved while pretraining, L in nats per token. η_t is the learning rate of the
+step just taken: of the next one it would be 0 at the end of a decay to 0. It is GradDot at each of
+the checkpoints: the loss on Z' that SGD steps on Z would have taken away.
 
 Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
 NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.

@@ -3,6 +3,7 @@
 import csv
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_model
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from untrac_exp import processes
@@ -20,6 +22,7 @@ from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.progress import Progress
 from untrac_exp.stages import sharding
+from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.shares import Share, Sharing
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
@@ -54,6 +57,7 @@ class PretrainingRun:
     seed: int
     checkpoint_every: int
     keep_checkpoints: bool
+    schedule: Schedule = CONSTANT
 
 
 class Pretraining(lightning.LightningModule):
@@ -94,8 +98,11 @@ class Pretraining(lightning.LightningModule):
             )
         self.losses.append(loss)
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.run.optimizer(self.model.parameters())
+    def configure_optimizers(self) -> Any:
+        optimizer = self.run.optimizer(self.model.parameters())
+        factor = partial(self.run.schedule, total=self.run.steps)
+        scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(
         self,
