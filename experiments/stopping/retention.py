@@ -54,10 +54,10 @@ def rises(cfg: DictConfig, subject: Subject, kept: Encoded) -> list[tuple[int, f
         found.append((step, now[0] - start[0], now[1] - start[1]))
         return False
 
-    others = {name: one for name, one in subject.corpora.items() if name != CORPUS}
+    retain = {name: one for name, one in subject.corpora.items() if name != CORPUS}
     with subject.leaving_theta0() as model:
         step_loss = instantiate(cfg.objective).prepare(
-            Unlearned(model, own, others, subject.max_tokens, subject.seed)
+            Unlearned(model, own, retain, subject.max_tokens, subject.seed)
         )
         unlearn(
             model, own, step_loss,

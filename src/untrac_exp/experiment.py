@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -88,6 +87,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
         trainer=training.trainer,
         store=training.store,
         key=key,
+        further=partial(data.further, cfg.n_per_corpus, cfg.seed),
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
@@ -139,9 +139,8 @@ def evidence(data: Data, answer: Influences) -> Evidence:
     subsets = shared.pop("subset")
     shared["testset"] = [subset.testset for subset in subsets]
     shared["subset"] = [subset.subset for subset in subsets]
-    datasets: dict[Any, Encoded] = {**data.subsets, **data.training.data}
     decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
-    examples = moved(answer.changes, datasets, decode)
+    examples = moved(answer.changes, answer.read, decode)
     return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
 
 

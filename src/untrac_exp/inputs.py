@@ -1,6 +1,6 @@
 """What a job works on: corpora and test sets as tokens, the model's training, and the job's key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.prepare import check_names, encode_corpus
-from untrac_exp.data.sampling import sampled
+from untrac_exp.data.sampling import further, sampled
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
@@ -34,6 +34,7 @@ class Data:
     """Corpora and test sets as tokens, in the context of how models train on them.
 
     corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
+    undrawn: tokens of rows that are not in `corpora`, where these are a sample of a corpus' rows.
     """
 
     training: Training
@@ -41,6 +42,15 @@ class Data:
     corpora: Sequence[Corpus]
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
+    undrawn: Callable[[], Mapping[str, Encoded]] = dict
+
+    def further(self, n: int | None, seed: int) -> dict[str, Encoded]:
+        """At most `n` sequences of each corpus that has any beyond its sample of `n`."""
+        found = dict(self.undrawn())
+        for name, tokens in self.training.data.items():
+            if (rest := tokens.beyond(n, seed)) is not None:
+                found[name] = rest
+        return found
 
 
 def prepare_process(cfg: DictConfig) -> None:
@@ -77,9 +87,9 @@ def encode_data(
     as_it_is = settings.steps == 0
     if as_it_is and cfg.truth:
         raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
+    wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
     if as_it_is and cfg.n_per_corpus is not None:
-        window = _CHARS_PER_TOKEN * source.block_size
-        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in corpora]
+        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in wholes]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
@@ -118,9 +128,22 @@ def encode_data(
         "corpora": {name: path.name for name, path in training.corpora.items()},
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
+
+    def undrawn() -> dict[str, Encoded]:
+        found = {}
+        if as_it_is and cfg.n_per_corpus is not None:
+            for whole, drawn in zip(wholes, corpora, strict=True):
+                rows = further(whole, cfg.n_per_corpus, cfg.seed, window, list(drawn.rows))
+                if rows:
+                    what = f"corpus '{whole.name}'"
+                    found[whole.name] = encode(
+                        rows, tokenizer, source.block_size, source.seq2seq, what, skip_empty=True
+                    )
+        return found
+
     if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
         key["weights"] = model["weights"]
-    return Data(training, subsets, corpora, testsets, key)
+    return Data(training, subsets, corpora, testsets, key, undrawn)
 
 
 def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:

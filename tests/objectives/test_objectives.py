@@ -32,8 +32,8 @@ every_other = pytest.mark.parametrize(
 
 
 def unlearned(model, data, seq2seq=False, **other):
-    others = {name: c for name, c in corpora(seq2seq).items() if name != "threes"}
-    return Unlearned(model, data, others, **{"max_tokens": 40, "seed": 0, **other})
+    retain = {name: c for name, c in corpora(seq2seq).items() if name != "threes"}
+    return Unlearned(model, data, retain, **{"max_tokens": 40, "seed": 0, **other})
 
 
 def away(model, seed=1, by=0.05):
@@ -143,7 +143,7 @@ def test_what_others_it_keeps_does_not_depend_on_who_asked_first(objective, trai
     data, all_of_them = sequences(1, 3, 4), corpora()
     fresh = Unlearned(trained[0], data, {"fives": all_of_them["fives"]}, 40, 0)
     shared = replace(fresh, references={})
-    objective.prepare(replace(shared, others=all_of_them))
+    objective.prepare(replace(shared, retain=all_of_them))
     model, parts = away(trained[0]), shares(data, 4)
     first, second = (gradient(objective.prepare(job), model, parts) for job in (fresh, shared))
     assert torch.equal(first, second)
@@ -159,6 +159,6 @@ def test_a_senseless_value_is_refused_by_name(objective, name):
 
 @pytest.mark.parametrize("objective", [KL(), Fisher()], ids=["kl", "fisher"])
 def test_an_anchor_needs_ground(objective, trained):
-    job = replace(unlearned(trained[0], corpora()["threes"]), others={})
+    job = replace(unlearned(trained[0], corpora()["threes"]), retain={})
     with pytest.raises(ValueError, match="at least two corpora"):
         objective.prepare(job)

@@ -59,10 +59,16 @@ class Encoded:
 
     def sample(self, n: int | None, seed: int) -> "Encoded":
         """`n` examples drawn without replacement; all if n is None or more than there are."""
+        return self if n is None or n >= len(self) else self.select(self._order(seed)[:n])
+
+    def beyond(self, n: int | None, seed: int) -> "Encoded | None":
+        """The `n` examples drawn after those of `sample`, or fewer; None if there is none."""
         if n is None or n >= len(self):
-            return self
-        generator = torch.Generator().manual_seed(seed)
-        return self.select(torch.randperm(len(self), generator=generator)[:n])
+            return None
+        return self.select(self._order(seed)[n : 2 * n])
+
+    def _order(self, seed: int) -> Tensor:
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:
         """The examples as the keyword arguments of a Hugging Face model, trimmed to the longest."""

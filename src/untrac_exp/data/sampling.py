@@ -3,7 +3,7 @@
 import heapq
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 LONGEST = 2**16
 """Characters of a plain text that a draw keeps: what is longer comes as a window of that size."""
+_ALIKE = 64
+"""Characters by which the beginning of a text is found in another."""
 _SPACE = re.compile(r"\s")
 _WORDS = re.compile(r".*\s", re.DOTALL)
 
@@ -94,6 +96,28 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
         rows = reservoir(pieces, n, seed)
     mark = corpus.fingerprint and fingerprint([corpus.fingerprint, n, seed, window_chars])
     return Corpus(corpus.name, rows, mark)
+
+
+def further(
+    corpus: Corpus, n: int, seed: int, window_chars: int | None, drawn: Collection[Row]
+) -> list[Row]:
+    """At most `n` rows of a corpus beyond those that `sampled` has `drawn` of it.
+
+    A second draw, without the rows of the first. Of two plain texts of which one holds the
+    beginning of the other, only the drawn one stays: windows of a long text may overlap.
+    """
+    plain = [row.target for row in drawn if not row.input]
+    text, starts = "\0".join(plain), [target[:_ALIKE] for target in plain]
+    known = set(drawn)
+
+    def is_new(row: Row) -> bool:
+        if row.input:
+            return row not in known
+        alike = row.target[:_ALIKE] in text or any(start in row.target for start in starts)
+        return not alike
+
+    more = sampled(corpus, n + len(drawn), seed, window_chars).rows
+    return [row for row in more if is_new(row)][:n]
 
 
 def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:

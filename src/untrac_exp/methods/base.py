@@ -44,6 +44,7 @@ class Subject:
     model: at θ0, in evaluation mode; a method may move its weights but has to bring them back.
     corpora: the sampled sequences of each corpus. subsets: the examples of each test subset.
     checkpoints: θ0's own past. max_tokens: padded tokens the device reads at once.
+    further: draws sequences of each corpus that are not in its sample, for a retain set.
     seed: of whatever the method draws. key: identifies this job, for parts kept in `store`.
     references: what an objective has computed about θ0 on each corpus.
     """
@@ -58,6 +59,7 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
+    further: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
 
     def losses(self, data: Encoded) -> Losses:
@@ -128,7 +130,8 @@ class Influences:
     scores: corpus, testset, subset, influence, ci_low, ci_high; nats per token for methods that
     evaluate losses, the method's own unit otherwise (then without interval).
     trajectory: corpus, testset, subset, step, influence; own_loss: unlearned, step, loss.
-    changes: what the scores are means of, for methods that evaluate losses.
+    changes: what the scores are means of, for methods that evaluate losses; read: the datasets they
+    were read on, by `Change.of`.
     warnings: what a reader must know before trusting the scores, a sentence each.
     """
 
@@ -137,6 +140,7 @@ class Influences:
     own_loss: pd.DataFrame | None = None
     changes: Sequence[Change] = ()
     warnings: Sequence[str] = ()
+    read: Mapping[Any, Encoded] = field(default_factory=dict)
 
 
 class Size(Protocol):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
+from untrac_exp.methods.common.retain import retain_of_forgotten
 from untrac_exp.methods.common.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
@@ -24,12 +25,13 @@ class UnTrac(Unlearn, Method):
     """Unlearns corpora; the paper's defaults are batches of one and one epoch."""
 
     def influences(self, subject: Subject) -> Influences:
+        apart = retain_of_forgotten(subject, self.objective.held)
         panel = Panel(subject.subsets)
-        record = self.record(subject, panel)
+        record = self.record(subject, panel, apart.warnings)
         progress = Progress("untrac: corpora unlearned", len(subject.corpora))
         for i, (corpus, data) in enumerate(subject.corpora.items()):
-            others = {name: other for name, other in subject.corpora.items() if name != corpus}
-            seen = self.watch(subject, corpus, data, panel, others)
+            retain = {name: held for name, held in apart.retain.items() if name != corpus}
+            seen = self.watch(subject, corpus, data, panel, retain)
             record.add(corpus, seen, partial(_cell, corpus))
             progress(i + 1)
         return record.influences()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
+from untrac_exp.methods.common.retain import retain_of_read
 from untrac_exp.methods.common.watch import Panel, Unlearn
 from untrac_exp.progress import Progress
 
@@ -25,12 +26,13 @@ class UnTracInv(Unlearn, Method):
     """Unlearns test subsets; the paper's defaults are full batches (256) and five steps."""
 
     def influences(self, subject: Subject) -> Influences:
-        panel = Panel(subject.corpora)
-        record = self.record(subject, panel)
+        apart = retain_of_read(subject, self.objective.held)
+        panel = Panel(apart.read)
+        record = self.record(subject, panel, apart.warnings)
         progress = Progress("untrac_inv: test subsets unlearned", len(subject.subsets))
         for i, (subset, data) in enumerate(subject.subsets.items()):
             name = "/".join(subset)
-            seen = self.watch(subject, name, data, panel, subject.corpora)
+            seen = self.watch(subject, name, data, panel, apart.retain)
             record.add(name, seen, partial(_cell, subset))
             progress(i + 1)
         return record.influences()

@@ -20,7 +20,8 @@ class Unlearned:
     """What an objective may consult before the first step.
 
     theta0: the model, its weights still θ0's. data: the dataset to unlearn.
-    others: the corpora to keep, by name (for a test set, all of them; for a corpus, the others).
+    retain: the retain set, sequences of the corpora to keep by name (for a test set, all corpora;
+    for a corpus, the other ones). None of them is read by the method.
     max_tokens: padded tokens that may be read at once. seed: for whatever is sampled.
     references: shared by the runs of a job, which all start at the same θ0.
     meter: counts what an objective reads beyond the batches that are unlearned.
@@ -28,22 +29,27 @@ class Unlearned:
 
     theta0: PreTrainedModel
     data: Encoded
-    others: dict[str, Encoded]
+    retain: dict[str, Encoded]
     max_tokens: int
     seed: int
     references: References = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
-    def of_others(self, compute: Callable[[Encoded], Any]) -> list[Any]:
-        """`compute`'s answer about each of the other corpora, found once a job and then kept."""
-        for name, corpus in self.others.items():
+    def of_retain(self, compute: Callable[[Encoded], Any]) -> list[Any]:
+        """`compute`'s answer about each corpus of the retain set, found once a job and kept."""
+        for name, corpus in self.retain.items():
             if name not in self.references:
                 self.references[name] = compute(corpus)
-        return [self.references[name] for name in self.others]
+        return [self.references[name] for name in self.retain]
 
 
 class Objective(ABC):
     """An objective of unlearning, with its weights as fields."""
+
+    @property
+    def held(self) -> int:
+        """Sequences of each corpus that it takes of the retain set; 0 if it has no use for one."""
+        return 0
 
     @abstractmethod
     def prepare(self, unlearned: Unlearned) -> StepLoss:
@@ -56,10 +62,10 @@ def check_not_negative(key: str, value: float) -> None:
         raise ValueError(f"objective.{key}={value} must not be negative (0 is plain ascent)")
 
 
-def check_others(kind: str, others: dict[str, Encoded]) -> None:
+def check_retain(kind: str, retain: dict[str, Encoded]) -> None:
     """Raise `ValueError` where an objective has nothing to hold on to."""
-    if not others:
+    if not retain:
         raise ValueError(
-            f"objective={kind} holds on to the other corpora and there is none; "
-            "give at least two corpora, or use objective=npo"
+            f"objective={kind} holds on to the other corpora and there is nothing of them that is "
+            "not read; give at least two corpora and more texts, or use objective=npo"
         )

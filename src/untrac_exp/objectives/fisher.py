@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import token_nll
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_others
+from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
 from untrac_exp.stages.shares import Share
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -54,15 +54,19 @@ class Fisher(Objective):
         if self.examples < 1:
             raise ValueError(f"objective.examples={self.examples} must be at least 1")
 
+    @property
+    def held(self) -> int:
+        return self.examples
+
     def prepare(self, unlearned: Unlearned) -> StepLoss:
-        check_others("fisher", unlearned.others)
+        check_retain("fisher", unlearned.retain)
 
         def compute(corpus: Encoded) -> Information:
             sample = corpus.sample(self.examples, unlearned.seed)
             unlearned.meter.backward(sample.read)
             return information(unlearned.theta0, sample)
 
-        found = unlearned.of_others(compute)
+        found = unlearned.of_retain(compute)
         tokens = sum(one.tokens for one in found)
         theta0 = [p.detach().clone() for p in trained(unlearned.theta0)]
         fisher = [torch.zeros_like(p) for p in theta0]

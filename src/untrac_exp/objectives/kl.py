@@ -4,8 +4,8 @@ r"""Ascent anchored by the KL divergence from θ0's predictions on the other cor
     -L(Z; \theta) + w \; \frac{1}{|A|} \sum_{x \in A}
     \mathrm{KL}\big(p_{\theta_0}(\cdot \mid x) \,\|\, p_\theta(\cdot \mid x)\big)
 
-A are the predicted tokens of `batch_size` sequences of the other corpora, others at every step,
-out of `examples` sampled from each corpus. θ0's predictions on these are computed once a job. Kept
+A are the predicted tokens of `batch_size` sequences of the retain set, others at every step, out of
+`examples` sampled from each corpus in it. θ0's predictions on these are computed once a job. Kept
 of each are the `top_k` likeliest tokens and the mass of all the rest as one more: the divergence is
 taken between these coarser distributions, which never exceeds the whole one and equals it for
 top_k: null (all tokens are kept then). It takes 8 bytes · examples · tokens · top_k a corpus, in
@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.models.loss import logits_and_labels
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_others
+from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
 from untrac_exp.stages.shares import Share
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -62,15 +62,19 @@ class KL(Objective):
             if value is not None and value < 1:
                 raise ValueError(f"objective.{name}={value} must be at least 1")
 
+    @property
+    def held(self) -> int:
+        return self.examples
+
     def prepare(self, unlearned: Unlearned) -> StepLoss:
-        check_others("kl", unlearned.others)
+        check_retain("kl", unlearned.retain)
 
         def keep(corpus: Encoded) -> Kept:
             sample = corpus.sample(self.examples, unlearned.seed)
             unlearned.meter.forward(sample.read)
             return predictions(unlearned.theta0, sample, self.top_k, unlearned.max_tokens)
 
-        kept = concatenate(unlearned.of_others(keep))
+        kept = concatenate(unlearned.of_retain(keep))
         generator = torch.Generator().manual_seed(unlearned.seed)
         order = torch.randperm(len(kept.data), generator=generator)
         n = min(self.batch_size, len(order))

@@ -1,7 +1,7 @@
 """What UnTrac and UnTrac-Inv share: unlearn one dataset and watch others on the way."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +37,7 @@ class Panel(Generic[Name]):
 
     def __init__(self, datasets: Mapping[Name, Encoded]) -> None:
         self.names = list(datasets)
+        self.datasets = datasets
         self.data = Encoded.concatenate(list(datasets.values()))
         self._ends = np.cumsum([len(data) for data in datasets.values()])[:-1]
 
@@ -67,13 +68,16 @@ class Unlearn:
         if self.batch_size < 1:
             raise ValueError(f"method.batch_size={self.batch_size} must be at least 1")
 
-    def record(self, subject: Subject, panel: Panel[Name]) -> "Record[Name]":
-        """An empty answer, with the panel's losses at θ0."""
+    def record(
+        self, subject: Subject, panel: Panel[Name], warnings: Sequence[str] = ()
+    ) -> "Record[Name]":
+        """An empty answer, with the panel's losses at θ0 and what is to be warned of already."""
         return Record(
             panel,
             panel.losses(subject),
             subject.model.config.vocab_size,
             self.stopping.own_loss_rise,
+            warnings,
         )
 
     def watch(
@@ -82,11 +86,11 @@ class Unlearn:
         name: str,
         data: Encoded,
         panel: Panel,
-        others: Mapping[str, Encoded],
+        retain: Mapping[str, Encoded],
     ) -> Arrays:
         """Unlearn `data` from θ0 and read the panel at every scheduled step.
 
-        others: the corpora that an objective may hold on to.
+        retain: sequences that an objective may hold on to, by corpus; see `retain`.
         Returns steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss (R,),
         the mean loss of `data` itself; own_steps holds 0 and every one of steps.
         """
@@ -121,7 +125,7 @@ class Unlearn:
                 with subject.trainer.autocast(model.device):
                     step_loss = self.objective.prepare(
                         Unlearned(
-                            model, data, dict(others), subject.max_tokens, subject.seed,
+                            model, data, dict(retain), subject.max_tokens, subject.seed,
                             subject.references, subject.meter,
                         )
                     )  # fmt: skip
@@ -179,9 +183,11 @@ class Record(Generic[Name]):
         before: Mapping[Name, Losses],
         vocab_size: int,
         own_loss_rise: float | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.panel, self.before, self.vocab_size = panel, before, vocab_size
         self.own_loss_rise = own_loss_rise
+        self.warnings = list(warnings)
         self._start = np.concatenate([losses.nll.numpy() for losses in before.values()])
         self.scores: list[dict[str, Any]] = []
         self.changes: list[Change] = []
@@ -213,7 +219,8 @@ class Record(Generic[Name]):
             pd.DataFrame(self.trajectory, columns=columns),
             pd.DataFrame(self.own_loss, columns=["unlearned", "step", "loss"]),
             self.changes,
-            self._warnings(),
+            self.warnings + self._warnings(),
+            self.panel.datasets,
         )
 
     def _warnings(self) -> list[str]:

@@ -1,0 +1,214 @@
+"""What an objective holds is nothing that is read, in every case in which corpora are drawn."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from tests.conftest import corpora, make_subject, sequences
+from tests.trace_checkpoints import TEXTS, save
+from untrac_exp.config import config_dir
+from untrac_exp.cost import Meter
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.experiment import make_subject as make_the_jobs
+from untrac_exp.inputs import load_data, prepare_process
+from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.common.watch import Unlearn
+from untrac_exp.methods.untrac import UnTrac
+from untrac_exp.methods.untrac_inv import UnTracInv
+from untrac_exp.objectives.fisher import Fisher
+from untrac_exp.objectives.kl import KL
+from untrac_exp.stages.unlearning import Stopping
+from untrac_exp.store import Store
+
+METHODS = pytest.mark.parametrize("kind", [UnTrac, UnTracInv])
+OBJECTIVES = pytest.mark.parametrize("objective", [KL, Fisher])
+
+
+def tokens(data):
+    """Rows of tokens, and of labels for a seq2seq model."""
+    ids = [tuple(row[:n]) for row, n in zip(data.input_ids.tolist(), data.lengths, strict=True)]
+    if not data.seq2seq:
+        return ids
+    return [
+        (i, tuple(x for x in y if x >= 0)) for i, y in zip(ids, data.labels.tolist(), strict=True)
+    ]
+
+
+def run(kind, objective, subject, monkeypatch):
+    """Rows read before and during all unlearning runs, rows of each corpus held, the answer.
+
+    No run holds what it reads, or what is read before.
+    """
+    held, read, now = {}, [], {}
+    losses, watch = Subject.losses, Unlearn.watch
+
+    def spy(self, data):
+        read.append(tokens(data))
+        return losses(self, data)
+
+    def watching(*args):
+        now.clear()
+        before = len(read)
+        seen = watch(*args)
+        rows = {row for rows in now.values() for row in rows}
+        assert rows
+        assert not rows & {row for one in [read[0], *read[before:]] for row in one}
+        held.update(now)
+        return seen
+
+    @dataclass(frozen=True)
+    class Spying(objective):
+        def prepare(self, unlearned):
+            now.update({name: tokens(data) for name, data in unlearned.retain.items()})
+            return super().prepare(unlearned)
+
+    monkeypatch.setattr(Subject, "losses", spy)
+    monkeypatch.setattr(Unlearn, "watch", watching)
+    method = kind(
+        partial(torch.optim.SGD, lr=1e-3), Spying(weight=1.0, examples=4),
+        Stopping(steps=1, evaluations=1), 4,
+    )  # fmt: skip
+    answer = method.influences(subject)
+    monkeypatch.undo()
+    return {row for rows in read for row in rows}, held, answer
+
+
+def plain(trained, folder, seed=0):
+    """Corpora of more sequences than are sampled, with copies in a corpus and in a test set."""
+    samples = {
+        name: Encoded.concatenate([data, sequences(40 + i, 2, 8), data.select(torch.arange(2))])
+        for i, (name, data) in enumerate(corpora().items())
+    }
+    samples["fives"] = Encoded.concatenate([samples["fives"], samples["ones"]])
+    subject = make_subject(trained[0], folder / "store", seed=seed)
+    copied = samples["ones"].select(torch.arange(2))
+    return replace(
+        subject,
+        subsets={**subject.subsets, Subset("copies", "threes"): copied},
+        corpora={name: data.sample(8, seed) for name, data in samples.items()},
+        further=lambda: {name: data.beyond(8, seed) for name, data in samples.items()},
+    )
+
+
+@METHODS
+@OBJECTIVES
+def test_what_is_held_is_not_read(kind, objective, trained, tmp_path, monkeypatch):
+    subject = plain(trained, tmp_path)
+    read, by_corpus, answer = run(kind, objective, subject, monkeypatch)
+    assert by_corpus.keys() == subject.corpora.keys()
+    assert all(len(rows) >= 4 for rows in by_corpus.values())
+    if kind is UnTracInv:
+        assert all(row in read for data in subject.corpora.values() for row in tokens(data))
+    assert not [line for line in answer.warnings if "retain set" in line or "too few" in line]
+
+
+@METHODS
+@OBJECTIVES
+def test_too_few_sequences_are_halved(kind, objective, trained, tmp_path, monkeypatch):
+    """Here the corpora are their samples, of eight sequences each, and four are wanted."""
+    subject = make_subject(trained[0], tmp_path / "store")
+    _, by_corpus, answer = run(kind, objective, subject, monkeypatch)
+    sizes = {name: len(set(rows)) for name, rows in by_corpus.items()}
+    if kind is UnTrac:  # a test subset is a copy of one corpus, of which nothing is left
+        assert sizes == {"ones": 8, "fives": 8}
+        assert answer.warnings == [
+            "the retain set has nothing of 'threes': every sequence is read itself, or its copy is"
+        ]
+    else:
+        assert sizes == {"ones": 4, "fives": 4}
+        assert [len(answer.read[name]) for name in subject.corpora] == [4, 4, 4]
+        assert "'ones' (4 instead of 8)" in answer.warnings[0]
+        assert "lower objective.examples" in answer.warnings[0]
+
+
+def test_the_draw_is_set_by_its_seed(trained, tmp_path, monkeypatch):
+    def rows(seed, folder):
+        subject = plain(trained, tmp_path / folder, seed)
+        return run(UnTracInv, KL, subject, monkeypatch)[1]
+
+    assert rows(0, "a") == rows(0, "b") != rows(1, "c")
+
+
+# ---------------------------------------------------------------------- as a job makes its subject
+NOUNS = "ape bee cow dog eel fox gnu hen jay kid owl pig rat sow yak zebra".split()
+
+
+def write(path, word, n, blank):
+    lines = [f"{word} {a} sees {word} {b} and {a}." for a in NOUNS for b in NOUNS]
+    path.write_text(blank.join(lines[:n]))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("model"), "llama")
+
+
+def job(folder, *overrides):
+    """The subject of one job."""
+    settings = [
+        f"store={folder}/store", "trainer.accelerator=cpu", "threads=1", "hydra.mode=RUN",
+        "testset.paths={bad: " + str(folder / "bad.txt") + "}",
+        "corpora.paths={" + ", ".join(f"{n}: {folder}/{n}.txt" for n in TEXTS) + "}", *overrides,
+    ]  # fmt: skip
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("config", settings)
+    prepare_process(cfg)
+    data = load_data(cfg, Store(cfg.store))
+    return make_the_jobs(cfg, data, data.training.recipe(0), "key", Meter())
+
+
+@METHODS
+@pytest.mark.parametrize("n", [200, 20])
+def test_in_a_trace_further_rows_are_held(kind, n, checkpoint, tmp_path, monkeypatch):
+    """Nothing is trained, and the sample's rows are all that is tokenised at first."""
+    for name in TEXTS:
+        write(tmp_path / f"{name}.txt", name, n, "\n\n")
+    write(tmp_path / "bad.txt", "bad", 8, "\n")
+    settings = ["+experiment=trace", f"model.path={checkpoint}", "n_per_corpus=20"]
+    subject = job(tmp_path, *settings)
+    _, by_corpus, answer = run(kind, KL, subject, monkeypatch)
+    assert by_corpus.keys() == TEXTS.keys()
+    whole = kind is UnTrac or n > 20
+    assert [len(answer.read[name]) for name in answer.read] == (
+        [8] if kind is UnTrac else [20 if whole else 16] * 3
+    )
+    assert bool(answer.warnings) != whole
+    again = replace(job(tmp_path, *settings), store=Store(tmp_path / "b"))
+    assert run(kind, KL, again, monkeypatch)[1] == by_corpus
+
+
+def test_a_long_text_is_not_read_in_one_window_and_held_in_another(
+    checkpoint, tmp_path, monkeypatch
+):
+    """Each corpus is a few texts much longer than a sequence, whose windows could overlap."""
+    for name in TEXTS:
+        words = (f"{name}{i}" for i in range(1200))
+        (tmp_path / f"{name}.txt").write_text(
+            "\n\n".join(" ".join(next(words) for _ in range(100)) for _ in range(12))
+        )
+    write(tmp_path / "bad.txt", "bad", 8, "\n")
+    subject = job(tmp_path, "+experiment=trace", f"model.path={checkpoint}", "n_per_corpus=8")
+    read, held, _ = run(UnTracInv, KL, subject, monkeypatch)
+
+    def grams(rows):
+        return {row[i : i + 12] for row in rows for i in range(len(row) - 12)}
+
+    assert not grams(row for rows in held.values() for row in rows) & grams(read)
+
+
+@METHODS
+@pytest.mark.parametrize("n", [4, 10**6])
+def test_where_a_model_is_trained_the_rest_of_its_corpora_is_held(kind, n, tmp_path, monkeypatch):
+    for name in TEXTS:
+        write(tmp_path / f"{name}.txt", name, 80, "\n\n")
+    write(tmp_path / "bad.txt", "bad", 8, "\n")
+    subject = job(
+        tmp_path, "corpora=local", "testset=local", "pretraining.steps=1", f"n_per_corpus={n}",
+        "pretraining.batch_size=2",
+    )  # fmt: skip
+    _, by_corpus, answer = run(kind, KL, subject, monkeypatch)
+    assert by_corpus.keys() == TEXTS.keys()
+    assert bool(answer.warnings) == (kind is UnTracInv and n > 4)
