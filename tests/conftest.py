@@ -157,6 +157,7 @@ def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
     return Subject(
         model=copy.deepcopy(model),
         corpora=corpora(seq2seq),
+        trained_on=corpora(seq2seq),
         subsets=subsets(seq2seq),
         checkpoints=list(checkpoints),
         trainer=CPU,

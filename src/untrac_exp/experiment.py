@@ -91,6 +91,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
+        trained_on=training.data,
     )
 
 

@@ -47,6 +47,7 @@ class Subject:
     further: draws sequences of each corpus that are not in its sample, for a retain set.
     seed: of whatever the method draws. key: identifies this job, for parts kept in `store`.
     references: what an objective has computed about θ0 on each corpus.
+    trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
 
     model: PreTrainedModel
@@ -61,6 +62,7 @@ class Subject:
     meter: Meter = field(default_factory=Meter)
     further: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
+    trained_on: Mapping[str, Encoded] = field(default_factory=dict)
 
     def losses(self, data: Encoded) -> Losses:
         """The model's loss on every example of `data`, as its weights are now.

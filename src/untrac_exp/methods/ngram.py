@@ -73,7 +73,7 @@ class NGram(Method):
         return Tokens(0, 0)
 
     def _losses(self, subject: Subject, subset: Subset, data: Encoded, vocab_size: int) -> Arrays:
-        """before (N,), after (Z, N): summed negative log-likelihood of every example, in nats."""
+        """Summed nats of every example, of all corpora (N,) and without each (Z, N)."""
 
         def compute() -> Arrays:
             nll = token_losses(subject.trained_on, data, self.order, vocab_size)
@@ -89,8 +89,10 @@ class NGram(Method):
 def token_losses(
     corpora: Mapping[str, Encoded], data: Encoded, order: int, vocab_size: int
 ) -> np.ndarray:
-    """(1 + Z, T) nats that every scored token of `data` costs the n-gram model of all corpora, then
-    the models without each. Tokens in the order of the examples."""
+    """Nats of every scored token: (1 + Z, T), of all corpora first and then without each.
+
+    Tokens stand in the order of the examples of `data`. order: of the n-gram model.
+    """
     probability: np.ndarray | float = 1 / vocab_size
     for n in range(1, order + 1):
         gram, _, has_context = _grams(data, n, vocab_size, scored=True)
@@ -142,8 +144,7 @@ def _grams(
 def _counts(
     corpora: Mapping[str, Encoded], n: int, vocab_size: int, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The n-grams (G,) of the corpora that continue `contexts`, sorted, and how often each has them
-    (Z, G)."""
+    """The n-grams (G,) that continue `contexts`, sorted, and how often each corpus has them (Z, G)."""
     found = []
     for data in corpora.values():
         gram, _, whole = _grams(data, n, vocab_size)
