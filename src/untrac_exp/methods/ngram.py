@@ -144,7 +144,7 @@ def _grams(
 def _counts(
     corpora: Mapping[str, Encoded], n: int, vocab_size: int, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The n-grams (G,) that continue `contexts`, sorted, and how often each corpus has them (Z, G)."""
+    """N-grams (G,) that continue `contexts`, sorted, and how often each corpus has them (Z, G)."""
     found = []
     for data in corpora.values():
         gram, _, whole = _grams(data, n, vocab_size)
