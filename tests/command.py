@@ -86,6 +86,7 @@ def _serve() -> None:
 
 def _run(arguments, folder, largest_file, env):
     os.chdir(folder)
+    sys.path.insert(0, folder)  # as `python -m` does
     for path, descriptor in ((os.devnull, 0), (".out", 1), (".err", 2)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
     os.environ.update(env)

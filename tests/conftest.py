@@ -162,7 +162,7 @@ def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
         checkpoints=list(checkpoints),
         trainer=CPU,
         store=Store(store),
-        key="a job",
+        key={"job": "a job"},
         **{"max_tokens": 40, **other},
     )
 

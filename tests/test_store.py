@@ -453,3 +453,75 @@ def test_the_module_runs_as_a_command(filled):
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "vocab.size=512" in ran.stdout
     assert ran.stderr == ""
+
+
+# --- force ---
+
+
+def built(store, kind, text):
+    """The artifact's text, after a build that would write `text`."""
+    path = store.get(kind, KEY, lambda out: (out / "x").write_text(text))
+    return (path / "x").read_text()
+
+
+@pytest.mark.parametrize(
+    ("force", "kept"), [(False, {"part", "model"}), (True, {"model"}), ("all", set())]
+)
+def test_force_builds_again_once(store, force, kept):
+    for kind in ("part", "model"):
+        built(store, kind, "old")
+    forced = Store(store.root, force)
+    for kind in ("part", "model"):
+        assert (forced.find(kind, KEY) is not None) == (kind in kept)
+        expected = "old" if kind in kept else "new"
+        assert built(forced, kind, "new") == expected
+        assert forced.find(kind, KEY) is not None
+        assert built(forced, kind, "newer") == expected
+        assert built(store, kind, "newer") == expected
+    assert not list(store.root.glob("*/*.partial")) + list(store.root.glob("*/*.old"))
+
+
+def test_two_that_force_at_once_build_once(store):
+    built(store, "part", "old")
+    one, other = Store(store.root, True), Store(store.root, True)
+    assert built(one, "part", "one") == "one"
+    assert built(other, "part", "other") == "one"
+    sweep = Store(store.root, True, since=one.since)
+    assert built(sweep, "part", "a later job of the sweep") == "one"
+    assert built(Store(store.root, True), "part", "another command") == "another command"
+
+
+def test_a_forced_build_that_fails_leaves_the_old(store, new_process):
+    built(store, "part", "old")
+
+    def fails(out):
+        (out / "x").write_text("half")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        Store(store.root, True).get("part", KEY, fails)
+    new_process()
+    assert built(store, "part", "new") == "old"
+
+    def anew(out):
+        assert not list(out.iterdir()), "a forced build starts from nothing"
+        (out / "x").write_text("new")
+
+    Store(store.root, True).get("part", KEY, anew)
+    assert built(store, "part", "newer") == "new"
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_kill_between_old_and_new_loses_neither(store, new_process, sealed):
+    built(store, "part", "old")
+    path = store.path("part", KEY)
+    other = Store(store.root.with_name("other"))
+    built(other, "part", "new")
+    new = path.with_name(f"{path.name}.partial")
+    other.path("part", KEY).rename(new)
+    if not sealed:
+        (new / "manifest.json").unlink()
+    path.rename(path.with_name(f"{path.name}.old"))
+    new_process()
+    assert built(store, "part", "built again") == ("new" if sealed else "old")
+    assert not list(store.root.glob("part/*.old"))

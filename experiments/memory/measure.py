@@ -83,7 +83,7 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
         checkpoints=[Checkpoint(folder / "checkpoint.safetensors", 1e-4)],
         trainer=TRAINER,
         store=Store(folder / "store"),
-        key="memory",
+        key={},
         max_tokens=TRAINER.max_tokens,
     )
     method.influences(subject)

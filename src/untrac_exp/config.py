@@ -51,8 +51,9 @@ class Config:
     """CPU threads of every process; null leaves it to torch."""
     outputs: str = "outputs"
     store: str = "${outputs}/store"
-    force: bool = False
-    """Run a job whose results are already there."""
+    force: Any = False
+    """Run a job whose results are already there: true computes its method's answer again, all its
+    tokens, θ0 and truth too."""
     plan: bool = False
     """Print what would be run, and what it would cost, instead of running it."""
     plan_flops_per_s: float = 5e13

@@ -24,7 +24,16 @@ from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.base import Row
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
+from untrac_exp.inputs import (
+    Data,
+    is_finished,
+    job_code,
+    job_key,
+    load_data,
+    part_key,
+    plain,
+    prepare_process,
+)
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject, Subset
 from untrac_exp.report import files
 from untrac_exp.report.evidence import moved, rank, weaknesses
@@ -35,22 +44,31 @@ from untrac_exp.training import Recipe, Trained, Training
 
 log = logging.getLogger(__name__)
 
+_FORCED = {
+    True: "the method's parts are computed again; tokens, θ0 and truth are kept (force=all "
+    "rebuilds them)",
+    "all": "tokens, θ0, truth and the method's parts are made again",
+}
+
 
 def run(cfg: DictConfig) -> None:
     """One job of a sweep, from its configuration to the files it leaves."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     prepare_process(cfg)
     processes.join(cfg.trainer.devices)
-    data = load_data(cfg, Store(cfg.store))
+    job_code(cfg)  # read now, as it was imported: it may be edited while the data are made
+    data = load_data(cfg, Store(cfg.store, cfg.force, _began()))
     key = job_key(cfg, data)
     if processes.agreed(not cfg.force and is_finished(outdir, fingerprint(key))):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
+        if cfg.force:
+            log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
         method = instantiate(cfg.method)  # first, for the truth may take hours
         truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
         truths = None if truth is None else truth.influences(data.training, data.subsets)
         meter = Meter()
-        answer = influences(method, cfg, data, fingerprint(key), meter)
+        answer = influences(method, cfg, data, meter)
         theta0 = data.training.recipe(cfg.train_seed)
         lies = theta0.folder() if isinstance(theta0, Trained) else None  # processes ask together
         if processes.is_first():
@@ -61,15 +79,26 @@ def run(cfg: DictConfig) -> None:
         print_job(outdir)
 
 
-def influences(method: Method, cfg: DictConfig, data: Data, key: str, meter: Meter) -> Influences:
+def _began() -> float:
+    """When this job's command was given, in seconds since the epoch: a sweep's, for all its jobs.
+
+    What is forced is built once after that, and not by every job that shares it.
+    """
+    hydra = HydraConfig.get()
+    sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # written before the first job
+    began = sweep.stat().st_mtime if hydra.mode == RunMode.MULTIRUN and sweep.exists() else None
+    return processes.agreed(time.time() if began is None else began)
+
+
+def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Influences:
     """What a method says of θ0."""
     theta0 = data.training.recipe(cfg.train_seed)
-    answer = method.influences(make_subject(cfg, data, theta0, key, meter))
+    answer = method.influences(make_subject(cfg, data, theta0, meter))
     meter.stop()
     return answer
 
 
-def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: Meter) -> Subject:
+def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:
     """θ0 on its device with the sequences that `seed` samples: what a method works on."""
     training = data.training
     checkpoints = theta0.checkpoints()
@@ -86,7 +115,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, key: str, meter: M
         checkpoints=[Checkpoint(path, _rate(cfg, training, path)) for path in checkpoints],
         trainer=training.trainer,
         store=training.store,
-        key=key,
+        key=part_key(cfg, training, theta0),
         further=partial(data.further, cfg.n_per_corpus, cfg.seed),
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,

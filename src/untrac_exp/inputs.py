@@ -20,10 +20,20 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.report import files
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store
-from untrac_exp.training import Pretraining, Training
+from untrac_exp.store.code import code_fingerprint, targets
+from untrac_exp.training import Pretraining, Recipe, Training
 
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
+
+_LEFT_TO_THETA0 = (
+    *("path", "revision", "safetensors_only", "trust_remote_code"),
+    *("block_size", "gradient_checkpointing", "n_parameters"),
+)
+"""Keys of a model that determine its weights or tokens, which are known by their content."""
+
+_ANSWERS = ("agreement", "data.duplicates", "report.evidence")
+"""Modules that make a job's results of a method's answer."""
 
 _CHARS_PER_TOKEN = 4
 """About as many; a row of a sample is cut to a window of so many characters a token."""
@@ -148,8 +158,30 @@ def encode_data(
 
 def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
     """All that a job's results depend on."""
-    settings = {key: value for key, value in plain(cfg).items() if key not in _DO_NOT_MATTER}
-    return {"config": settings, "data": data.key}
+    return {"config": _settings(cfg), "data": data.key, "code": job_code(cfg)}
+
+
+def job_code(cfg: DictConfig) -> str:
+    """The hash of the code that a job runs."""
+    answers = [f"untrac_exp.{module}" for module in _ANSWERS]
+    return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
+
+
+def part_key(cfg: DictConfig, training: Training, theta0: Recipe) -> dict[str, Any]:
+    """What determines the parts of a method's answer, beside the data they read and the seed."""
+    method, model = plain(cfg.method), plain(cfg.model)
+    settings = {name: value for name, value in model.items() if name not in _LEFT_TO_THETA0}
+    return {
+        "theta0": theta0.id,
+        "method": method,
+        "model": settings,
+        "precision": training.trainer.precision,
+        "code": code_fingerprint([*targets(method), type(training.source).__module__]),
+    }
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    return {key: value for key, value in plain(cfg).items() if key not in _DO_NOT_MATTER}
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.report.files import write_text
 from untrac_exp.report.plan import print_plan
 from untrac_exp.schema import check
-from untrac_exp.store import Store, fingerprint
+from untrac_exp.store import Force, Store, fingerprint
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Plan:
 class Looking(Store):
     """A store that is only read; what it lacks is built beside it, in a temporary one."""
 
-    def __init__(self, root: str, beside: str) -> None:
-        super().__init__(root)
+    def __init__(self, root: str, force: Force, beside: str) -> None:
+        super().__init__(root, force)
         self.beside = Store(beside)
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
@@ -173,7 +173,7 @@ _beside = cache(lambda: tempfile.TemporaryDirectory(prefix="untrac-plan-"))
 
 def _read(cfg: DictConfig) -> tuple[Data, int | None]:
     """The job's data, and how many parameters its model has."""
-    data = load_data(cfg, Looking(cfg.store, _beside().name))
+    data = load_data(cfg, Looking(cfg.store, cfg.force, _beside().name))
     return data, data.training.source.parameters(len(data.training.tokenizer))
 
 
@@ -186,7 +186,7 @@ def _counted(
     job: str,
     outdir: Path,
 ) -> Iterator[Artifact]:
-    training, real = data.training, Store(cfg.store)
+    training, real = data.training, Store(cfg.store, cfg.force)
     for name, folder in training.corpora.items():
         size = sum(file.stat().st_size for file in folder.iterdir())
         there = folder.is_relative_to(real.root)

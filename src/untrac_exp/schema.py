@@ -33,6 +33,8 @@ def check(cfg: DictConfig) -> None:
     for name in ("n_per_corpus", "threads"):
         if cfg[name] is not None and cfg[name] < 1:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
+    if not (isinstance(cfg.force, bool) or cfg.force == "all"):
+        raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")
 
 

@@ -21,10 +21,10 @@ from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse
 from untrac_exp.errors import one_line
 from untrac_exp.experiment import evidence, influences
-from untrac_exp.inputs import encode_data, job_key, prepare_process
+from untrac_exp.inputs import encode_data, prepare_process
 from untrac_exp.models.in_memory import held
 from untrac_exp.schema import check
-from untrac_exp.store import Store, fingerprint
+from untrac_exp.store import Store
 
 Texts = str | Path | Sequence[str | Path | Mapping[str, Any]]
 """A path, glob or folder; or a list of texts; or a list of paths, or of rows."""
@@ -79,13 +79,11 @@ def trace(
             _corpora(cfg.corpora, corpora),
             _testsets(cfg.testset, testsets),
             source,
-            Store(cfg.store),
+            Store(cfg.store, cfg.force),
             tokenizer,
         )
         meter = Meter()
-        answer = influences(
-            instantiate(cfg.method), cfg, data, fingerprint(job_key(cfg, data)), meter
-        )
+        answer = influences(instantiate(cfg.method), cfg, data, meter)
         found = evidence(data, answer)
     scores = answer.scores
     scores.attrs["warnings"] = [*answer.warnings, *found.warnings]

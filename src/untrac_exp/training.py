@@ -18,7 +18,6 @@ from transformers import (
 
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.data.prepare import load, tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
@@ -26,6 +25,7 @@ from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.shares import fitting
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
+from untrac_exp.store.code import code_fingerprint, targets
 
 Budget = Literal["steps", "epochs"]
 
@@ -64,15 +64,15 @@ class Pretraining:
 class Recipe(ABC):
     """One model of the mixture, made when it is first asked for.
 
-    key: all that it depends on.
+    key: all that its artifact depends on.
     """
 
     key: Mapping[str, Any]
 
     @property
     def id(self) -> str:
-        """The key's hash."""
-        return fingerprint(self.key)
+        """The hash of what its weights depend on."""
+        return fingerprint({**self.key, "checkpoint_every": None})
 
     @abstractmethod
     def checkpoints(self) -> list[Path]:
@@ -148,8 +148,10 @@ class Training:
         return {name: load(path, self.source.seq2seq) for name, path in self.corpora.items()}
 
     @cached_property
-    def _data_key(self) -> dict[str, str]:
-        return {name: tokens_fingerprint(data) for name, data in self.data.items()}
+    def _code(self) -> str:
+        """Sent to other processes, which may have imported it before it was edited."""
+        modules = [__name__, type(self.source).__module__]
+        return code_fingerprint([*modules, *targets(self.settings_key)])
 
     def recipe(
         self, train_seed: int, without: str | None = None, budget: Budget = "steps"
@@ -180,13 +182,17 @@ class Training:
             if budget == "epochs":
                 steps = max(1, round(steps * int(keep.sum()) / len(keep)))
                 self.settings.schedule(0, steps)  # raises where it does not fit so few
+        settings = {**self.settings_key, "steps": steps}
+        every = settings.pop("checkpoint_every", None)
         key = {
             **model,
-            "corpora": list(self._data_key.items()),
+            "corpora": [(name, data.fingerprint) for name, data in self.data.items()],
             "without": without,
-            "pretraining": {**self.settings_key, "steps": steps},
+            "pretraining": settings,
             "precision": self.trainer.precision,
             "compile": self.trainer.compile,
+            "checkpoint_every": every if without is None else None,
+            "code": self._code,
         }
 
         def build(out: Path) -> None:

@@ -48,7 +48,7 @@ def quadratic(tmp_path):
         checkpoints=[],
         trainer=CPU,
         store=Store(tmp_path),
-        key="quadratic",
+        key={},
     )
 
 
@@ -63,16 +63,16 @@ def test_one_newton_step_of_untrac_is_hif(quadratic):
             stopping=Stopping(steps=1, evaluations=1),
             batch_size=100,
         )
-        quadratic.key = f"untrac {rate}"
+        quadratic.key = {"rate": rate}
         return dense.scores(method.influences(quadratic))
 
     forth, back = untrac(RATE), untrac(-RATE)
     expected = {cell: (forth[cell] - back[cell]) / (2 * RATE) for cell in forth}
-    quadratic.key = "lissa"
+    quadratic.key = {"method": "lissa"}
     found = dense.scores(HifLissa(400, samples=100, damping=0.0).influences(quadratic))
     assert dense.error(found, expected) < 1e-5
 
-    quadratic.key = "arnoldi"
+    quadratic.key = {"method": "arnoldi"}
     normalised = dense.scores(HifArnoldi(3, 3, basis="float64").influences(quadratic))
     lengths = {
         corpus: float((quadratic.model.curvatures[i] @ quadratic.model.centres[i]).norm())

@@ -165,7 +165,7 @@ def test_tracin_weighs_a_checkpoint_by_the_rate_of_the_step_before(job):
     settings = ("schedule.warmup_steps=4", "pretraining.checkpoint_every=2")
     cfg = job(*settings, "pretraining.optimizer.lr=0.1")
     data = load_data(cfg, Store("store"))
-    subject = make_subject(cfg, data, data.training.recipe(0), "key", Meter())
+    subject = make_subject(cfg, data, data.training.recipe(0), Meter())
     rates = {int(checkpoint.path.stem): checkpoint.lr for checkpoint in subject.checkpoints}
     assert rates == {
         step: pytest.approx(0.1 * rate) for step, rate in {2: 0.5, 4: 1.0, 6: 0.75, 8: 0.25}.items()

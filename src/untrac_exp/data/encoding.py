@@ -1,9 +1,11 @@
 """From rows to token tensors: packed blocks for corpora of text, padded examples for the rest."""
 
+import hashlib
 import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -51,6 +53,15 @@ class Encoded:
         """How many tokens pass through the model when every example is read once."""
         read = int(self.lengths.sum())
         return read + int((self.labels != IGNORED).sum()) if self.seq2seq else read
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of token ids and labels."""
+        digest = hashlib.sha256()
+        for tensor in (self.input_ids, self.labels, self.lengths):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def select(self, indices: Tensor) -> "Encoded":
         return Encoded(

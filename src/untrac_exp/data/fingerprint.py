@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable
 
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.encoding import Encoded
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:
@@ -17,15 +16,6 @@ def testset_fingerprint(testset: TestSet) -> str:
     digest = hashlib.sha256(testset.name.encode())
     for name, rows in testset.subsets.items():
         digest.update(f"\0{name}\0{_rows_fingerprint(rows)}".encode())
-    return digest.hexdigest()
-
-
-def tokens_fingerprint(data: Encoded) -> str:
-    """sha256 of token ids and labels."""
-    digest = hashlib.sha256()
-    for tensor in (data.input_ids, data.labels, data.lengths):
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,8 @@ class Subject:
     corpora: the sampled sequences of each corpus. subsets: the examples of each test subset.
     checkpoints: θ0's own past. max_tokens: padded tokens the device reads at once.
     further: draws sequences of each corpus that are not in its sample, for a retain set.
-    seed: of whatever the method draws. key: identifies this job, for parts kept in `store`.
+    seed: of whatever the method draws. key: what determines every part of the answer, beside the
+    data and the seed: θ0, the method's configuration, precision and code.
     references: what an objective has computed about θ0 on each corpus.
     trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
@@ -56,7 +57,7 @@ class Subject:
     checkpoints: Sequence[Checkpoint]
     trainer: TrainerSettings
     store: Store
-    key: str
+    key: Mapping[str, Any]
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
@@ -90,8 +91,31 @@ class Subject:
                     weight.copy_(value)
             self.model.zero_grad(set_to_none=True)
 
-    def part(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """A part of the answer, computed once and kept, so that a killed job takes up here."""
+    def part(
+        self,
+        name: str,
+        compute: Callable[[], Arrays],
+        reads: Mapping[str, Iterable[Encoded]] | None = None,
+        draws: bool = True,
+    ) -> Arrays:
+        """A part of the answer, computed once and kept, so that a killed job takes up here.
+
+        It is found again by any job of the same `key`, name and data. reads: the datasets that
+        `compute` reads, by their role in it; None for all that this object holds. draws: whether it
+        depends on `seed` beyond that.
+        """
+        if reads is None:
+            reads = {
+                "corpora": self.corpora.values(),
+                "subsets": self.subsets.values(),
+                "trained on": self.trained_on.values(),
+            }
+        key = {
+            **self.key,
+            "part": name,
+            "reads": {role: [data.fingerprint for data in read] for role, read in reads.items()},
+            "seed": self.seed if draws else None,
+        }
         outer = self.meter
 
         def build(out: Path) -> None:
@@ -104,7 +128,7 @@ class Subject:
                 self.meter = outer
 
         start = time.monotonic()
-        path = self.store.get("part", {"job": self.key, "part": name}, build)
+        path = self.store.get("part", key, build)
         outer.add(Meter.load(path / "cost.json"))
         outer.wall_s -= time.monotonic() - start  # the part's own clock has counted it
         with np.load(path / "arrays.npz") as arrays:

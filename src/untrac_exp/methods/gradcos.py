@@ -29,7 +29,8 @@ class GradCos(Method):
     """Needs no setting."""
 
     def influences(self, subject: Subject) -> Influences:
-        return Influences(gradient_scores(products(subject, "products", cosine)))
+        values = products(subject, "products", cosine, draws=False)
+        return Influences(gradient_scores(values))
 
     def tokens(self, work: Work) -> Tokens:
         return Tokens(work.once, work.once)

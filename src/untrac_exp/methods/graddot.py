@@ -21,7 +21,7 @@ class GradDot(Method):
     """Needs no setting."""
 
     def influences(self, subject: Subject) -> Influences:
-        return Influences(gradient_scores(products(subject, "products", dot)))
+        return Influences(gradient_scores(products(subject, "products", dot, draws=False)))
 
     def tokens(self, work: Work) -> Tokens:
         return Tokens(work.once, work.once)

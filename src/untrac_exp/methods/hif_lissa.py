@@ -85,7 +85,8 @@ class HifLissa(Method):
             ]
             return {"scale": np.max(sizes)}
 
-        scale = float(hessian.subject.part("scale", compute)["scale"])
+        reads = {"corpora": hessian.subject.corpora.values()}
+        scale = float(hessian.subject.part("scale", compute, reads)["scale"])
         if not 0 < scale < float("inf"):
             raise ValueError(f"the Hessian's largest eigenvalue is {scale}; give method.scale")
         log.info("method.scale is null: the Hessian's largest eigenvalue, about %.4g", scale)

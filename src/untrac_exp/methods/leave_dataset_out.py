@@ -30,11 +30,11 @@ import torch
 
 from untrac_exp import processes, workers
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.fingerprint import tokens_fingerprint
 from untrac_exp.methods.base import Subset
 from untrac_exp.progress import Progress
 from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.stages.trainer import quiet
+from untrac_exp.store.code import code_fingerprint
 from untrac_exp.training import Budget, Training
 
 
@@ -76,8 +76,9 @@ class LeaveDatasetOut:
 
     def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["_Job"]:
         """Every model that is trained and evaluated, θ0 of each train seed first."""
+        code = code_fingerprint([evaluate.__module__])
         return [
-            _Job(training, dict(subsets), seed, without, self.budget)
+            _Job(training, dict(subsets), seed, without, self.budget, code)
             for seed, without in product(self.train_seeds, [None, *training.corpora])
         ]
 
@@ -106,22 +107,23 @@ class LeaveDatasetOut:
 
 @dataclass(frozen=True)
 class _Job:
-    """One model to train and evaluate, in whatever process."""
+    """One model to train and evaluate, in whatever process. code: of the evaluation, its hash."""
 
     training: Training
     subsets: dict[Subset, Encoded]
     seed: int
     without: str | None
     budget: Budget
+    code: str
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, Any]]:
         """What each test set's losses depend on."""
         model = self.training.recipe(self.seed, self.without, self.budget).id
         keys: dict[str, dict[str, Any]] = {}
-        for (testset, subset), data in self.subsets.items():
-            key = keys.setdefault(testset, {"model": model, "subsets": []})
-            key["subsets"].append((subset, tokens_fingerprint(data)))
+        for (testset, _), data in self.subsets.items():
+            key = keys.setdefault(testset, {"model": model, "subsets": [], "code": self.code})
+            key["subsets"].append(data.fingerprint)
         return keys
 
     @property

@@ -83,7 +83,8 @@ class NGram(Method):
                 np.add.at(row, examples, values)
             return {"before": sums[0], "after": sums[1:]}
 
-        return subject.part("/".join(subset), compute)
+        reads = {"corpora": subject.trained_on.values(), "subset": [data]}
+        return subject.part("losses", compute, reads, draws=False)
 
 
 def token_losses(

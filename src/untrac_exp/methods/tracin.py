@@ -44,7 +44,7 @@ class TracIn(Method):
         for i, (path, lr) in enumerate(subject.checkpoints):
             with subject.leaving_theta0() as model:
                 load_model(model, path, device=str(model.device))
-                found = products(subject, f"products-{path.stem}", dot)
+                found = products(subject, f"products-{path.stem}", dot, draws=False)
             for cell, value in found.items():
                 values[cell] += lr * value
             progress(i + 1)

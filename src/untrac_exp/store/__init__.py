@@ -1,7 +1,8 @@
 """Artifacts by content hash: tokenizers, packed data, θ0, the losses of counterfactual models.
 
-An artifact lives in `<root>/<kind>/<hash>/`, where the hash is that of the configuration and the
-data that determine it, so that sweeps share it and an interrupted run finds what it had finished.
+An artifact lives in `<root>/<kind>/<hash>/`, where the hash is that of the configuration, the data
+and the code (see `store.code`) that determine it, so that sweeps share it and an interrupted run
+finds what it had finished.
 It is built in `<hash>.partial/`, which survives a kill, under one lock a process may hold, and is
 renamed when complete; `manifest.json` holds a checksum of each file, checked once a process.
 
@@ -22,13 +23,15 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, Literal
 
 from untrac_exp import __version__, processes
+from untrac_exp.store.key import fingerprint
+from untrac_exp.store.lock import locked, short_name
 
 log = logging.getLogger(__name__)
+
+__all__ = ["MANIFEST", "Force", "Store", "StoreError", "damage", "fingerprint", "remove"]
 
 MANIFEST = "manifest.json"
 _USED = ".used"
@@ -45,63 +48,48 @@ class StoreError(ValueError):
     """The store cannot be read or written. The message is one line, for people."""
 
 
-def fingerprint(value: Any) -> str:
-    """SHA-256 in hex of a JSON-able value; the order of a mapping's keys does not matter.
-
-    Raises:
-        TypeError: something in it is not JSON (a path, a set, a key that is not a string).
-        ValueError: a float in it is NaN or infinite.
-    """
-    _check_json(value, "key")
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_json(value: Any, where: str) -> None:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            # json.dumps would turn 1 into "1", and two keys into one hash
-            if not isinstance(name, str):
-                raise TypeError(f"{where}: the name {name!r} is not a string")
-            _check_json(item, f"{where}.{name}")
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _check_json(item, f"{where}[{i}]")
-    elif isinstance(value, float):
-        if value - value != 0:
-            raise ValueError(f"{where} is {value}, which equals nothing; give a finite number")
-    elif not isinstance(value, str | int | None):
-        raise TypeError(f"{where} is a {type(value).__name__}, which is not JSON")
+Force = bool | Literal["all"]
+"""What is built again though it is there: nothing, the parts of methods' answers, everything."""
 
 
 class Store:
-    """The artifacts under one folder, which is made when the first one is built."""
+    """The artifacts under one folder, which is made when the first one is built.
 
-    def __init__(self, root: Path | str) -> None:
+    force: what to build again. since: seconds since the epoch; what was built later is not built
+    again. By default the time now.
+    """
+
+    def __init__(self, root: Path | str, force: Force = False, since: float | None = None) -> None:
         self.root = Path(root).absolute()
+        self.force = force
+        self.since = time.time() if since is None else since
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Where the artifact is, or would be."""
         return self.root / kind / fingerprint(key)[:16]
 
     def find(self, kind: str, key: Mapping[str, Any]) -> Path | None:
-        """The artifact's folder if it is there and intact. Builds and removes nothing."""
+        """The artifact's folder if it is there, intact and not to be built again.
+
+        Builds and removes nothing.
+        """
         path = self.path(kind, key)
         with self._explained():
-            if not path.is_dir():
+            if not path.is_dir() or self._forced(kind, path):
                 return None
             if fault := damage(path):
-                log.warning("%s is damaged (%s)", _name(path), fault)
+                log.warning("%s is damaged (%s)", short_name(path), fault)
                 return None
         _touch(path)
         return path
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-        """The artifact's folder, to be read only; built first if it is missing or damaged.
+        """The artifact's folder, to be read only; built first if it is missing, damaged or forced.
 
         `build` fills the folder it is given. What an interrupted build left there is still there,
         so a long one can keep checkpoints in it, resume from them, and remove them at its end.
-        Processes that ask for the same artifact at once build it once: the others wait.
+        Processes that ask for the same artifact at once build it once: the others wait. One that is
+        there and forced is built anew beside the old one, which is kept until the new is complete.
 
         Raises:
             StoreError: the store's disk is full, or it cannot be read or written.
@@ -109,12 +97,20 @@ class Store:
         path = self.path(kind, key)
         with self._explained():
             # A complete artifact needs no lock, so a store that may only be read serves as well.
-            if processes.agreed(not path.is_dir() or bool(damage(path))):
+            missing = not path.is_dir() or bool(damage(path))
+            if processes.agreed(missing or self._forced(kind, path)):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(path) if processes.is_first() else nullcontext():
+                with locked(path) if processes.is_first() else nullcontext():
                     self._ensure(path, kind, key, build)
         _touch(path)
         return path
+
+    def _forced(self, kind: str, path: Path) -> bool:
+        """Whether the artifact at `path`, if it is there, is older than the wish for a new one."""
+        if not (self.force == "all" or (self.force and kind == "part")):
+            return False
+        created = _created(path)
+        return created is not None and created < self.since
 
     def _ensure(
         self, path: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]
@@ -122,17 +118,22 @@ class Store:
         if not processes.is_first():
             self._help(build)
             return
-        if path.is_dir():
-            fault = damage(path)
-            if fault is None:  # another process has built it since
-                processes.agreed(False)
-                return
-            log.warning("%s is damaged (%s): removed, building it again", _name(path), fault)
+        partial, old = _partial(path), path.with_name(f"{path.name}.old")
+        if old.is_dir():
+            _finish_replacing(path, partial, old)
+        fault = damage(path) if path.is_dir() else None
+        forced = fault is None and self._forced(kind, path)
+        if path.is_dir() and not (fault or forced):  # another process has built it since
+            processes.agreed(False)
+            return
+        if fault:
+            log.warning("%s is damaged (%s): removed, building it again", short_name(path), fault)
             remove(path)
         processes.agreed(True)
-        partial = _partial(path)
+        if forced and partial.is_dir():  # of a build that trusted what an earlier one had left
+            shutil.rmtree(partial)
         if partial.is_dir():
-            log.info("resuming %s from what an interrupted build left", _name(path))
+            log.info("resuming %s from what an interrupted build left", short_name(path))
         partial.mkdir(exist_ok=True)
         try:
             build(partial)
@@ -141,9 +142,13 @@ class Store:
                 partial.rmdir()
             raise
         _seal(partial, kind, key)
+        if forced:
+            path.rename(old)
         partial.rename(path)
         _sync(path.parent)
         _verified[path] = (path / MANIFEST).stat().st_mtime_ns
+        if forced:
+            remove(old)
         processes.wait()
 
     def _help(self, build: Callable[[Path], None]) -> None:
@@ -201,9 +206,27 @@ def damage(path: Path, *, quick: bool = False) -> str | None:
 
 def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
     manifest = json.loads((path / MANIFEST).read_bytes())
-    if fingerprint(manifest["key"])[:16] != path.name:
+    if fingerprint(manifest["key"])[:16] != path.name.partition(".")[0]:
         raise ValueError("the manifest is of another artifact")
     return dict(manifest["files"])
+
+
+def _created(path: Path) -> float | None:
+    """When the artifact was built, in seconds since the epoch; None if it is not there."""
+    try:
+        created = json.loads((path / MANIFEST).read_bytes())["created"]
+        return datetime.fromisoformat(created).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _finish_replacing(path: Path, partial: Path, old: Path) -> None:
+    """What a kill while `old` made room for `partial` has left undone."""
+    if not path.is_dir():
+        # the manifest is a build's last file
+        (partial if (partial / MANIFEST).exists() else old).rename(path)
+    if old.is_dir():
+        remove(old)
 
 
 def remove(folder: Path) -> None:
@@ -211,30 +234,6 @@ def remove(folder: Path) -> None:
     # The manifest first: what a kill leaves of the rest is then known to be damaged.
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
-
-
-def try_lock(path: Path) -> FileLock | None:
-    """The lock of an artifact, held; None if another holder has it. To be released."""
-    # flock: the system frees it when its holder dies, however it dies
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return None
-    return lock
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = try_lock(path)
-    if lock is None:
-        log.info("waiting for %s, being built by another process", _name(path))
-        while (lock := try_lock(path)) is None:
-            time.sleep(0.1)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _seal(partial: Path, kind: str, key: Mapping[str, Any]) -> None:
@@ -248,7 +247,7 @@ def _seal(partial: Path, kind: str, key: Mapping[str, Any]) -> None:
     manifest = {
         "kind": kind,
         "key": key,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(),
         "files": files,
         "versions": {
             "untrac_exp": __version__,
@@ -290,7 +289,3 @@ def _touch(path: Path) -> None:
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
-
-
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"

@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from untrac_exp.store import MANIFEST, damage, remove, try_lock
+from untrac_exp.store import MANIFEST, damage, remove
+from untrac_exp.store.lock import try_lock
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -157,7 +158,7 @@ def _entry(folder: Path, *, verify: bool) -> Entry:
             sizes.append(0 if file.is_dir() else stat.st_size)
             times.append(stat.st_mtime)
     manifest, fault = {}, None
-    if folder.suffix == ".partial":
+    if folder.suffix:  # .partial, or .old while a new build takes its place
         state = "building" if _held(folder.with_suffix("")) else "partial"
     elif fault := damage(folder, quick=not verify):
         state = "damaged"

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -59,40 +60,50 @@ def products(
     product: Callable[[Tensor, Tensor], float],
     solve: Callable[[Tensor], Tensor] | None = None,
     normalised: bool = False,
+    draws: bool = True,
 ) -> dict[tuple[str, Subset], float]:
     """`product` of every corpus' gradient (P,) and every test subset's (P,), both float32.
 
     solve: a symmetric linear map (P,) -> (P,) that stands between the two; it is applied to the
     corpora or to the subsets, whichever are fewer. normalised: scale the corpora's gradients to
-    length 1. In memory there are two gradients at most; the corpora's wait on disk. `name` is the
-    part's.
+    length 1. In memory there are two gradients at most; the corpora's wait on disk. `name` and
+    `draws` are the parts', of which there is one for each test set.
     """
     solve_corpora = len(subject.corpora) <= len(subject.subsets)
+    if solve is not None:  # not quite symmetric, so a part is of the side that was solved
+        name += "-corpora" if solve_corpora else "-subsets"
+    testsets: dict[str, dict[Subset, Encoded]] = {}
+    for subset, data in subject.subsets.items():
+        testsets.setdefault(subset.testset, {})[subset] = data
 
     def solved(vector: Tensor, here: bool) -> Tensor:
         return solve(vector) if solve is not None and here else vector
 
-    def compute() -> Arrays:
-        with vectors() as stored:
+    def compute(stored: Vectors, subsets: Mapping[Subset, Encoded]) -> Arrays:
+        if not stored.names:  # only now, so that a finished job computes no gradient
             for corpus, vector in gradients(subject, subject.corpora):
                 if normalised and vector.any():
                     vector = vector / vector.norm()
                 stored.append(corpus, solved(vector, solve_corpora))
-            values = [
-                [product(g, h) for _, g in stored.items()]
-                for h in (
-                    solved(vector, not solve_corpora).float().cpu()
-                    for _, vector in gradients(subject, subject.subsets)
-                )
-            ]
+        values = [
+            [product(g, h) for _, g in stored.items()]
+            for h in (
+                solved(vector, not solve_corpora).float().cpu()
+                for _, vector in gradients(subject, subsets)
+            )
+        ]
         return {"products": np.array(values)}
 
-    values = subject.part(name, compute)["products"]
-    return {
-        (corpus, subset): float(values[j, i])
-        for j, subset in enumerate(subject.subsets)
-        for i, corpus in enumerate(subject.corpora)
-    }
+    found: dict[tuple[str, Subset], float] = {}
+    with vectors() as stored:
+        for subsets in testsets.values():
+            reads = {"corpora": subject.corpora.values(), "subsets": subsets.values()}
+            values = subject.part(name, partial(compute, stored, subsets), reads, draws)["products"]
+            for subset, row in zip(subsets, values.tolist(), strict=True):
+                found |= {
+                    (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
+                }
+    return found
 
 
 def dot(a: Tensor, b: Tensor) -> float:

@@ -140,7 +140,12 @@ class Unlearn:
                 "own_steps": np.array(own_steps), "own_loss": np.array(own),
             }  # fmt: skip
 
-        return subject.part(name, compute)
+        reads = {
+            "unlearned": [data],
+            "panel": panel.datasets.values(),
+            "retain": retain.values(),
+        }
+        return subject.part("unlearning", compute, reads)
 
     def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> Tokens:
         """What watching `panel` reads while every one of `unlearned` is unlearned in its turn.

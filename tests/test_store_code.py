@@ -1,0 +1,116 @@
+"""What the hash of an artifact's code takes in; nothing else may change it."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import untrac_exp
+from untrac_exp.store import code
+from untrac_exp.store.code import code_fingerprint
+
+FILES = {
+    "mine.py": "import helpers.far as far\n\n\ndef f(x):\n    return far.g(x) + 1\n",
+    "helpers/__init__.py": "",
+    "helpers/far.py": "def g(x):\n    from .farther import h\n\n    return h(x)\n",
+    "helpers/farther.py": "import torch\n\n\ndef h(x):\n    return 2 * x\n",
+    "helpers/other.py": "def h(x):\n    return 2 * x\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def fresh(name="mine.f"):
+    """As a new process would find it."""
+    for known in (code._read, code._modules, code._spec):
+        known.cache_clear()
+    importlib.invalidate_caches()
+    return code_fingerprint([name])
+
+
+@pytest.mark.parametrize("file", ["mine.py", "helpers/far.py", "helpers/farther.py"])
+def test_a_formula_counts_however_far_away(folder, file):
+    before = fresh()
+    text = FILES[file]
+    (folder / file).write_text(text.replace("(x)\n", "(x) * 1\n").replace("+ 1", "+ 2"))
+    if file.endswith("farther.py"):
+        (folder / file).write_text(text.replace("2 * x", "3 * x"))
+    assert fresh() != before
+    (folder / file).write_text(text)
+    assert fresh() == before
+
+
+def test_prose_and_what_is_not_imported_do_not_count(folder):
+    before = fresh()
+    (folder / "mine.py").write_text(
+        '"""What it is."""\nimport helpers.far as far  # one\n\ndef f( x ):\n'
+        '    """Doc."""\n    # and why\n    return (far.g(x)\n        + 1)\n"""After."""\n'
+    )
+    (folder / "helpers" / "other.py").write_text("def h(x):\n    return 5 * x\n")
+    assert fresh() == before
+
+
+def test_libraries_count_for_nothing(folder):
+    nothing = code_fingerprint([])
+    assert fresh("torch.optim.Adam") == fresh("json") == fresh("not.there") == nothing
+    assert "torch" not in code._read("helpers.farther")[1]
+
+
+def test_a_process_hashes_what_it_has_imported(folder):
+    before = fresh()
+    (folder / "mine.py").write_text(FILES["mine.py"].replace("+ 1", "+ 2"))
+    assert code_fingerprint(["mine.f"]) == before
+
+
+SHOW = """
+import json
+from pathlib import Path
+import untrac_exp
+from untrac_exp.store.code import code_fingerprint
+here = Path(untrac_exp.__file__).parent
+names = {file.stem: f"untrac_exp.methods.{file.stem}" for file in here.glob("methods/*.py")}
+names["theta0"] = "untrac_exp.training"
+print(json.dumps({name: code_fingerprint([module]) for name, module in names.items()}))
+"""
+EDITS = {
+    "methods/graddot.py": {"graddot"},
+    "stages/unlearning.py": {"untrac", "untrac_inv"},
+    "stages/hessian.py": {"hif_lissa", "hif_arnoldi", "hif_ekfac"},
+    "store/__init__.py": set(),
+    "data/winobias.py": set(),
+}
+
+
+def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
+    package = tmp_path / "untrac_exp"
+    shutil.copytree(
+        Path(untrac_exp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}){SHOW}"
+
+    def show():
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", script], capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
+
+    before = show()
+    assert len(set(before.values())) > 8
+    for file, changed in EDITS.items():
+        text = (package / file).read_text()
+        (package / file).write_text(f"{text}\n_NEW = 1\n")
+        after = show()
+        assert {name for name in before if before[name] != after[name]} == changed, file
+        (package / file).write_text(text)
