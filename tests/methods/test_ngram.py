@@ -8,14 +8,14 @@ import pytest
 
 from tests.conftest import VOCAB, corpora, sequences, subsets
 from untrac_exp.data.encoding import IGNORED, pad
-from untrac_exp.methods.ngram import NGram, token_losses
+from untrac_exp.methods.ngram import NGram, count, matched_losses, token_losses
 
 
 class Counted:
-    """Interpolated Witten-Bell, one probability at a time."""
+    """Interpolated Witten-Bell, one probability at a time. scale: of every count."""
 
-    def __init__(self, sequences, order, vocab_size):
-        self.order, self.vocab_size = order, vocab_size
+    def __init__(self, sequences, order, vocab_size, strength, scale):
+        self.order, self.vocab_size, self.strength, self.scale = order, vocab_size, strength, scale
         self.after = defaultdict(Counter)
         for sequence in sequences:
             for i, token in enumerate(sequence):
@@ -27,7 +27,10 @@ class Counted:
         seen = self.after.get(tuple(context))
         if not seen:
             return lower
-        return (seen[token] + len(seen) * lower) / (seen.total() + len(seen))
+        smoothing = self.strength * len(seen)
+        return (self.scale * seen[token] + smoothing * lower) / (
+            self.scale * seen.total() + smoothing
+        )
 
     def losses(self, data):
         """Nats of every scored token."""
@@ -48,15 +51,22 @@ def texts(data):
     return [row[:n] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
 
 
+def losses(trained_on, data, order, strength=1.0):
+    counts = [count(trained_on, data, n, VOCAB) for n in range(1, order + 1)]
+    return token_losses(counts, strength, VOCAB)
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 @pytest.mark.parametrize("seq2seq", [False, True])
 def test_losses_are_those_of_counting(order, seq2seq):
     trained_on = corpora(seq2seq)
+    sizes = {name: sum(map(int, data.lengths)) for name, data in trained_on.items()}
     for data in subsets(seq2seq).values():
-        found = token_losses(trained_on, data, order, VOCAB)
+        found = losses(trained_on, data, order, 1.7)
         for left_out, row in zip([None, *trained_on], found, strict=True):
             kept = [t for name, d in trained_on.items() if name != left_out for t in texts(d)]
-            expected = list(Counted(kept, order, VOCAB).losses(data))
+            scale = sum(sizes.values()) / sum(n for name, n in sizes.items() if name != left_out)
+            expected = list(Counted(kept, order, VOCAB, 1.7, scale).losses(data))
             np.testing.assert_allclose(row, expected, rtol=1e-12)
 
 
@@ -64,24 +74,51 @@ def test_probabilities_sum_to_one():
     """Of all tokens after one context, seen with some of them."""
     rows = [[2, 3, token] for token in range(VOCAB)]
     data = pad(rows, [[IGNORED, IGNORED, token] for *_, token in rows], False)
-    found = token_losses(corpora(), data, 3, VOCAB)
-    np.testing.assert_allclose(np.exp(-found).sum(1), 1)
+    np.testing.assert_allclose(np.exp(-losses(corpora(), data, 3)).sum(1), 1)
 
 
 def test_one_corpus_leaves_the_uniform_model_without_it():
     data = sequences(3, 1)
-    found = token_losses({"ones": data}, data, 3, VOCAB)
-    np.testing.assert_allclose(found[1], log(VOCAB))
+    np.testing.assert_allclose(losses({"ones": data}, data, 3)[1], log(VOCAB))
+
+
+def test_the_surrogate_is_as_good_as_the_model():
+    """Where it can be: by more smoothing, then by longer n-grams; else it is the best there is."""
+    trained_on, data = corpora(), subsets()["likenesses", "fives"]
+    uniform, best = log(VOCAB), losses(trained_on, data, 2, 0.3).mean(1)[0]
+    for wanted in (uniform - 0.05, (uniform + best) / 2):
+        found = matched_losses(trained_on, data, 2, VOCAB, wanted)
+        assert found[0].mean() == pytest.approx(wanted, abs=0.01)
+    found = matched_losses(trained_on, data, 2, VOCAB, 0.1)
+    grid = [losses(trained_on, data, 2, strength)[0].mean() for strength in np.geomspace(0.01, 99)]
+    assert 0.1 < found[0].mean() <= min(grid) + 1e-3
+
+
+def test_a_lower_order_is_taken_where_it_does():
+    trained_on, data = corpora(), subsets()["copies", "threes"]
+    wanted = losses(trained_on, data, 1, 50.0)[0].mean()
+    np.testing.assert_allclose(
+        matched_losses(trained_on, data, 3, VOCAB, wanted),
+        matched_losses(trained_on, data, 1, VOCAB, wanted),
+    )
 
 
 def test_influence_is_the_rise_in_nats_per_token(subject):
     scores = NGram(order=2).influences(subject).scores.set_index(["corpus", "testset", "subset"])
     for subset, data in subject.subsets.items():
-        nll = token_losses(subject.trained_on, data, 2, VOCAB).mean(1)
+        model = subject.losses(data).mean
+        nll = matched_losses(subject.trained_on, data, 2, VOCAB, model).mean(1)
         for corpus, after in zip(subject.trained_on, nll[1:], strict=True):
             row = scores.loc[(corpus, *subset)]
             assert row["influence"] == pytest.approx(after - nll[0])
             assert row["ci_low"] <= row["influence"] <= row["ci_high"]
+
+
+def test_a_model_that_knows_more_is_warned_of(subject, monkeypatch):
+    monkeypatch.setattr(type(subject), "losses", lambda *_: type("L", (), {"mean": 0.0})())
+    (warning,) = NGram(order=1).influences(subject).warnings
+    assert warning.startswith("the n-gram model's loss is above the model's")
+    assert "and 1 more" in warning
 
 
 def test_a_vocabulary_that_numbers_cannot_hold_is_one_line(subject):

@@ -2,29 +2,37 @@ r"""Retraining a surrogate: an n-gram model of the corpora, and again without ea
 
 .. math::
     I(Z', Z) = L(Z'; p_{-Z}) - L(Z'; p), \qquad
-    p(w \mid h) = \frac{c(h, w) + t(h)\, p(w \mid h')}{c(h) + t(h)}
+    p(w \mid h) = \frac{c(h, w) + \kappa\, t(h)\, p(w \mid h')}{c(h) + \kappa\, t(h)}
 
 with c(h, w) how often token w follows the context h in the corpora, t(h) how many different tokens
-follow it, h' the context without its first token, and 1/V under the empty one (interpolated
-Witten-Bell smoothing). :math:`p_{-Z}` has the counts of corpus Z taken off, which is what training
-it again without Z would give, so this is leave-dataset-out, exactly, of a much simpler model. L is
-in nats per token, in the tokens of the model that is asked about; the model itself is not read.
+follow it, h' the context without its first token, and 1/V under the empty one: interpolated
+Witten-Bell smoothing, κ times as strong. :math:`p_{-Z}` has the counts of corpus Z taken off, and
+those that are left scaled up to as many tokens as before, as a counterfactual model takes as many
+steps. So this is leave-dataset-out, exactly, of a much simpler model. L is in nats per token, in
+the tokens of the model that is asked about.
 
-It sees the words that a test text shares with each corpus and with no other. What the trained model
-made of them beyond the context's length it cannot see.
+Of that model one thing is read, its loss on Z': the surrogate takes the lowest order, and then the
+strongest smoothing, at which its own loss on Z' is no higher. A model that has learned little leans
+on frequent words alone, and so does then its surrogate. Where the model is better than every n-gram
+model, the best one stands for it.
+
+It sees the words that a test text shares with each corpus and with no other. What a model made of
+them over longer contexts it cannot see.
 
 Source of the smoothing: Witten and Bell, "The Zero-Frequency Problem: Estimating the Probabilities
 of Novel Events in Adaptive Text Compression", IEEE Transactions on Information Theory, 1991,
 method C; interpolated as in Chen and Goodman, "An Empirical Study of Smoothing Techniques for
-Language Modeling", Computer Speech and Language, 1999.
+Language Modeling", Computer Speech and Language, 1999. Matching the model's loss is this project's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.optimize import brentq, minimize_scalar
 
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import (
@@ -33,7 +41,6 @@ from untrac_exp.methods.base import (
     Influences,
     Method,
     Subject,
-    Subset,
     Tokens,
     Work,
     score_row,
@@ -43,10 +50,13 @@ from untrac_exp.models.loss import Losses
 _LARGEST = 2**63
 """A context and a token are numbered by one int64."""
 
+_STRENGTHS = (1e-2, 1e4)
+"""Between which κ is looked for."""
+
 
 @dataclass(frozen=True)
 class NGram(Method):
-    """order: tokens of an n-gram, the predicted one among them."""
+    """order: most tokens of an n-gram, the predicted one among them."""
 
     order: int = 3
 
@@ -60,60 +70,117 @@ class NGram(Method):
             raise ValueError(
                 f"method.order={self.order} is too large for a vocabulary of {vocab_size} tokens"
             )
-        scores, changes = [], []
+        scores, changes, weak = [], [], []
         for subset, data in subject.subsets.items():
-            found = self._losses(subject, subset, data, vocab_size)
+            found = self._losses(subject, data, vocab_size)
             before = Losses(torch.from_numpy(found["before"]), data.scored)
             for corpus, after in zip(subject.trained_on, found["after"], strict=True):
                 scores.append(score_row(corpus, subset, before, after))
                 changes.append(Change(corpus, subset, subset, before, after))
-        return Influences(pd.DataFrame(scores), changes=changes)
+            if before.mean > found["model"] + 0.1:
+                weak.append(f"{'/'.join(subset)} ({before.mean:.2f} against {found['model']:.2f})")
+        warnings = []
+        if weak:
+            warnings.append(
+                "the n-gram model's loss is above the model's, which knows more than it can stand "
+                f"for: {', '.join(weak[:3])}" + (f" and {len(weak) - 3} more" * (len(weak) > 3))
+            )
+        return Influences(
+            pd.DataFrame(scores), changes=changes, warnings=warnings, read=dict(subject.subsets)
+        )
 
     def tokens(self, work: Work) -> Tokens:
-        return Tokens(0, 0)
+        return Tokens(sum(data.read for data in work.subsets.values()), 0)
 
-    def _losses(self, subject: Subject, subset: Subset, data: Encoded, vocab_size: int) -> Arrays:
-        """Summed nats of every example, of all corpora (N,) and without each (Z, N)."""
+    def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
+        """Summed nats of every example, of all corpora (N,) and without each (Z, N).
+
+        And the mean of the model's own.
+        """
 
         def compute() -> Arrays:
-            nll = token_losses(subject.trained_on, data, self.order, vocab_size)
+            model = subject.losses(data).mean
+            nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model)
             examples = _grams(data, 1, vocab_size, scored=True)[1]
             sums = np.zeros((len(nll), len(data)))
             for row, values in zip(sums, nll, strict=True):
                 np.add.at(row, examples, values)
-            return {"before": sums[0], "after": sums[1:]}
+            return {"before": sums[0], "after": sums[1:], "model": np.array(model)}
 
         reads = {"corpora": subject.trained_on.values(), "subset": [data]}
         return subject.part("losses", compute, reads, draws=False)
 
 
-def token_losses(
-    corpora: Mapping[str, Encoded], data: Encoded, order: int, vocab_size: int
+class Counts(NamedTuple):
+    """What the n-gram models of one order need of the corpora at T scored tokens.
+
+    Of all corpora, then without each of Z. gram, context: (1 + Z, T) c(h, w) and c(h). types:
+    (1 + Z, T) t(h). known: (1 + Z, T) whether h was seen.
+    """
+
+    gram: np.ndarray
+    context: np.ndarray
+    types: np.ndarray
+    known: np.ndarray
+
+
+def matched_losses(
+    corpora: Mapping[str, Encoded], data: Encoded, order: int, vocab_size: int, loss: float
 ) -> np.ndarray:
+    """As `token_losses`, of the weakest model of at most `order` whose mean loss is `loss`.
+
+    Of the best model of that order where none is as good.
+    """
+    orders: list[Counts] = []
+    for n in range(1, order + 1):
+        orders.append(count(corpora, data, n, vocab_size))
+
+        def excess(log_strength: float) -> float:
+            alone = [Counts(*(array[:1] for array in one)) for one in orders]
+            return float(token_losses(alone, np.exp(log_strength), vocab_size).mean()) - loss
+
+        low, high = np.log(_STRENGTHS)
+        best = minimize_scalar(excess, bounds=(low, high), method="bounded", options={"xatol": 0.1})
+        if best.fun <= 0:
+            strength = high if excess(high) <= 0 else brentq(excess, best.x, high, xtol=0.01)
+            return token_losses(orders, np.exp(strength), vocab_size)
+    return token_losses(orders, np.exp(best.x), vocab_size)
+
+
+def token_losses(orders: Sequence[Counts], strength: float, vocab_size: int) -> np.ndarray:
     """Nats of every scored token: (1 + Z, T), of all corpora first and then without each.
 
-    Tokens stand in the order of the examples of `data`. order: of the n-gram model.
+    orders: the counts of order 1, 2, ... strength: κ.
     """
-    probability: np.ndarray | float = 1 / vocab_size
-    for n in range(1, order + 1):
-        gram, _, has_context = _grams(data, n, vocab_size, scored=True)
-        context = gram // (vocab_size + 1)
-        wanted = np.unique(context[has_context])
-        grams, counts = _counts(corpora, n, vocab_size, wanted)
-        of_context = np.searchsorted(wanted, grams // (vocab_size + 1))
-        # (1 + Z, G) counts of all corpora, then without each
-        counts = np.concatenate([counts.sum(0, keepdims=True), counts.sum(0) - counts])
-        total = _sum_by(of_context, counts, len(wanted))
-        types = _sum_by(of_context, counts > 0, len(wanted))
-        at = np.searchsorted(wanted, context).clip(max=max(len(wanted) - 1, 0))
-        seen = _look_up(grams, counts, gram)
-        if not len(wanted):
-            continue
-        c, t = total[:, at], types[:, at]
-        known = has_context & (c > 0)
-        smoothed = (seen + t * probability) / np.where(known, c + t, 1)
-        probability = np.where(known, smoothed, probability)
-    return -np.log(np.broadcast_to(probability, (1 + len(corpora), len(gram))))
+    probability = np.full_like(orders[0].context, 1 / vocab_size)
+    for gram, context, types, known in orders:
+        smoothed = gram + strength * types * probability
+        total = np.where(known, context + strength * types, 1)
+        probability = np.where(known, smoothed / total, probability)
+    return -np.log(probability)
+
+
+def count(corpora: Mapping[str, Encoded], data: Encoded, n: int, vocab_size: int) -> Counts:
+    """Counts of order n at the scored tokens of `data`, in the order of its examples."""
+    gram, _, whole = _grams(data, n, vocab_size, scored=True)
+    context = gram // (vocab_size + 1)
+    wanted = np.unique(context[whole])
+    grams, counts = _continuations(corpora, n, vocab_size, wanted)
+    group = np.searchsorted(wanted, grams // (vocab_size + 1))
+    # (1 + Z, G): of all corpora, then without each
+    total = counts.sum(0, keepdims=True)
+    counts = np.concatenate([total, total - counts])
+    sizes = np.array([int(one.lengths.sum()) for one in corpora.values()], float)
+    left = np.array([1.0, *((sizes.sum() - sizes) / sizes.sum())])[:, None]
+    scale = np.divide(1, left, out=np.zeros_like(left), where=left > 0)
+    contexts = scale * _sums(group, counts, len(wanted))
+    types = _sums(group, counts > 0, len(wanted))
+    if not len(wanted):
+        nothing = np.zeros((1 + len(corpora), len(gram)))
+        return Counts(nothing, nothing, nothing, nothing > 0)
+    at = np.searchsorted(wanted, context).clip(max=len(wanted) - 1)
+    known = whole & (contexts[:, at] > 0)
+    return Counts(scale * _look_up(grams, counts, gram), contexts[:, at], types[:, at], known)
 
 
 def _grams(
@@ -142,7 +209,7 @@ def _grams(
     return gram[rows, columns], rows, whole[rows, columns]
 
 
-def _counts(
+def _continuations(
     corpora: Mapping[str, Encoded], n: int, vocab_size: int, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """N-grams (G,) that continue `contexts`, sorted, and how often each corpus has them (Z, G)."""
@@ -154,12 +221,12 @@ def _counts(
         found.append(np.unique(gram, return_counts=True))
     grams = np.unique(np.concatenate([gram for gram, _ in found]))
     counts = np.zeros((len(found), len(grams)), np.int64)
-    for row, (gram, count) in zip(counts, found, strict=True):
-        row[np.searchsorted(grams, gram)] = count
+    for row, (gram, often) in zip(counts, found, strict=True):
+        row[np.searchsorted(grams, gram)] = often
     return grams, counts
 
 
-def _sum_by(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+def _sums(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
     """(R, G) values summed over the columns of each of n groups: (R, n)."""
     return np.stack([np.bincount(groups, row, n) for row in values])
 
