@@ -5,13 +5,17 @@ from functools import partial
 
 import pytest
 import torch
+from transformers import AutoConfig
 
+from tests.command import JOB, command, overrides, write_texts
+from tests.trace_checkpoints import save
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import encode
 from untrac_exp.data.prepare import encode_corpus
 from untrac_exp.methods.base import Subset
 from untrac_exp.methods.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.models.loss import example_losses
+from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store
@@ -22,17 +26,27 @@ TEXTS = {"sea": "the waves and the tide ", "wood": "an oak or an elm ", "town": 
 
 @pytest.fixture
 def world(tmp_path):
+    return make_world(tmp_path / "store")
+
+
+def make_world(folder, dropout=0.0, checkpoint=False):
+    """The training and the test subsets; checkpoint: of a model read from a folder."""
     quiet()
-    store = Store(tmp_path / "store")
+    store = Store(folder)
     corpora = [Corpus(name, [Row(text * 4)] * 12) for name, text in TEXTS.items()]
     source = Scratch(
         "opt", block_size=16, vocab_size=280,
         config={
             "hidden_size": 16, "word_embed_proj_dim": 16, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "ffn_dim": 32, "max_position_embeddings": 16, "dropout": 0.0,
+            "num_attention_heads": 2, "ffn_dim": 32, "max_position_embeddings": 16,
+            "dropout": dropout,
         },
     )  # fmt: skip
     tokenizer = source.tokenizer(corpora, store)
+    if checkpoint:
+        path = folder.with_suffix(".checkpoint")
+        source.build(tokenizer, 0).save_pretrained(path)
+        source = Pretrained(str(path), block_size=16)
     encode_it = partial(
         encode_corpus, tokenizer=tokenizer, block_size=16, seq2seq=False, max_sequences=None,
         store=store,
@@ -107,3 +121,38 @@ def test_nothing_left_to_train_on(world):
     alone = replace(training, corpora={"sea": training.corpora["sea"]})
     with pytest.raises(ValueError, match="nothing is left to train on without 'sea'"):
         LeaveDatasetOut([0]).influences(alone, subsets)
+
+
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["one_process", "two_workers"]
+)
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["scratch", "checkpoint"])
+def test_with_dropout_too_the_truth_depends_on_its_seeds_alone(tmp_path, checkpoint, workers):
+    truths = []
+    for i, processes in enumerate((1, workers)):
+        world = make_world(tmp_path / f"store{i}", 0.1, checkpoint)
+        torch.manual_seed(i)  # whatever has drawn random numbers before
+        truths.append(LeaveDatasetOut([0, 1], workers=processes).influences(*world))
+    assert truths[0].equals(truths[1])
+    with_seed = truths[0].groupby("train_seed")["influence"].apply(list)
+    assert with_seed[0] != with_seed[1]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_with_dropout_has_one_truth(tmp_path):
+    """Of fresh stores, with one process and with two workers, from the command line."""
+    write_texts(tmp_path)
+    save(tmp_path / "t5", "t5")
+    assert AutoConfig.from_pretrained(tmp_path / "t5").dropout_rate == 0.1
+    job = {key: value for key, value in JOB.items() if not key.startswith("model.")}
+    job |= {
+        "model": "hf", "model.path": "t5", "model.block_size": "16", "pretraining.steps": "6",
+        "truth": "leave_dataset_out", "truth.train_seeds": "[0]",
+    }  # fmt: skip
+    found = []
+    for workers in ("1", "2"):
+        ended = command(overrides({**job, "truth.workers": workers, "outputs": workers}), tmp_path)
+        assert ended.status == 0, ended.err
+        [path] = (tmp_path / workers).rglob("truth.csv")
+        found.append(path.read_bytes())
+    assert found[0] == found[1]

@@ -115,12 +115,18 @@ class Killed(Exception):
 @pytest.mark.parametrize("schedule", [Schedule(), WSD], ids=["constant", "wsd"])
 @pytest.mark.parametrize("at", [3, 7, 11])
 def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
-    """With dropout, so that the random state has to come back as well.
+    """With dropout, and a random state of its own whenever it begins.
 
     It is taken up in the warm-up, on the plateau and in the decay of `WSD`.
     """
     run = partial(a_run, data, checkpoint_every=2, schedule=schedule)
-    pretrain(tiny_opt(0.2), run(), TRAINER, tmp_path / "whole")
+
+    def begin(seed, out, **changes):
+        model = tiny_opt(0.2)
+        torch.manual_seed(seed)
+        pretrain(model, run(**changes), TRAINER, out)
+
+    begin(1, tmp_path / "whole")
 
     calls = 0
 
@@ -134,15 +140,40 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
 
     out = tmp_path / "killed"
     with pytest.raises(Killed):
-        pretrain(tiny_opt(0.2), run(optimizer=partial(Dying, lr=0.01)), TRAINER, out)
+        begin(2, out, optimizer=partial(Dying, lr=0.01))
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == at // 2 * 2
-    torch.manual_seed(99)
-    model = tiny_opt(0.2)
-    pretrain(model, run(), TRAINER, out)
+    begin(3, out)
     assert_same(weights(tmp_path / "whole"), weights(out))
     assert (out / "loss.csv").read_text() == (tmp_path / "whole" / "loss.csv").read_text()
     names = sorted(path.name for path in out.rglob("*") if path.is_file())
     assert names == sorted(p.name for p in (tmp_path / "whole").rglob("*") if p.is_file())
+
+
+def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, monkeypatch):
+    """Though their batches differ, and other numbers were drawn before."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(1, 20, (24, 12), generator=generator).tolist()
+    masks: list[torch.Tensor] = []
+    dropout = torch.nn.functional.dropout
+
+    def recorded(x, p=0.5, training=True, inplace=False):
+        mask = dropout(torch.ones_like(x), p, training)
+        masks.append(mask > 0)
+        return x * mask
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", recorded)
+    found = {}
+    for name, keep in {"theta0": None, "without": torch.arange(24) < 16}.items():
+        run = a_run(pad(rows, rows, False), keep=keep, micro_batch_size=2, steps=4)
+        model = tiny_opt(0.2)
+        torch.manual_seed(len(found))
+        pretrain(model, run, TRAINER, tmp_path / name)
+        found[name] = torch.stack(masks)
+        masks.clear()
+    theta0, without = found.values()
+    assert torch.equal(theta0, without)
+    assert 0.75 < theta0.float().mean() < 0.85
+    assert len(theta0.flatten(1).unique(dim=0)) == len(theta0) >= 4 * 2  # a draw of its own each
 
 
 def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_model
@@ -43,6 +44,8 @@ class OptimizerFactory(Protocol):
 class PretrainingRun:
     """One model's training.
 
+    seed: of the order of the data and of dropout.
+
     data: the mixture, N sequences. keep: (N,) bool, which of them are read; None for all.
     batch_size: sequences a step; micro_batch_size: how many of them are in memory at once.
     """
@@ -68,7 +71,6 @@ class Pretraining(lightning.LightningModule):
         self.model, self.run, self.out = model, run, out
         self.losses: list[float] = []
         self._micro: list[Tensor] = []
-        self._rng: Tensor | None = None
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:
@@ -83,6 +85,7 @@ class Pretraining(lightning.LightningModule):
         return Stream(sharing(run.data, order))
 
     def training_step(self, share: Share, index: int) -> Tensor:
+        torch.manual_seed(_seed(self.run.seed, self.trainer.global_step, share.part))
         loss = mean_loss(self.model, share.inputs) * share.tokens
         self._micro.append(loss.detach())
         return loss
@@ -118,16 +121,20 @@ class Pretraining(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["losses"] = list(self.losses)
-        checkpoint["rng"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.losses = list(checkpoint["losses"])
-        self._rng = checkpoint["rng"]
 
-    def on_train_batch_start(self, *_: object) -> None:
-        if self._rng is not None:  # not earlier: setting up the data draws random numbers too
-            torch.set_rng_state(self._rng)
-            self._rng = None
+
+def _seed(train_seed: int, step: int, part: int) -> int:
+    """Of the dropout of one share of a step, on every device.
+
+    It depends on nothing that was drawn before, so that a resumed run draws what an undisturbed one
+    does, and a counterfactual model what θ0 does. Where their batches have one shape, as those of
+    packed corpora have, their masks are equal.
+    """
+    entropy = (train_seed % 2**64, step, part)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
 class _KeepWeights(Callback):
