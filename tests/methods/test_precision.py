@@ -12,6 +12,35 @@ from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.stages.unlearning import Stopping
 
+
+class WithoutFloat64(torch.Tensor):
+    """As Apple's MPS has them: float64 only once they are on the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.double or torch.float64 in (*args, *(kwargs or {}).values()):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        return found.as_subclass(torch.Tensor) if function is torch.Tensor.cpu else found
+
+
+def test_losses_are_read_from_devices_without_float64(single, monkeypatch):
+    subject = single()
+    plain = {name: subject.losses(data).nll for name, data in subject.corpora.items()}
+    forward = subject.model.forward
+
+    def on_device(**inputs):
+        found = forward(**inputs)
+        found.logits = found.logits.as_subclass(WithoutFloat64)
+        return found
+
+    monkeypatch.setattr(subject.model, "forward", on_device)
+    read = evaluate(subject.model, subject.corpora, subject.max_tokens, subject.trainer)
+    for name, data in subject.corpora.items():
+        assert torch.equal(subject.losses(data).nll, plain[name])
+        assert torch.equal(read[name].nll, plain[name])
+
+
 MIXED = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
 
 

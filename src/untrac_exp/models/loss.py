@@ -75,5 +75,6 @@ def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Lo
     """What `model` pays for every example of `data`, read in batches of `max_tokens` tokens."""
     nll = torch.zeros(len(data), dtype=torch.float64)
     for indices, batch in processes.mine(data.batches(max_tokens)):
-        nll[indices] = token_nll(model, batch)[0].sum(1).double().cpu()
+        # to the CPU first: Apple's MPS has no float64
+        nll[indices] = token_nll(model, batch)[0].sum(1).cpu().double()
     return Losses(processes.total(nll), data.scored)

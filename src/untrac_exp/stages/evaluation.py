@@ -29,7 +29,7 @@ class Evaluation(lightning.LightningModule):
     ) -> None:
         indices, inputs = batch
         nll = token_nll(self.model, inputs)[0].sum(1)
-        self.nll[dataloader_idx][indices.cpu()] = nll.double().cpu()
+        self.nll[dataloader_idx][indices.cpu()] = nll.cpu().double()  # MPS has no float64
 
 
 def evaluate(
