@@ -94,6 +94,17 @@ def test_lora_traces_and_leaves_the_model_as_it_was(method, tmp_path):
     assert again["influence"].tolist() == scores["influence"].tolist()
 
 
+def test_the_dropout_of_an_adapter_is_off(tmp_path):
+    """Its output is made to count, for it starts as nothing."""
+    pytest.importorskip("peft")
+    model = loaded(tmp_path, "llama")
+    add_lora(model, {**OPTIONS, "lora_dropout": 0.5})
+    for parameter in parameters(model):
+        torch.nn.init.ones_(parameter)
+    inputs = batch(tmp_path, "llama")
+    assert mean_loss(model, inputs) == mean_loss(model, inputs)
+
+
 def test_options_that_peft_does_not_take_are_one_line(tmp_path):
     pytest.importorskip("peft")
     model = loaded(tmp_path, "llama")

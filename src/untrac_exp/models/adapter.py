@@ -34,6 +34,7 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    model.eval()  # the adapter's dropout comes in training mode
     return handle
 
 
