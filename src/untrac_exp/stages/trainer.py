@@ -13,13 +13,21 @@ import transformers
 
 Batches = Iterator[Any]
 
+_PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+_CAST = "it casts the weights, which do not come back bit by bit, and losses of weights so coarse"
+_REFUSED = {
+    "bf16-true": f"{_CAST} hide an influence",
+    "16-true": f"{_CAST} hide an influence",
+    "16-mixed": "float16 gradients vanish unless the loss is scaled, which methods do not do",
+}
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
     """Where and how precisely stages run; the `trainer` group.
 
-    precision: as in `lightning.Trainer`; mixed precision is that of gradients, losses are read in
-    the weights' own.
+    precision: 32-true, 64-true or bf16-mixed, as in `lightning.Trainer`; mixed precision is that of
+    gradients, losses are read in the weights' own.
     max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
     compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
     it is where the hours go.
@@ -39,6 +47,13 @@ class TrainerSettings:
     theta0_on_cpu: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.precision not in _PRECISIONS:
+            reason = _REFUSED.get(self.precision, "it is unknown")
+            raise ValueError(
+                f"trainer.precision={self.precision}: {reason}; use {', '.join(_PRECISIONS)}"
+            )
+
     def build(self, **stage: Any) -> lightning.Trainer:
         """A trainer with this place's settings and the `stage`'s own."""
         return lightning.Trainer(
@@ -54,8 +69,8 @@ class TrainerSettings:
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """The precision of forward passes for gradients that run outside a trainer."""
-        half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
-        return torch.autocast(device.type, half) if half is not None else nullcontext()
+        mixed = self.precision == "bf16-mixed"
+        return torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext()
 
 
 class Stream:

@@ -107,8 +107,8 @@ class Unlearning(lightning.LightningModule):
         """As many steps, each after the backward passes of its shares."""
         optimizer = self.optimizers()
         # the trainer's backward tells all callbacks of every step, who do not care
-        trainer, backward = self.trainer, Tensor.backward
-        if trainer.world_size > 1 or trainer.precision == "16-mixed":
+        backward = Tensor.backward
+        if self.trainer.world_size > 1:
             backward = self.manual_backward
         for _ in range(steps):
             for share in islice(self.shares, self.per_step):
