@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from untrac_exp.agreement import agreement, bootstrap_interval, noise_ceiling, truth_mean
+from untrac_exp.agreement import (
+    agreement,
+    attainable,
+    bootstrap_interval,
+    ceilings,
+    noise_ceiling,
+    truth_mean,
+)
 
 SCORES = {"s1": [0.1, 0.5, -0.2, 0.3], "s2": [1.0, 0.0, 2.0, 5.0]}
 TRUTH = {"s1": [0.2, 0.4, -0.1, 0.9], "s2": [0.3, 0.1, 0.2, 0.4]}
@@ -63,7 +70,43 @@ def test_noise_ceiling_is_the_mean_over_pairs_of_train_seeds():
     assert ceiling["pearson_pooled"]["t"] == pytest.approx(ceiling["pearson"]["t"])
 
 
+@pytest.mark.parametrize(("k", "noise"), [(2, 0.4), (2, 1.5), (5, 1.0)])
+def test_the_attainable_ceiling_is_what_an_answer_without_error_has_with_the_mean(k, noise):
+    """True influences and independent noise of each train seed, over very many corpora."""
+    rng = np.random.default_rng(k)
+    corpora = [str(i) for i in range(10_000)]
+    true = rng.normal(size=len(corpora))
+    seeds = [true + noise * rng.normal(size=len(corpora)) for _ in range(k)]
+    truth = pd.concat([frame({"s": s}, corpora, train_seed=i) for i, s in enumerate(seeds)])
+    found = ceilings(truth, warn=lambda _: None)
+    single = found["ceiling"]["t"]
+    assert single == pytest.approx(1 / (1 + noise**2), abs=0.02)
+    answered = agreement(frame({"s": true}, corpora), truth_mean(truth))["t"]["pearson"]
+    assert found["attainable"]["t"] == pytest.approx(answered, abs=0.015)
+    assert found["attainable_pooled"]["t"] == pytest.approx(answered, abs=0.015)
+    assert abs(single - answered) > 0.05
+
+
+def test_attainable_of_known_values():
+    assert attainable(0.85, 2) == pytest.approx(0.9586, abs=1e-4)
+    assert attainable(1.0, 4) == 1
+    assert attainable(0.0, 3) == attainable(-0.3, 2) == 0
+    assert attainable(None, 1) is None
+    assert np.isnan(attainable(np.nan, 2))
+
+
+def test_a_truth_too_noisy_to_rank_methods_is_said():
+    noisy = {"s1": [0.2, 0.3, 0.1, 0.9]}, {"s1": [0.4, 0.1, 0.3, 0.36]}
+    truth = pd.concat([frame(values, train_seed=k) for k, values in enumerate(noisy)])
+    warnings: list[str] = []
+    ceilings(truth, warn=warnings.append)
+    [said] = warnings
+    assert said.startswith("t: the attainable ceiling is 0.58 (truths of single train seeds corr")
+    ceilings(pd.concat([frame(TRUTH, train_seed=k) for k in (0, 1)]), warn=no_warning)
+
+
 def test_one_train_seed_has_no_ceiling():
+    assert ceilings(frame(TRUTH, train_seed=0))["attainable"] == {"t": None}
     assert noise_ceiling(frame(TRUTH, train_seed=0))["pearson"] == {"t": None}
 
 

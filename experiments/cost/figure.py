@@ -1,4 +1,4 @@
-"""Agreement with the truth against cost, for every method, beside the noise ceiling.
+"""Agreement with the truth against cost, for every method, beside the attainable ceiling.
 
     make cost
     python experiments/cost/figure.py [--scale mini] [--readme]
@@ -29,7 +29,7 @@ ALL = {**METHODS, "untrac_calibrated": "UnTrac, calibrated", "hif_ekfac": "HIF (
 
 
 def points(place: Place, testsets: list[str]) -> pd.DataFrame:
-    """Columns label, testset, pearson, std, ceiling, wall_s, backward_tokens; mean over seeds.
+    """Columns label, testset, pearson, std, attainable, wall_s, backward_tokens; mean over seeds.
 
     Rows are in the order of the test sets and, within them, of the paper's methods.
     """
@@ -57,7 +57,7 @@ def publish(place: Place) -> str:
     for row in table.to_dict("records"):
         line = rows.setdefault(row["label"], {})
         line[row["testset"]] = plus_minus(row["pearson"], row["std"], 2)
-        line["ceiling of " + row["testset"]] = plus_minus(row["ceiling"], digits=2)
+        line["ceiling of " + row["testset"]] = plus_minus(row["attainable"], digits=2)
         line["seconds"] = f"{row['wall_s']:.1f}"
         line["tokens backward"] = f"{row['backward_tokens']:,.0f}"
         if truth:

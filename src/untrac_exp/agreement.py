@@ -1,4 +1,4 @@
-"""How well a method's influences agree with the truth, and how well they could.
+r"""How well a method's influences agree with the truth, and how well they could.
 
 Two ways to pool the subsets of a test set, since the paper does not say which one it uses:
 
@@ -6,10 +6,14 @@ Two ways to pool the subsets of a test set, since the paper does not say which o
   subsets;
 - ``pearson_pooled``: the correlation over corpora of the influences averaged over subsets.
 
-The truth is noisy itself, so each number is read beside its **noise ceiling**: the mean pairwise
-correlation between the truths of single train seeds, pooled the same way. The truth a method is
-compared with is the mean over train seeds and less noisy than any of them, so a very good method
-can land slightly above the ceiling.
+The truth is noisy itself. The **noise ceiling** r is the mean pairwise correlation between the
+truths of single train seeds, pooled the same way. A method is compared with the mean of K truths,
+which is less noisy, so each number is read beside the **attainable ceiling**
+
+.. math:: \sqrt{K r / (1 + (K - 1) r)}
+
+(Spearman-Brown): the correlation of the mean of K truths with the influence without noise, if the
+train seeds' noise is independent. For a test set r is the mean over its subsets.
 
 An undefined correlation (fewer than two corpora, a constant or non-finite vector) is NaN, makes
 the mean it enters NaN, and is reported through ``warn``: averaging over what is left would flatter
@@ -29,6 +33,8 @@ log = logging.getLogger(__name__)
 
 CELL = ["corpus", "testset", "subset"]
 STATISTICS = ("pearson", "spearman", "pearson_pooled")
+LOW = 0.7
+"""Attainable ceiling below which a truth is too noisy to rank methods by."""
 Warn = Callable[[str], object]
 
 
@@ -98,6 +104,41 @@ def noise_ceiling(
         for name in STATISTICS:
             ceiling[name][testset] = float(np.mean([p[name] for p in pairs])) if pairs else None
     return ceiling
+
+
+def attainable(r: float | None, k: int) -> float | None:
+    """Attainable ceiling of the mean of `k` truths that correlate pairwise at `r`.
+
+    0 where r is negative or 0: such truths have nothing in common to agree with. None for a single
+    truth, whose noise is not known; NaN where r is.
+    """
+    if r is None or k < 2:
+        return None
+    return float(np.sqrt(k * r / (1 + (k - 1) * r))) if not r <= 0 else 0.0
+
+
+def ceilings(truth: pd.DataFrame, warn: Warn = log.warning) -> dict[str, dict[str, float | None]]:
+    """Both ceilings of every statistic, as in ``metrics.json``.
+
+    truth: columns train_seed, corpus, testset, subset, influence. warn: also receives a line for
+    every test set whose attainable ceiling (Pearson) is below `LOW`.
+    Returns {"ceiling": {testset: r}, "attainable": {testset: c}} and the same two with
+    ``_spearman`` and ``_pooled``.
+    """
+    k = truth["train_seed"].nunique()
+    found = {}
+    for statistic, rs in noise_ceiling(truth, warn).items():
+        suffix = {"pearson": "", "pearson_pooled": "_pooled"}.get(statistic, f"_{statistic}")
+        found[f"ceiling{suffix}"] = rs
+        found[f"attainable{suffix}"] = {testset: attainable(r, k) for testset, r in rs.items()}
+    for testset, value in found["attainable"].items():
+        if value is not None and value < LOW:
+            warn(
+                f"{testset}: the attainable ceiling is {value:.2f} (truths of single train seeds "
+                f"correlate at {found['ceiling'][testset]:.2f}): no ranking of methods can be read "
+                "off this truth; train longer or with a decaying rate, or add to truth.train_seeds"
+            )
+    return found
 
 
 def bootstrap_interval(

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
 from untrac_exp import __version__, processes
-from untrac_exp.agreement import STATISTICS, agreement, noise_ceiling, truth_mean
+from untrac_exp.agreement import agreement, ceilings, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.base import Row
@@ -202,11 +202,12 @@ def _write(
         files.write_examples(outdir, found.examples)
         files.write_shared(outdir, found.shared)
     agreed: dict[str, dict[str, float]] | None = None
-    ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
     if truths is not None:
         files.write_truth(outdir, truths)
         agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
-        ceiling = noise_ceiling(truths, warnings.append)
+    noise = ceilings(
+        pd.DataFrame(columns=files.TRUTH) if truths is None else truths, warnings.append
+    )
     hydra = HydraConfig.get()
     files.write_metrics(
         outdir,
@@ -217,9 +218,7 @@ def _write(
             "seed": cfg.seed,
             "scale": cfg.scale,
             "agreement": agreed,
-            "ceiling": ceiling["pearson"],
-            "ceiling_spearman": ceiling["spearman"],
-            "ceiling_pooled": ceiling["pearson_pooled"],
+            **noise,
             "cost": meter.as_dict(),
             "warnings": warnings,
             "theta0": None if theta0 is None else str(theta0),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
+from untrac_exp.agreement import agreement, ceilings, truth_mean
 from untrac_exp.report import files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
@@ -47,7 +47,7 @@ def fabricate(
         ]
         or [pd.DataFrame(columns=[*files.TRUTH])]
     )
-    ceiling = noise_ceiling(truth) if train_seeds else {}
+    noisy = ceilings(truth)
     for position, (method, noise) in enumerate((methods or NOISE).items()):
         for seed in range(seeds):
             influence = true + rng.normal(0, noise, len(true))
@@ -89,9 +89,7 @@ def fabricate(
                     "agreement": agreement(scores, truth_mean(truth))
                     if train_seeds
                     else {t: {**undefined, "n_corpora": len(corpora)} for t in testsets},
-                    "ceiling": ceiling.get("pearson"),
-                    "ceiling_spearman": ceiling.get("spearman"),
-                    "ceiling_pooled": ceiling.get("pearson_pooled"),
+                    **noisy,
                     "cost": {
                         "wall_s": 4.0 * 3**position + seed,
                         "forward_tokens": 1_000_000 * (position + 1),

@@ -84,12 +84,12 @@ def test_agreement_and_cost_fit(testsets, labels):
     table = table.assign(
         pearson=rng.uniform(-0.4, 1, len(table)),
         spearman=rng.uniform(-0.4, 1, len(table)),
-        ceiling_pearson=0.95,
+        attainable_pearson=0.95,
     )
     check_layout(drawings.agreement_bars(table))
     points = table[table["seed"] == 0].assign(
         std=0.05,
-        ceiling=0.95,
+        attainable=0.95,
         wall_s=10 ** rng.uniform(0, 4, len(table) // 2),
         backward_tokens=10 ** rng.uniform(4, 10, len(table) // 2),
     )
@@ -137,7 +137,7 @@ def test_undefined_influences_and_correlations_are_drawn_as_such():
     table.loc[table["label"] == "untrac", "influence"] = np.nan
     check_layout(drawings.influence_heatmap(table, ["a", "b"]))
     row = {"label": "untrac", "testset": "t", "seed": 0, "pearson": np.nan, "spearman": np.nan}
-    figure = drawings.agreement_bars(pd.DataFrame([{**row, "ceiling_pearson": np.nan}]))
+    figure = drawings.agreement_bars(pd.DataFrame([{**row, "attainable_pearson": np.nan}]))
     assert "undefined" in [text.get_text() for text in shown_texts(figure)]
 
 

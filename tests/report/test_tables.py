@@ -37,7 +37,10 @@ def test_summary_is_mean_and_std_over_seeds(sweep_dir):
         a, b = (job["agreement"]["bias"][name] for job in jobs)
         assert row[f"{name}_mean"] == pytest.approx((a + b) / 2)
         assert row[f"{name}_std"] == pytest.approx(abs(a - b) / 2**0.5)
-    assert row["ceiling"] == jobs[0]["ceiling"]["bias"]
+    r = row["ceiling"]
+    assert r == jobs[0]["ceiling"]["bias"]
+    assert row["attainable"] == pytest.approx((2 * r / (1 + r)) ** 0.5)
+    assert row["relative"] == pytest.approx(row["pearson_mean"] / row["attainable"])
     assert row["wall_s"] == pytest.approx(np.mean([job["cost"]["wall_s"] for job in jobs]))
     assert row["n_seeds"] == 2
 
@@ -69,12 +72,19 @@ def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
     assert "untrac, seed 1: bias: correlation undefined" in sweep.warnings
 
 
+def test_what_all_jobs_warn_of_is_said_once(sweep_dir):
+    for outdir in sweep_dir.glob("*/seed*"):
+        edit_metrics(outdir, warnings=["the truth is noisy", f"own {outdir.parent.name}"])
+    assert collect(sweep_dir).warnings[:2] == ["the truth is noisy", "graddot, seed 0: own graddot"]
+    assert collect(sweep_dir).warnings.count("the truth is noisy") == 1
+
+
 def test_without_a_truth_there_are_influences_and_no_agreement(made_up):
     sweep = collect(made_up(train_seeds=0))
     assert len(sweep.truth) == 0
     summary = summarise(sweep)
     assert len(summary) == 9
-    assert summary[["pearson_mean", "ceiling"]].isna().all(axis=None)
+    assert summary[["pearson_mean", "ceiling", "attainable", "relative"]].isna().all(axis=None)
     assert set(influences(sweep)["label"]) == {"untrac", "untrac_inv", "graddot"}
 
 

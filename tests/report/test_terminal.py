@@ -6,7 +6,7 @@ from rich.console import Console
 
 from untrac_exp.report import files
 from untrac_exp.report.collect import collect
-from untrac_exp.report.tables import ranking
+from untrac_exp.report.tables import ranking, summarise
 from untrac_exp.report.terminal import console, print_job, print_sweep
 
 
@@ -14,6 +14,10 @@ def written(show, width=120) -> str:
     stream = io.StringIO()
     show(Console(file=stream, width=width, highlight=False))
     return stream.getvalue()
+
+
+def starting(lines: list[str], word: str) -> str:
+    return [line for line in lines if line.startswith(f"{word} ")][-1]
 
 
 def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
@@ -29,6 +33,11 @@ def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
     assert f"{sweep.metrics[0]['ceiling']['bias']:.2f}" in next(
         line for line in lines if line.startswith("noise ceiling")
     )
+    assert f"{sweep.metrics[0]['attainable']['bias']:.2f}" in next(
+        line for line in lines if line.startswith("attainable ceiling")
+    )
+    row = summarise(sweep).set_index(["method", "testset"]).loc[("graddot", "bias")]
+    assert f"{row['relative']:.0%}" in lines[lines.index(starting(lines, "graddot")) + 1].split()
 
 
 def test_nothing_is_cut_with_nine_methods(made_up):

@@ -99,6 +99,7 @@ def test_an_offline_run_holds_every_documented_field(made_up, tmp_path):
     for statistic in ("pearson", "spearman", "pearson_pooled"):
         assert summary[f"agreement/bias/{statistic}"] == metrics["agreement"]["bias"][statistic]
     assert summary["ceiling/bias/pearson"] == metrics["ceiling"]["bias"]
+    assert summary["attainable/bias/pearson"] == metrics["attainable"]["bias"]
     assert summary["cost/wall_s"] == metrics["cost"]["wall_s"]
     assert "cost/peak_device_bytes" not in summary
 

@@ -123,7 +123,7 @@ def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     heads = [
         f"{job['label']}, seed {job['seed']}: {text}" for job in jobs for text in job["warnings"]
     ]
-    return {"variant": variant, "testsets": found, "warnings": said, "said": heads}
+    return {"variant": variant, "testsets": found, "warnings": said, "said": [*warnings, *heads]}
 
 
 def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ CEILINGS = {
     "ceiling_spearman": "spearman",
     "ceiling_pooled": "pearson_pooled",
 }
+ATTAINABLE = {key.replace("ceiling", "attainable"): name for key, name in CEILINGS.items()}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Sweep:
 
     jobs: method, variant, seed, label, the costs (``wall_s`` etc.; NaN where not measured).
     agreement: method, variant, seed, testset, pearson, spearman, pearson_pooled, n_corpora, and
-        ``ceiling_<statistic>`` of each.
+        ``ceiling_<statistic>`` and ``attainable_<statistic>`` of each.
     scores, trajectory: method, variant, seed, label and the columns of the job's file.
     truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
         since a sweep may run over corpora or models.
@@ -108,9 +109,11 @@ def collect(directory: Path) -> Sweep:
     short = short_variants(job["variant"] for job in metrics)
     metrics = [{**job, "label": labelled(job["method"], short[job["variant"]])} for job in metrics]
     metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
+    texts = Counter(text for job in metrics for text in set(job.get("warnings") or []))
     for job in metrics:
         name = f"{_label(job)}, seed {job['seed']}"
-        warnings.extend(f"{name}: {text}" for text in job.get("warnings") or [])
+        for text in job.get("warnings") or []:
+            warnings.append(text if texts[text] == len(metrics) > 1 else f"{name}: {text}")
     truth, truth_warnings = _truths(metrics, [truth for _, _, truth in parts])
     return Sweep(
         directory=directory,
@@ -174,15 +177,18 @@ def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
+    kinds = {"ceiling": CEILINGS, "attainable": ATTAINABLE}
     rows = []
     for job in metrics:
         for testset, values in (job.get("agreement") or {}).items():
             row = {**_head(job), "label": _label(job), "testset": testset}
             row |= {name: (values or {}).get(name) for name in (*STATISTICS, "n_corpora")}
-            for key, name in CEILINGS.items():
-                row[f"ceiling_{name}"] = (job.get(key) or {}).get(testset)
+            for kind, keys in kinds.items():
+                row |= {f"{kind}_{name}": (job.get(key) or {}).get(testset)
+                        for key, name in keys.items()}  # fmt: skip
             rows.append(row)
-    numbers = [*STATISTICS, "n_corpora", *(f"ceiling_{name}" for name in STATISTICS)]
+    numbers = [*STATISTICS, "n_corpora"]
+    numbers += [f"{kind}_{name}" for kind in kinds for name in STATISTICS]
     frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
     return frame.astype(dict.fromkeys(numbers, "float64"))
 

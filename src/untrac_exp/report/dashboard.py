@@ -38,10 +38,12 @@ def workspace(sweep: Sweep, entity: str, project: str) -> Any:
                 for name in (f"agreement/{testset}/{statistic}",)
             ]
             + [
-                wr.BarPlot(
-                    title=f"noise ceiling, {testset}", metrics=[f"ceiling/{testset}/pearson"]
-                )
+                wr.BarPlot(title=f"{name}, {testset}", metrics=[f"{field}/{testset}/pearson"])
                 for testset in with_truth
+                for name, field in (
+                    ("attainable ceiling", "attainable"),
+                    ("noise ceiling", "ceiling"),
+                )
             ]
             + [wr.WeavePanelSummaryTable(table_name="scores")],
             is_open=True,

@@ -101,8 +101,8 @@ def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
 def agreement_bars(agreement: pd.DataFrame) -> Figure:
     """Pearson (bar) and Spearman (diamond) of each method, a panel for each test set.
 
-    agreement: columns label, testset, seed, pearson, spearman, ceiling_pearson. Bars are means
-    over seeds, whiskers their standard deviation; the thick line is the noise ceiling.
+    agreement: columns label, testset, seed, pearson, spearman, attainable_pearson. Bars are
+    means over seeds, whiskers their standard deviation; the thick line is the attainable ceiling.
     """
     labels = list(agreement["label"].unique())
     testsets = list(agreement["testset"].unique())
@@ -130,7 +130,7 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
                 part["spearman"].mean(), y, marker="D", markersize=4.5, color="white",
                 markeredgecolor=INK, markeredgewidth=0.9, clip_on=False,
             )  # fmt: skip
-            ceiling = part["ceiling_pearson"].iloc[0]
+            ceiling = part["attainable_pearson"].iloc[0]
             if pd.notna(ceiling):
                 axes.plot([ceiling, ceiling], [y - 0.5, y + 0.5], color=INK, linewidth=2.2)
         axes.set_title(wrapped(testset, 2.5), loc="left", fontweight="bold")
@@ -146,7 +146,7 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
     keys = [
         Line2D([], [], color="#8A8D91", linewidth=6, label="Pearson"),
         Line2D([], [], color="white", marker="D", markeredgecolor=INK, lw=0, label="Spearman"),
-        Line2D([], [], color=INK, linewidth=2.2, label="noise ceiling (Pearson)"),
+        Line2D([], [], color=INK, linewidth=2.2, label="attainable ceiling (Pearson)"),
     ]  # fmt: skip
     figure.legend(handles=keys, loc="outside upper center", ncols=3)
     return figure
@@ -211,7 +211,7 @@ def accuracy_against_cost(
 ) -> Figure:
     """Pearson against cost, a point for each method; a column of panels for each test set.
 
-    points: columns label, testset, pearson (mean over seeds), std, ceiling, wall_s and
+    points: columns label, testset, pearson (mean over seeds), std, attainable, wall_s and
     backward_tokens. truth_cost: the same two costs of leave-dataset-out, drawn as a mark.
     """
     labels = list(points["label"].unique())
@@ -242,7 +242,7 @@ def accuracy_against_cost(
                     yerr=point["std"] if pd.notna(point["std"]) else None,
                     markersize=7.5, markeredgecolor=INK, markeredgewidth=0.6, elinewidth=1, **style,
                 )  # fmt: skip
-            for ceiling in part["ceiling"].dropna().unique():
+            for ceiling in part["attainable"].dropna().unique():
                 axes.axhline(ceiling, color=INK, linewidth=1.6)
             if truth_cost and (truth_cost.get(cost) or 0) > 0:
                 axes.axvline(truth_cost[cost], color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
@@ -259,8 +259,8 @@ def accuracy_against_cost(
         Line2D([], [], label=_legend(key), markersize=7, **{**look(i), "linestyle": "none"})
         for i, key in enumerate(keys)
     ]
-    if points["ceiling"].notna().any():
-        handles.append(Line2D([], [], color=INK, linewidth=1.6, label="noise ceiling"))
+    if points["attainable"].notna().any():
+        handles.append(Line2D([], [], color=INK, linewidth=1.6, label="attainable ceiling"))
     if truth_cost:
         handles.append(
             Line2D([], [], color=INK, linestyle=(0, (2, 2)), label="cost of the truth itself")

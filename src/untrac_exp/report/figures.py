@@ -61,8 +61,8 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 "agreement",
                 "agreement",
                 "",
-                "Correlation of each method with the truth for each test set, beside the noise "
-                "ceiling; the agreement table has the same numbers.",
+                "Correlation of each method with the truth for each test set, beside the "
+                "attainable ceiling; the agreement table has the same numbers.",
                 drawings.agreement_bars(sweep.agreement),
             )
         )

@@ -111,7 +111,8 @@ def correlations(
     """Agreement of the paper's methods with the truth, a row for each experiment, method, test set.
 
     experiments: value of the column `key` -> experiment. statistic: pearson or spearman.
-    Columns key, method, testset, <statistic>_mean, <statistic>_std, ceiling; rows as in the paper.
+    Columns key, method, testset, <statistic>_mean, <statistic>_std, ceiling, attainable;
+    rows as in the paper.
     """
     rows = []
     for value, experiment in experiments.items():
@@ -126,7 +127,7 @@ def correlations(
                         f"untrac_exp +experiment={experiment} scale={place.scale} method={method}"
                     )
                 row = {key: value, "method": method, "testset": theirs}
-                for name in (f"{statistic}_mean", f"{statistic}_std", "ceiling"):
+                for name in (f"{statistic}_mean", f"{statistic}_std", "ceiling", "attainable"):
                     row[name] = cells[method, ours][name]
                 rows.append(row)
     frame = pd.DataFrame(rows)
@@ -149,17 +150,16 @@ def correlation_table(place: Place, statistic: str) -> str:
         )
         columns = pd.MultiIndex.from_product([sizes, TESTSETS.values()])
         shown.append(laid_out.reindex(columns=columns).rename_axis(index="method"))
-    ceilings = ours.drop_duplicates(["sizes", "testset"]).set_index(["sizes", "testset"])["ceiling"]
+    truths = ours.drop_duplicates(["sizes", "testset"]).set_index(["sizes", "testset"])
     if statistic == "pearson":
-        shown[1].loc["noise ceiling"] = [
-            plus_minus(ceilings[column]) for column in shown[1].columns
-        ]
+        for name, column in (("attainable ceiling", "attainable"), ("noise ceiling", "ceiling")):
+            shown[1].loc[name] = [plus_minus(truths.loc[at, column]) for at in shown[1].columns]
     caption = (
         f"{statistic.title()} correlation with leave-dataset-out, mean ± standard deviation over "
         f"samples, {place.scale} scale."
     )
     shown = [table.rename(columns=NAMES) for table in shown]
-    write_table(place, ours.drop(columns="ceiling"), shown[1], caption)
+    write_table(place, ours.drop(columns=["ceiling", "attainable"]), shown[1], caption)
     between = differences(published, ours, ["sizes", "testset"], "method", mean)
     theirs, laid_out = shown
     return f"{side_by_side(place, theirs, laid_out, between)}\n\n{cost(place, *sizes.values())}"

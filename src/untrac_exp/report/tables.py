@@ -18,6 +18,8 @@ SUMMARY = [
     "spearman_mean",
     "spearman_std",
     "ceiling",
+    "attainable",
+    "relative",
     "wall_s",
     "backward_tokens",
     "n_seeds",
@@ -30,7 +32,10 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
 
     Mean and standard deviation (ddof 1; NaN for one seed) are over sampling seeds. A correlation
     that is undefined for one seed is undefined in the mean: leaving that seed out would flatter
-    the method. wall_s and backward_tokens are means over seeds of a whole job, all its test sets.
+    the method. ceiling is the correlation of truths of single train seeds, attainable the ceiling
+    of their mean, which a method is compared with, and relative is pearson_mean over attainable
+    (NaN where that is 0). wall_s and backward_tokens are means over seeds of a whole job, all its
+    test sets.
     """
     cells = sweep.scores[["method", "variant", "seed", "testset"]].drop_duplicates()
     rows = cells.merge(sweep.agreement, on=["method", "variant", "seed", "testset"], how="left")
@@ -40,16 +45,20 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
     )
     summary = []
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
+        pearson = group["pearson"].mean(skipna=False)
+        attainable = group["attainable_pearson"].iloc[0]
         summary.append(
             {
                 "method": method,
                 "variant": variant,
                 "testset": testset,
-                "pearson_mean": group["pearson"].mean(skipna=False),
+                "pearson_mean": pearson,
                 "pearson_std": group["pearson"].std(ddof=1, skipna=False),
                 "spearman_mean": group["spearman"].mean(skipna=False),
                 "spearman_std": group["spearman"].std(ddof=1, skipna=False),
                 "ceiling": group["ceiling_pearson"].iloc[0],
+                "attainable": attainable,
+                "relative": pearson / attainable if attainable > 0 else math.nan,
                 "wall_s": group["wall_s"].mean(),
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),

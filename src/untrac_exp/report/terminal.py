@@ -130,7 +130,6 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     for testset in testsets:
         table.add_column(testset, justify="right")
     table.add_column("seconds", justify="right")
-    ceilings = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
     jobs = sweep.jobs[["method", "variant", "label"]].itertuples(index=False)
     labels = {(method, variant): label for method, variant, label in jobs}
     for (method, variant), rows in summary.groupby(["method", "variant"]):
@@ -141,25 +140,34 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
             _seconds(rows["wall_s"].iloc[0]),
         )
     table.add_section()
-    variants = ceilings.index.get_level_values("variant").unique()
-    lines = {
-        variant: [_number(ceilings["ceiling"].get((variant, t))) for t in testsets]
-        for variant in variants
-    }
-    if len({tuple(line) for line in lines.values()}) == 1:
-        table.add_row("noise ceiling", *lines[variants[0]], "", style="italic")
-    else:
-        short = short_variants(map(str, variants))
-        for variant, line in lines.items():
-            table.add_row(labelled("noise ceiling", short[variant]), *line, "", style="italic")
+    for label, line in _ceilings(summary, testsets):
+        table.add_row(label, *line, "", style="italic")
     explained = "Pearson / Spearman over corpora, mean over subsets"
     if (summary["n_seeds"] > 1).any():
         explained += " ± std over seeds"
-    explained += "; ceiling: Pearson of two truths from different train seeds"
+    explained += (
+        "; below, Pearson as a share of the attainable ceiling: what an answer without error would "
+        "have with the mean of the truths; noise ceiling: Pearson of truths of single train seeds"
+    )
     out.print(Text("Agreement with the truth", style="bold"))
     out.print(table)
     out.print(Text(explained, style="dim"))
     out.print()
+
+
+def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, list[str]]]:
+    """Both ceilings of every test set, of each variant where variants have different ones."""
+    truths = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
+    variants = truths.index.get_level_values("variant").unique()
+    short = short_variants(map(str, variants))
+    rows = []
+    for column, name in (("attainable", "attainable ceiling"), ("ceiling", "noise ceiling")):
+        lines = {v: [_number(truths[column].get((v, t))) for t in testsets] for v in variants}
+        if len({tuple(line) for line in lines.values()}) == 1:
+            rows.append((name, lines[variants[0]]))
+        else:
+            rows += [(labelled(name, short[variant]), line) for variant, line in lines.items()]
+    return rows
 
 
 def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
@@ -171,7 +179,8 @@ def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
         std = row[f"{name}_std"]
         spread = f" ± {std:.2f}" if pd.notna(std) else ""
         parts.append(_number(float(row[f"{name}_mean"])) + spread)
-    return " / ".join(parts)
+    below = "" if pd.isna(row["relative"]) else f"\n{row['relative']:.0%}"
+    return " / ".join(parts) + below
 
 
 def _seconds(value: float) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 import pandas as pd
 
-from untrac_exp.report.collect import CEILINGS, STATISTICS, Sweep, collect
+from untrac_exp.report.collect import ATTAINABLE, CEILINGS, STATISTICS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
 from untrac_exp.report.files import OWN_LOSS, read_table, table_text, write_text
 
@@ -104,9 +104,10 @@ def summary(sweep: Sweep) -> dict[str, float]:
     for testset, values in (job.get("agreement") or {}).items():
         for statistic in STATISTICS:
             fields[f"agreement/{testset}/{statistic}"] = (values or {}).get(statistic)
-    for key, statistic in CEILINGS.items():
-        for testset, value in (job.get(key) or {}).items():
-            fields[f"ceiling/{testset}/{statistic}"] = value
+    for kind, keys in (("ceiling", CEILINGS), ("attainable", ATTAINABLE)):
+        for key, statistic in keys.items():
+            for testset, value in (job.get(key) or {}).items():
+                fields[f"{kind}/{testset}/{statistic}"] = value
     fields |= {f"cost/{name}": value for name, value in (job.get("cost") or {}).items()}
     return {name: value for name, value in fields.items() if value is not None}
 
