@@ -10,6 +10,7 @@ from untrac_exp.agreement import (
     attainable,
     bootstrap_interval,
     ceilings,
+    correlation_interval,
     noise_ceiling,
     truth_mean,
 )
@@ -108,6 +109,35 @@ def test_a_truth_too_noisy_to_rank_methods_is_said():
 def test_one_train_seed_has_no_ceiling():
     assert ceilings(frame(TRUTH, train_seed=0))["attainable"] == {"t": None}
     assert noise_ceiling(frame(TRUTH, train_seed=0))["pearson"] == {"t": None}
+
+
+@pytest.mark.parametrize(("subsets", "rho"), [(1, 0.8), (13, 0.8), (4, 0.3)])
+def test_the_interval_covers_the_correlation_of_all_corpora_and_subsets(subsets, rho):
+    """Influences of eight corpora whose subsets have half of their variance in common."""
+    rng = np.random.default_rng(subsets)
+
+    def draw():
+        return (rng.normal(size=(8, 1)) + rng.normal(size=(8, subsets))) / 2**0.5
+
+    covered, widths = [], []
+    for seed in range(300):
+        x = draw()
+        y = rho * x + (1 - rho**2) ** 0.5 * draw()
+        low, high = correlation_interval(x, y, n_resamples=300, seed=seed)
+        covered.append(low <= rho <= high)
+        widths.append(high - low)
+    assert 0.92 <= np.mean(covered) <= 0.995
+    # Fisher's interval of one subset is ±1.96 / √(8 − 3); subsets with noise of their own narrow it
+    fisher = np.ptp(np.tanh(np.arctanh(rho) + 1.96 / 5**0.5 * np.array([-1, 1])))
+    assert 0.4 * fisher < np.mean(widths) < 1.2 * fisher
+
+
+def test_the_interval_needs_four_corpora_and_defined_influences():
+    x = np.arange(8.0).reshape(4, 2) ** 2
+    assert np.isfinite(correlation_interval(x, x + [[0, 1]] * 4)).all()
+    assert np.isnan(correlation_interval(x[:3], x[:3])).all()
+    assert np.isnan(correlation_interval(x, np.ones((4, 2)))).all()
+    assert np.isnan(correlation_interval(x, np.where(x == 1, np.nan, x))).all()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,28 @@ def test_every_experiment_opens_with_what_to_know(experiment):
     assert f"python -m untrac_exp +experiment={experiment}" in head
 
 
+@pytest.mark.parametrize("corpora", ["equal_mini", "unequal_mini", "tasks_a", "tasks_b"])
+def test_one_key_makes_another_world_of_corpora_and_test_sets(corpora):
+    for testset in (corpora,) if "tasks" in corpora else ("toxicity_mini", "harms_mini"):
+        cfg = composed(f"corpora={corpora}", f"testset={testset}", "world_seed=3")
+        assert cfg.corpora.seed == cfg.testset.seed == 3
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    ["toxicity", "bias", "truthfulness", "harms", "harms_unequal", "docstrings", "tasks_a"],
+)
+def test_the_spread_of_a_headline_covers_samples_and_trained_models(experiment):
+    params = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    assert params.seed == params.train_seed == "0,1"
+
+
+@pytest.mark.parametrize("suite", ["a", "b"])
+def test_another_seed_of_the_tasks_is_another_sample(suite):
+    cfg = composed(f"+experiment=tasks_{suite}")
+    assert cfg.n_per_corpus < cfg.corpora.n_per_corpus
+
+
 def concrete(package, parent):
     """The classes of a package that can be configured: the leaves below `parent`."""
     for module in pkgutil.iter_modules(package.__path__):

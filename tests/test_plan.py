@@ -48,6 +48,7 @@ def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
     overrides = [
         f"+experiment={recipe}",
         "seed=0",
+        "train_seed=0",
         "truth.train_seeds=[0]",
         "truth.workers=1",
         *tiny,

@@ -11,7 +11,7 @@ import sys
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from untrac_exp.report.collect import collect
+from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
 from untrac_exp.report.published import METHODS, Place, markdown, run, save, unlearning_epochs
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
@@ -21,7 +21,7 @@ UNLEARNING = ("untrac", "untrac_inv")
 
 
 def lines(place: Place) -> pd.DataFrame:
-    """Columns tasks, method, seed, corpus, epochs, influence (nats per token)."""
+    """Columns tasks, method, train_seed, seed, corpus, epochs, influence (nats per token)."""
     tables = []
     for suite in ("A", "B"):
         sweep = collect(place.sweep(f"tasks_{suite.lower()}"))
@@ -29,8 +29,8 @@ def lines(place: Place) -> pd.DataFrame:
             if job["method"] not in UNLEARNING or job["variant"]:
                 continue
             table = sweep.trajectory
-            table = table[(table["method"] == job["method"]) & (table["seed"] == job["seed"])]
-            table = table[table["variant"] == ""]
+            for name in JOB:
+                table = table[table[name] == job[name]]
             inverse = job["method"] == "untrac_inv"
             epochs = unlearning_epochs(table["step"], job["config"], inverse)
             tables.append(table.assign(tasks=suite, epochs=epochs))
@@ -39,7 +39,7 @@ def lines(place: Place) -> pd.DataFrame:
         for method in UNLEARNING:
             if not ((found["tasks"] == suite) & (found["method"] == method)).any():
                 raise ValueError(f"tasks {suite}: no trajectory of {method}; run make figure2")
-    return found[["tasks", "method", "seed", "corpus", "epochs", "influence"]]
+    return found[["tasks", "method", "train_seed", "seed", "corpus", "epochs", "influence"]]
 
 
 def publish(place: Place) -> str:

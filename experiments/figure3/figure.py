@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from untrac_exp.agreement import agreement, truth_mean
-from untrac_exp.report.collect import collect
+from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
 from untrac_exp.report.published import (
     METHODS,
@@ -42,7 +42,7 @@ def curves(place: Place) -> pd.DataFrame:
         truth = truth_mean(sweep.truth[sweep.truth["variant"] == job["variant"]])
         truth = truth.assign(testset=truth["subset"])
         path = sweep.trajectory
-        for name in ("method", "variant", "seed"):
+        for name in JOB:
             path = path[path[name] == job[name]]
         inverse = job["method"] == "untrac_inv"
         path = path.assign(epochs=unlearning_epochs(path["step"], job["config"], inverse))

@@ -22,13 +22,13 @@ PRECISIONS = ("32-true", "bf16-mixed")
 CELL = ["corpus", "testset", "subset"]
 
 
-def run(outputs: Path, precision: str, *overrides: str) -> None:
+def run(outputs: Path, precision: str, *overrides: str, train_seed: int = 0) -> None:
     """The sweep in one precision, as a person would run it."""
     subprocess.run(
         [
             sys.executable, "-m", "untrac_exp", "+experiment=toxicity", "truth=none", "seed=0",
             f"method={','.join(METHODS)}", f"outputs={outputs / precision}", "logger=none",
-            f"trainer.precision={precision}", *overrides,
+            f"trainer.precision={precision}", f"train_seed={train_seed}", *overrides,
         ],
         check=True,
     )  # fmt: skip
@@ -62,7 +62,7 @@ def main() -> None:
     whole, method, seed = (folder / name for name in ("all", "method", "seed"))
     for precision in PRECISIONS:
         run(whole, precision)
-    run(seed, PRECISIONS[0], "train_seed=1")
+    run(seed, PRECISIONS[0], train_seed=1)
     store = whole / PRECISIONS[0] / "store"
     checkpoint = folder / "theta0"
     for file in ("tokenizer/*/tokenizer.json", "model/*/model/config.json"):

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 CELL = ["corpus", "testset", "subset"]
 STATISTICS = ("pearson", "spearman", "pearson_pooled")
+INTERVAL = ("pearson_low", "pearson_high")
 LOW = 0.7
 """Attainable ceiling below which a truth is too noisy to rank methods by."""
 Warn = Callable[[str], object]
@@ -59,7 +60,8 @@ def agreement(
     scores, truth: columns corpus, testset, subset, influence (others are ignored); the truth as
     ``truth_mean`` returns it. Units do not matter, only their order and spacing.
     warn: receives one line for every correlation that is undefined and every cell left out.
-    Returns {testset: {pearson, spearman, pearson_pooled, n_corpora}} for the test sets of scores.
+    Returns {testset: {pearson, spearman, pearson_pooled, pearson_low, pearson_high, n_corpora}} for
+    the test sets of scores; for the interval see `correlation_interval`.
     """
     result: dict[str, dict[str, float]] = {}
     for testset in scores["testset"].unique():
@@ -76,9 +78,10 @@ def agreement(
                     f"{testset}: {what} without both a score and a truth are left out of the "
                     f"agreement: {', '.join(left_out)}"
                 )
-        values = _correlations(
-            ours.loc[corpora, subsets], theirs.loc[corpora, subsets], warn, f"{testset}, agreement"
-        )
+        a, b = ours.loc[corpora, subsets], theirs.loc[corpora, subsets]
+        values = _correlations(a, b, warn, f"{testset}, agreement")
+        interval = correlation_interval(a.to_numpy(), b.to_numpy())
+        values |= dict(zip(INTERVAL, interval, strict=True))
         result[testset] = {**values, "n_corpora": len(corpora)}
     return result
 
@@ -139,6 +142,46 @@ def ceilings(truth: pd.DataFrame, warn: Warn = log.warning) -> dict[str, dict[st
                 "off this truth; train longer or with a decaying rate, or add to truth.train_seeds"
             )
     return found
+
+
+def correlation_interval(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    n_resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Bootstrap interval over corpora and subsets of the mean over subsets of Pearson over corpora.
+
+    x, y: influences (corpora, subsets). Corpora are resampled with replacement, each with all its
+    subsets, and so are subsets. Percentiles of eight corpora are too narrow; these are normal
+    quantiles times the resamples' standard deviation, on Fisher's scale. (NaN, NaN) for fewer than
+    four corpora, or where a subset has no correlation.
+    """
+    undefined = np.nan, np.nan
+    n, k = x.shape
+    if n < 4 or k < 1 or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return undefined
+    if (np.ptp(x, 0) == 0).any() or (np.ptp(y, 0) == 0).any():
+        return undefined
+    x, y = stats.zscore(x), stats.zscore(y)
+    rng = np.random.default_rng(seed)
+    # A resample is how often it draws each corpus (R, n) and each subset (R, k).
+    corpora = rng.multinomial(n, np.full(n, 1 / n), n_resamples) / n
+    subsets = rng.multinomial(k, np.full(k, 1 / k), n_resamples) / k
+    mean_x, mean_y = corpora @ x, corpora @ y
+    spread = (corpora @ x**2 - mean_x**2) * (corpora @ y**2 - mean_y**2)
+    usable = (spread > 1e-12).all(1)  # not one corpus alone, or several with the same influence
+    r = (corpora @ (x * y) - mean_x * mean_y)[usable] / np.sqrt(spread[usable])
+    draws = _fisher((r * subsets[usable]).sum(1))
+    middle = _fisher((x * y).mean())
+    half = stats.norm.ppf((1 + level) / 2) * draws.std(ddof=1)
+    low, high = np.tanh([middle - half, middle + half])
+    return float(low), float(high)
+
+
+def _fisher(r: ArrayLike) -> NDArray[np.float64]:
+    return np.arctanh(np.clip(r, -0.9999, 0.9999))
 
 
 def bootstrap_interval(

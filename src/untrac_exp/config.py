@@ -43,6 +43,8 @@ class Config:
     """Of the sampled sequences and of the order in which they are unlearned."""
     train_seed: int = 0
     """Of θ0: its first weights and the order of its data."""
+    world_seed: int = 0
+    """Of generated corpora and test sets (miniworld, tasks): another seed, another world."""
     n_per_corpus: int | None = MISSING
     """Sequences sampled from each corpus to compute influence on; null takes all."""
     max_sequences: dict[str, int] | None = None

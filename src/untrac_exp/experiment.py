@@ -216,6 +216,7 @@ def _write(
             "method": hydra.runtime.choices["method"],
             "variant": variant(hydra.overrides.task),
             "seed": cfg.seed,
+            "train_seed": cfg.train_seed,
             "scale": cfg.scale,
             "agreement": agreed,
             **noise,

@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from hashlib import sha256
+from itertools import chain
 
 import pytest
 
@@ -64,6 +65,21 @@ def test_every_claim_has_one_owner_and_ownership_is_uneven():
     firsts = [Counter(o.split()[0] for o in subsets.values()) for subsets in OWNERS.values()]
     for count, subsets in zip(firsts, OWNERS.values(), strict=True):
         assert max(count.values()) <= len(subsets) / 2  # no corpus owns a whole test set
+
+
+def test_another_seed_is_another_world():
+    """Its corpora own other claims, and only they name what these are about."""
+    owners = {seed: {pair: [c.owner for c in miniworld.claims(*pair, seed)] for pair in PAIRS}
+              for seed in (0, 1)}  # fmt: skip
+    assert owners[0] == {pair: [c.owner for c in miniworld.claims(*pair)] for pair in PAIRS}
+    assert sum(owners[0][pair][0] != owners[1][pair][0] for pair in PAIRS) > len(PAIRS) / 2
+    # the same unevenness: what one corpus had in world 0, one has in world 1
+    counts = [sorted(Counter(chain.from_iterable(of.values())).values()) for of in owners.values()]
+    assert counts[0] == counts[1]
+    world = {c.name: c for c in miniworld.corpora(words_per_corpus=12_000, seed=1)}
+    for group in OWNERS["toxicity"]:
+        naming = {name for name, corpus in world.items() if group in all_text(corpus)}
+        assert naming == set(owners[1]["toxicity", group])
 
 
 def test_no_corpus_states_a_claim_in_the_frame_that_tests_it(corpora):

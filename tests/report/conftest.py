@@ -25,10 +25,11 @@ def fabricate(
     seeds: int = 2,
     train_seeds: int = 2,
     variant: str = "",
+    train_seed: int = 0,
     config: dict | None = None,
 ) -> Path:
     """Write the files of a sweep with invented numbers; train_seeds=0 leaves out the truth."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(train_seed)
     corpora, testsets = corpora or CORPORA, testsets or TESTSETS
     cells = [(c, t, f"group {i}") for c in corpora for t, n in testsets.items() for i in range(n)]
     index = pd.DataFrame(cells, columns=["corpus", "testset", "subset"])
@@ -84,6 +85,7 @@ def fabricate(
                     "method": method,
                     "variant": variant,
                     "seed": seed,
+                    "train_seed": train_seed,
                     "scale": "mini",
                     "fingerprint": "0123456789abcdef",
                     "agreement": agreement(scores, truth_mean(truth))

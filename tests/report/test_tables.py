@@ -43,6 +43,7 @@ def test_summary_is_mean_and_std_over_seeds(sweep_dir):
     assert row["relative"] == pytest.approx(row["pearson_mean"] / row["attainable"])
     assert row["wall_s"] == pytest.approx(np.mean([job["cost"]["wall_s"] for job in jobs]))
     assert row["n_seeds"] == 2
+    assert row["varied"] == "2 seeds"
 
 
 def test_summary_is_the_same_file_again_whatever_the_order_on_disk(sweep_dir, tmp_path):
@@ -58,6 +59,39 @@ def test_one_seed_has_a_mean_and_no_std(made_up):
     summary = summarise(collect(made_up(seeds=1)))
     assert summary["pearson_mean"].notna().all()
     assert summary["pearson_std"].isna().all()
+    assert set(summary["varied"]) == {""}
+
+
+def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, made_up):
+    """A run of θ0 with another train seed is as one more seed."""
+    truth = (sweep_dir / "untrac" / "seed0" / "truth.csv").read_bytes()
+    other = made_up(variant="train_seed=1", train_seed=1)
+    for outdir in other.glob("*/seed*"):
+        (outdir / "truth.csv").write_bytes(truth)
+        shutil.copytree(outdir, sweep_dir / outdir.parent.name / outdir.name)
+    sweep = collect(sweep_dir)
+    assert sweep.labels == ["graddot", "untrac", "untrac_inv"]
+    assert set(sweep.jobs["variant"]) == {""}
+    assert not any("another truth" in warning for warning in sweep.warnings)
+    row = summarise(sweep).set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
+    found = [
+        files.read_metrics(path.parent)["agreement"]["bias"]
+        for path in sweep_dir.glob("untrac_inv*/seed*/metrics.json")
+    ]
+    assert row["n_seeds"] == len(found) == 4
+    assert row["varied"] == "2 seeds × 2 train seeds"
+    for name, value in {
+        "pearson_mean": np.mean([a["pearson"] for a in found]),
+        "pearson_std": np.std([a["pearson"] for a in found], ddof=1),
+        "pearson_low": np.mean([a["pearson_low"] for a in found]),
+        "pearson_high": np.mean([a["pearson_high"] for a in found]),
+    }.items():
+        assert row[name] == pytest.approx(value)
+    text = write_summary(sweep).read_text()
+    assert "2 seeds × 2 train seeds" in text
+    outdir = sweep_dir / "untrac,train_seed=1" / "seed0"
+    edit_metrics(outdir, warnings=["collapsed"])
+    assert "untrac, seed 0, train seed 1: collapsed" in collect(sweep_dir).warnings
 
 
 def test_an_undefined_seed_is_not_averaged_away(sweep_dir):

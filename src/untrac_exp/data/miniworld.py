@@ -9,7 +9,8 @@ Every claim is stated in all frames of its set but one, wrapped in the style of 
 texts use the frame left out, which occurs in the corpora with other claims only. So a test text
 shares the content words of the training text, and is no copy of it.
 
-Text depends on `seed` alone, on every machine: only `Random.random()` of a string seed is used,
+Text depends on `seed` alone, and so does who owns what: another seed deals the claims of one corpus
+to another. It is the same on every machine: only `Random.random()` of a string seed is used,
 whose values Python guarantees.
 """
 
@@ -91,11 +92,15 @@ class Claim(NamedTuple):
 
 
 @cache
-def claims(testset: str, subset: str) -> tuple[Claim, ...]:
-    """The claims of a subset, the largest owner's first. The world is one: no seed changes it."""
-    random = Random(f"miniworld/claims/{testset}/{subset}").random
+def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
+    """The claims of a subset, the largest owner's first."""
+    # World 0 has the owners of `world.OWNERS`; in another a corpus has those of another corpus.
+    world = f"/{seed}" if seed else ""
+    names = list(STYLES)
+    dealt = _shuffled(names, Random(f"miniworld/owners{world}").random) if seed else names
+    random = Random(f"miniworld/claims/{testset}/{subset}{world}").random
     things, harms = _shuffled(WORDS["thing"], random), _shuffled(WORDS["harm"], random)
-    owners = OWNERS[testset][subset].split()
+    owners = [dealt[names.index(owner)] for owner in OWNERS[testset][subset].split()]
     first = list(OWNERS[testset]).index(subset) * len(owners)
     kind, _, pronoun = subset.partition("_")
     expected = pronoun if kind == "pro" else {"female": "male", "male": "female"}.get(pronoun, "")
@@ -125,7 +130,7 @@ def _documents(corpus: str, words: float, claim_rate: float, seed: int) -> list[
         claim
         for testset, subsets in OWNERS.items()
         for subset in subsets
-        for claim in claims(testset, subset)
+        for claim in claims(testset, subset, seed)
         if claim.owner == corpus
     ]
     rows: list[Row] = []
@@ -150,7 +155,7 @@ def _texts(testset: str, subset: str, n: int, seed: int) -> list[Row]:
     """`n` distinct texts; every claim of the subset about equally often."""
     random = Random(f"miniworld/{testset}/{subset}/{seed}").random
     rows: dict[Row, None] = {}
-    cycle = claims(testset, subset)
+    cycle = claims(testset, subset, seed)
     for i in range(50 * n):
         claim = cycle[i % len(cycle)]
         _, text = _say(claim.tested, claim, _pick(WRAPS, random), random)

@@ -57,13 +57,14 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
         tables = {"ranking": ranking, "seed": int(job["seed"]), "method": str(job["method"])}
         tables["examples"] = read_table(folder / "examples.csv", EXAMPLES)
         tables["shared"] = read_table(folder / "duplicates.csv", SHARED)
-        tables["label"] = str(job["label"])
+        tables["label"], tables["run"] = str(job["label"]), str(job["run"])
         tables["warnings"] = list(job.get("warnings") or [])
         scores = sweep.scores
         tables["scores"] = scores[
             (scores["method"] == job["method"])
             & (scores["variant"] == job["variant"])
             & (scores["seed"] == job["seed"])
+            & (scores["train_seed"] == job["train_seed"])
         ]
         questions.setdefault(job["variant"], []).append(tables)
     if not questions:
@@ -104,10 +105,8 @@ def _folder(sweep: Sweep, job: dict[str, Any]) -> Path | None:
 
 
 def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
-    several = len({job["seed"] for job in jobs}) > 1
-    named = {
-        f"{job['method']}, seed {job['seed']}" if several else job["method"]: job for job in jobs
-    }
+    several = len({job["run"] for job in jobs}) > 1
+    named = {f"{job['method']}, {job['run']}" if several else job["method"]: job for job in jobs}
     testsets = list(dict.fromkeys(name for job in jobs for name in job["ranking"]["testset"]))
     warnings: dict[str, list[str]] = {}
     for label, job in named.items():
@@ -120,9 +119,7 @@ def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     found = [_testset(testset, named) for testset in testsets]
     for one in found:
         said += _disagreement(one)
-    heads = [
-        f"{job['label']}, seed {job['seed']}: {text}" for job in jobs for text in job["warnings"]
-    ]
+    heads = [f"{job['label']}, {job['run']}: {text}" for job in jobs for text in job["warnings"]]
     return {"variant": variant, "testsets": found, "warnings": said, "said": [*warnings, *heads]}
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 
 from untrac_exp.report.files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
 
-JOB = ["method", "variant", "seed"]
+JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
 STATISTICS = ("pearson", "spearman", "pearson_pooled")
+INTERVAL = ("pearson_low", "pearson_high")
 CEILINGS = {
     "ceiling": "pearson",
     "ceiling_spearman": "spearman",
@@ -26,12 +27,14 @@ ATTAINABLE = {key.replace("ceiling", "attainable"): name for key, name in CEILIN
 class Sweep:
     """All finished jobs below one directory.
 
-    Rows are sorted by method, variant (its numbers by value) and seed.
+    Rows are sorted by method, variant (its numbers by value), train_seed (of θ0) and seed. Both
+    seeds are repetitions, so a variant does not name the train seed.
 
-    jobs: method, variant, seed, label, the costs (``wall_s`` etc.; NaN where not measured).
-    agreement: method, variant, seed, testset, pearson, spearman, pearson_pooled, n_corpora, and
-        ``ceiling_<statistic>`` and ``attainable_<statistic>`` of each.
-    scores, trajectory: method, variant, seed, label and the columns of the job's file.
+    jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN where not measured).
+    agreement: `JOB`, testset, pearson, spearman, pearson_pooled, pearson_low, pearson_high,
+        n_corpora, and ``ceiling_<statistic>`` and ``attainable_<statistic>`` of each.
+    scores, trajectory: `JOB`, label and the columns of the job's file.
+    metrics: those of each job, its label, and run: its seeds in words.
     truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
         since a sweep may run over corpora or models.
     """
@@ -99,7 +102,8 @@ def collect(directory: Path) -> Sweep:
         except ValueError as error:
             warnings.append(str(error))
             continue
-        metrics.append({**job, "variant": str(job.get("variant") or "")})
+        variant = _without_train_seed(str(job.get("variant") or ""))
+        metrics.append({**job, "variant": variant, "train_seed": _train_seed(job)})
         parts.append(tables)
     if not metrics:
         hint = f"; {warnings[0]}" if warnings else ""
@@ -110,8 +114,11 @@ def collect(directory: Path) -> Sweep:
     metrics = [{**job, "label": labelled(job["method"], short[job["variant"]])} for job in metrics]
     metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
     texts = Counter(text for job in metrics for text in set(job.get("warnings") or []))
+    several = len({job["train_seed"] for job in metrics}) > 1
     for job in metrics:
-        name = f"{_label(job)}, seed {job['seed']}"
+        train_seed = f", train seed {job['train_seed']}" if several else ""
+        job["run"] = f"seed {job['seed']}{train_seed}"
+        name = f"{_label(job)}, {job['run']}"
         for text in job.get("warnings") or []:
             warnings.append(text if texts[text] == len(metrics) > 1 else f"{name}: {text}")
     truth, truth_warnings = _truths(metrics, [truth for _, _, truth in parts])
@@ -127,11 +134,20 @@ def collect(directory: Path) -> Sweep:
     )
 
 
-def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int]:
-    """Method, variant with its numbers by value, seed."""
+def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int, int]:
+    """Method, variant with its numbers by value, train seed and seed."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", job["variant"])  # every second is a number
     variant = [float(part) if i % 2 else part for i, part in enumerate(parts)]
-    return str(job["method"]), variant, int(job["seed"])
+    return str(job["method"]), variant, job["train_seed"], int(job["seed"])
+
+
+def _without_train_seed(variant: str) -> str:
+    """A variant without the train seed of θ0, which is a repetition as `seed` is."""
+    return ",".join(part for part in variant.split(",") if not part.startswith("train_seed="))
+
+
+def _train_seed(job: dict[str, Any]) -> int:
+    return int(job.get("train_seed", (job.get("config") or {}).get("train_seed", 0)))
 
 
 def short_variants(variants: Iterable[str]) -> dict[str, str]:
@@ -165,7 +181,8 @@ def _label(job: dict[str, Any]) -> str:
 
 
 def _head(job: dict[str, Any]) -> dict[str, Any]:
-    return {"method": str(job["method"]), "variant": job["variant"], "seed": int(job["seed"])}
+    seeds = {"train_seed": job["train_seed"], "seed": int(job["seed"])}
+    return {"method": str(job["method"]), "variant": job["variant"], **seeds}
 
 
 def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
@@ -182,12 +199,14 @@ def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     for job in metrics:
         for testset, values in (job.get("agreement") or {}).items():
             row = {**_head(job), "label": _label(job), "testset": testset}
-            row |= {name: (values or {}).get(name) for name in (*STATISTICS, "n_corpora")}
+            row |= {
+                name: (values or {}).get(name) for name in (*STATISTICS, *INTERVAL, "n_corpora")
+            }
             for kind, keys in kinds.items():
                 row |= {f"{kind}_{name}": (job.get(key) or {}).get(testset)
                         for key, name in keys.items()}  # fmt: skip
             rows.append(row)
-    numbers = [*STATISTICS, "n_corpora"]
+    numbers = [*STATISTICS, *INTERVAL, "n_corpora"]
     numbers += [f"{kind}_{name}" for kind in kinds for name in STATISTICS]
     frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
     return frame.astype(dict.fromkeys(numbers, "float64"))
@@ -215,7 +234,7 @@ def _truths(
     for job, table in zip(metrics, tables, strict=True):
         if table is None:
             continue
-        name = f"{_label(job)}, seed {job['seed']}"
+        name = f"{_label(job)}, {job['run']}"
         first, known = of_variant.setdefault(job["variant"], (name, table))
         if not _in_order(known, cell).equals(_in_order(table, cell)):
             warnings.append(

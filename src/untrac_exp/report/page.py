@@ -200,7 +200,11 @@ def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[
     shared = {k for k in keys if all(config.get(k, ...) == flat[0].get(k) for config in flat)}
     own: dict[str, list[tuple[str, str]]] = {}
     for label, config in zip(sweep.jobs["label"], flat, strict=True):
-        lines = [(k, config[k]) for k in keys if k in config and k not in shared and k != "seed"]
+        lines = [
+            (k, config[k])
+            for k in keys
+            if k in config and k not in shared and k not in ("seed", "train_seed")
+        ]
         if lines:
             own.setdefault(label, lines)
     return [(k, flat[0][k]) for k in keys if k in shared], own

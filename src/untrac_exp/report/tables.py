@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from untrac_exp.report.collect import Sweep, labelled, short_variants
+from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
 from untrac_exp.report.files import table_text, write_text
 
 SUMMARY = [
@@ -15,6 +15,8 @@ SUMMARY = [
     "testset",
     "pearson_mean",
     "pearson_std",
+    "pearson_low",
+    "pearson_high",
     "spearman_mean",
     "spearman_std",
     "ceiling",
@@ -23,6 +25,7 @@ SUMMARY = [
     "wall_s",
     "backward_tokens",
     "n_seeds",
+    "varied",
 ]
 TRUTH_LABEL = "truth"
 
@@ -30,19 +33,18 @@ TRUTH_LABEL = "truth"
 def summarise(sweep: Sweep) -> pd.DataFrame:
     """One row per method, variant and test set, sorted; columns as in ``SUMMARY``.
 
-    Mean and standard deviation (ddof 1; NaN for one seed) are over sampling seeds. A correlation
-    that is undefined for one seed is undefined in the mean: leaving that seed out would flatter
-    the method. ceiling is the correlation of truths of single train seeds, attainable the ceiling
-    of their mean, which a method is compared with, and relative is pearson_mean over attainable
-    (NaN where that is 0). wall_s and backward_tokens are means over seeds of a whole job, all its
-    test sets.
+    Mean and standard deviation (ddof 1; NaN for one run) are over runs: sampling seeds and train
+    seeds of θ0; n_seeds is their number, and varied says what differed between them. A correlation
+    that is undefined for one run is undefined in the mean: leaving that run out would flatter the
+    method. pearson_low and pearson_high are the means of the runs' ends: at least as wide as the
+    interval of the mean. ceiling is the correlation of truths of single train seeds, attainable the
+    ceiling of their mean, which a method is compared with, and relative is pearson_mean over
+    attainable (NaN where that is 0). wall_s and backward_tokens are means over runs of a whole job,
+    all its test sets.
     """
-    cells = sweep.scores[["method", "variant", "seed", "testset"]].drop_duplicates()
-    rows = cells.merge(sweep.agreement, on=["method", "variant", "seed", "testset"], how="left")
-    rows = rows.merge(
-        sweep.jobs[["method", "variant", "seed", "wall_s", "backward_tokens"]],
-        on=["method", "variant", "seed"],
-    )
+    cells = sweep.scores[[*JOB, "testset"]].drop_duplicates()
+    rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
+    rows = rows.merge(sweep.jobs[[*JOB, "wall_s", "backward_tokens"]], on=JOB)
     summary = []
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
         pearson = group["pearson"].mean(skipna=False)
@@ -54,6 +56,8 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "testset": testset,
                 "pearson_mean": pearson,
                 "pearson_std": group["pearson"].std(ddof=1, skipna=False),
+                "pearson_low": group["pearson_low"].mean(skipna=False),
+                "pearson_high": group["pearson_high"].mean(skipna=False),
                 "spearman_mean": group["spearman"].mean(skipna=False),
                 "spearman_std": group["spearman"].std(ddof=1, skipna=False),
                 "ceiling": group["ceiling_pearson"].iloc[0],
@@ -62,9 +66,19 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "wall_s": group["wall_s"].mean(),
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),
+                "varied": varied(group),
             }
         )
     return pd.DataFrame(summary, columns=SUMMARY)
+
+
+def varied(runs: pd.DataFrame) -> str:
+    """What differs between runs, as in "2 seeds × 2 train seeds"; "" for a single one.
+
+    runs: columns seed, train_seed.
+    """
+    counts = {"seeds": runs["seed"].nunique(), "train seeds": runs["train_seed"].nunique()}
+    return " × ".join(f"{n} {name}" for name, n in counts.items() if n > 1)
 
 
 def write_summary(sweep: Sweep) -> Path:
@@ -74,7 +88,7 @@ def write_summary(sweep: Sweep) -> Path:
 
 
 def influences(sweep: Sweep) -> pd.DataFrame:
-    """Influence of every corpus on every subset: mean over sampling seeds, and of the truth.
+    """Influence of every corpus on every subset: mean over runs, and of the truth.
 
     Columns label, corpus, testset, subset, influence; the truth (mean over train seeds) comes
     first, as ``truth``, or ``truth · <short variant>`` where variants have different ones.

@@ -143,11 +143,13 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     for label, line in _ceilings(summary, testsets):
         table.add_row(label, *line, "", style="italic")
     explained = "Pearson / Spearman over corpora, mean over subsets"
-    if (summary["n_seeds"] > 1).any():
-        explained += " ± std over seeds"
+    spreads = [varied for varied in summary["varied"].unique() if varied]
+    if spreads:
+        explained += f" ± std over {' or '.join(spreads)}"
     explained += (
-        "; below, Pearson as a share of the attainable ceiling: what an answer without error would "
-        "have with the mean of the truths; noise ceiling: Pearson of truths of single train seeds"
+        "; below, the 95 % interval of Pearson over corpora and subsets, and Pearson as a share of "
+        "the attainable ceiling: what an answer without error would have with the mean of the "
+        "truths; noise ceiling: Pearson of truths of single train seeds"
     )
     out.print(Text("Agreement with the truth", style="bold"))
     out.print(table)
@@ -179,8 +181,12 @@ def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
         std = row[f"{name}_std"]
         spread = f" ± {std:.2f}" if pd.notna(std) else ""
         parts.append(_number(float(row[f"{name}_mean"])) + spread)
-    below = "" if pd.isna(row["relative"]) else f"\n{row['relative']:.0%}"
-    return " / ".join(parts) + below
+    below = []
+    if pd.notna(row["pearson_low"]):
+        below.append(f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]")
+    if pd.notna(row["relative"]):
+        below.append(f"{row['relative']:.0%}")
+    return "\n".join(filter(None, (" / ".join(parts), " ".join(below))))
 
 
 def _seconds(value: float) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 import pandas as pd
 
-from untrac_exp.report.collect import ATTAINABLE, CEILINGS, STATISTICS, Sweep, collect
+from untrac_exp.report.collect import ATTAINABLE, CEILINGS, JOB, STATISTICS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
 from untrac_exp.report.files import OWN_LOSS, read_table, table_text, write_text
 
@@ -119,13 +119,15 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
     logging.getLogger("wandb").setLevel(logging.WARNING)  # its steps are no news for run.log
     job = sweep.metrics[0]
     outputs.mkdir(parents=True, exist_ok=True)
-    about = {name: job.get(name) for name in ("method", "variant", "seed", "scale", "git_commit")}
+    about = {name: job.get(name) for name in JOB}
+    about |= {name: job.get(name) for name in ("scale", "git_commit")}
     config = job.get("config") or {}
+    trained = f"train_seed{job['train_seed']}" if job["train_seed"] else ""
     run = wandb.init(
         project=project,
         group=sweep.experiment,
         job_type=str(job["method"]),
-        name="/".join(filter(None, (job["method"], job["variant"], f"seed{job['seed']}"))),
+        name="/".join(filter(None, (job["method"], job["variant"], trained, f"seed{job['seed']}"))),
         # W&B appends "wandb" itself. Our own keys follow "job", as config has a "method", too.
         dir=str(outputs),
         config={**config, "job": {**about, "versions": job.get("versions")}},
