@@ -13,7 +13,15 @@ from matplotlib.lines import Line2D
 
 from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
-from untrac_exp.report.published import METHODS, Place, markdown, run, save, unlearning_epochs
+from untrac_exp.report.published import (
+    METHODS,
+    Place,
+    markdown,
+    run,
+    save,
+    unlearning_epochs,
+    varied,
+)
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
 
 TASKS = {"sim_same": "SimSame", "sim_diff": "SimDiff", "dis_same": "DisSame", "dis_diff": "DisDiff"}
@@ -66,7 +74,8 @@ def publish(place: Place) -> str:
     means = ends.groupby(["tasks", "method", "corpus"])["influence"].mean().unstack("corpus")
     shown = means[list(TASKS)].rename(columns=TASKS).map(lambda x: f"{x:+.3f}".replace("-", "−"))
     shown.index = pd.Index([f"{METHODS[m]}, tasks {t}" for t, m in means.index], name="at the end")
-    return f"Influence after the last step, nats per token, mean over samples:\n\n{markdown(shown)}"
+    runs = varied(place, "tasks_a", "tasks_b")
+    return f"Influence after the last step, nats per token, mean over {runs}:\n\n{markdown(shown)}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,16 @@ import pandas as pd
 
 from untrac_exp.report.collect import collect
 from untrac_exp.report.drawings import agreement_bars
-from untrac_exp.report.published import METHODS, Place, cost, markdown, plus_minus, run, save
+from untrac_exp.report.published import (
+    METHODS,
+    Place,
+    cost,
+    markdown,
+    plus_minus,
+    run,
+    save,
+    varied,
+)
 from untrac_exp.report.style import figure_style
 
 OBJECTIVES = {
@@ -49,7 +58,8 @@ def publish(place: Place) -> str:
         save(place, agreement_bars(pd.concat(parts, ignore_index=True)))
     text = markdown(pd.DataFrame(rows).T.rename_axis(index="unlearning"))
     return (
-        f"Pearson, mean ± standard deviation over samples:\n\n{text}\n\n{cost(place, 'objectives')}"
+        f"Pearson, mean ± standard deviation over {varied(place, 'objectives')}:\n\n{text}\n\n"
+        f"{cost(place, 'objectives')}"
     )
 
 

@@ -153,16 +153,22 @@ def correlation_table(place: Place, statistic: str) -> str:
     truths = ours.drop_duplicates(["sizes", "testset"]).set_index(["sizes", "testset"])
     if statistic == "pearson":
         for name, column in (("attainable ceiling", "attainable"), ("noise ceiling", "ceiling")):
-            shown[1].loc[name] = [plus_minus(truths.loc[at, column]) for at in shown[1].columns]
+            shown[1].loc[name] = [plus_minus(truths[column][at]) for at in shown[1].columns]
     caption = (
         f"{statistic.title()} correlation with leave-dataset-out, mean ± standard deviation over "
-        f"samples, {place.scale} scale."
+        f"{varied(place, *sizes.values())}, {place.scale} scale."
     )
     shown = [table.rename(columns=NAMES) for table in shown]
     write_table(place, ours.drop(columns=["ceiling", "attainable"]), shown[1], caption)
     between = differences(published, ours, ["sizes", "testset"], "method", mean)
     theirs, laid_out = shown
     return f"{side_by_side(place, theirs, laid_out, between)}\n\n{cost(place, *sizes.values())}"
+
+
+def varied(place: Place, *experiments: str) -> str:
+    """What a ± of these sweeps is over, as in "2 seeds × 2 train seeds"."""
+    found = pd.concat([place.summary(name)["varied"] for name in experiments])
+    return " or ".join(found.dropna().unique()) or "runs"
 
 
 def side_by_side(place: Place, theirs: pd.DataFrame, ours: pd.DataFrame, between: str) -> str:
