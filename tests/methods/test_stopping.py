@@ -50,6 +50,17 @@ def test_every_dataset_is_read_at_the_same_rise_of_its_own_loss(kind, batch_size
         assert found[key] == pytest.approx(expected[key], abs=0.01 * scale)
 
 
+@pytest.mark.parametrize("probe", [2, 10**6])
+def test_the_own_loss_is_that_of_a_probe_of_the_size_asked_for(probe, fresh_subject):
+    subject = fresh_subject()
+    answer = method(UnTrac, 1, steps=1, evaluations=1, probe=probe).influences(subject)
+    start = answer.own_loss[answer.own_loss["step"] == 0].set_index("unlearned")["loss"]
+    for name, data in subject.corpora.items():
+        assert len(data) > 2
+        drawn = data.sample(2, seed=0) if probe == 2 else data
+        assert start[name] == pytest.approx(subject.losses(drawn).mean, rel=1e-6)
+
+
 @METHODS
 def test_a_run_that_does_not_get_there_says_so(kind, batch_size, fresh_subject):
     stopped = method(kind, batch_size, own_loss_rise=9.0, steps=5).influences(fresh_subject())

@@ -107,6 +107,7 @@ def test_the_schedule_ends_at_the_limit():
         ({"epochs": -1}, r"stopping\.epochs=-1 must be positive"),
         ({"steps": 1, "own_loss_rise": 0}, r"stopping\.own_loss_rise=0 must be positive"),
         ({"steps": 1, "evaluations": 0}, r"stopping\.evaluations=0 must be at least 1"),
+        ({"steps": 1, "probe": 0}, r"stopping\.probe=0 must be at least 1"),
     ],
 )
 def test_senseless_settings_are_refused_by_name(settings, message):

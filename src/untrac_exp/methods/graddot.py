@@ -4,7 +4,8 @@ r"""GradDot: the dot product of the two datasets' gradients at θ0.
 
 with L in nats per token, so the unit is the change of loss per unit of learning rate: it is UnTrac
 with one SGD step over one full batch, to first order. The paper sums over examples where this
-averages; with corpora sampled to one size the two differ by a constant.
+averages over tokens. The two differ by a factor that is the same for all corpora only where these
+are sampled to as many tokens, as packed sequences are. Padded rows are not.
 
 Source: baseline of Isonuma and Titov, ACL 2024, section 4; the product itself is that of
 Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS 2019.

@@ -33,14 +33,16 @@ class Stopping:
 
     own_loss_rise: end earlier, once the unlearned dataset's own loss has risen by so many nats per
     token; the answer then is the one at exactly this rise, so that datasets are compared at equal
-    forgetting. evaluations: how often the test sets are read on the way, at steps spaced evenly on
-    a logarithmic scale, the last among them.
+    forgetting. probe: examples of that dataset, drawn once, whose loss stands for its own.
+    evaluations: how often the test sets are read on the way, at steps spaced evenly on a
+    logarithmic scale, the last among them.
     """
 
     steps: int | None = None
     epochs: float | None = None
     own_loss_rise: float | None = None
     evaluations: int = 8
+    probe: int = 32
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -49,8 +51,9 @@ class Stopping:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"stopping.{name}={value} must be positive")
-        if self.evaluations < 1:
-            raise ValueError(f"stopping.evaluations={self.evaluations} must be at least 1")
+        for name in ("evaluations", "probe"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"stopping.{name}={getattr(self, name)} must be at least 1")
 
     def limit(self, n: int, batch_size: int) -> int:
         """Most steps taken over `n` examples."""

@@ -25,10 +25,6 @@ from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.unlearning import Stopping, unlearn
 
-_PROBE = 32
-"""Examples of the unlearned dataset on which its own loss is followed."""
-
-
 Name = TypeVar("Name", bound=Subset | str)
 
 
@@ -92,14 +88,15 @@ class Unlearn:
 
         retain: sequences that an objective may hold on to, by corpus; see `retain`.
         Returns steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss (R,),
-        the mean loss of `data` itself; own_steps holds 0 and every one of steps.
+        the mean loss of the probe, a sample of `data` itself; own_steps holds 0 and every one of
+        steps.
         """
         batch = min(self.batch_size, len(data))
         schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
         wanted = self.stopping.own_loss_rise
 
         def compute() -> Arrays:
-            probe = data.sample(_PROBE, seed=0)
+            probe = data.sample(self.stopping.probe, seed=0)
             steps: list[int] = []
             nll: list[np.ndarray] = []
             own_steps, own = [0], [subject.losses(probe).mean]
@@ -157,7 +154,7 @@ class Unlearn:
         for data in unlearned:
             batch = min(self.batch_size, len(data))
             steps = self.stopping.readings(self.stopping.limit(len(data), batch))
-            probe = data.sample(_PROBE, seed=0).read
+            probe = data.sample(self.stopping.probe, seed=0).read
             taken = zip([0, *steps], steps, strict=False)
             backward += sum((step - last) * batch * data.read // len(data) for last, step in taken)
             forward += probe + len(steps) * (probe + watched)
