@@ -1,0 +1,143 @@
+r"""UnTrac-Inv in one step: up the gradient of a test subset until its loss has risen by so much.
+
+.. math::
+    I(Z', Z) = L(Z; \theta_0 + \eta\, d) - L(Z; \theta_0), \qquad
+    d = \operatorname{sign} \nabla L(Z'; \theta_0), \qquad
+    L(Z'; \theta_0 + \eta\, d) = L(Z'; \theta_0) + \text{rise}
+
+with one step a test subset, the direction that of Adam's first step, or the gradient itself
+(`direction`). η is found by a search along the line, which reads the subset about ten times. L is
+in nats per token. The costs are one gradient a subset and one reading of the corpora. For
+rise → 0 and `direction: gradient` it orders corpora as GradDot does.
+
+Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2); the search for a
+given rise, by which subsets are compared at equal forgetting, is this project's.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.optimize import brentq
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.base import (
+    Arrays,
+    Change,
+    Influences,
+    Method,
+    Subject,
+    Tokens,
+    Work,
+    parameters,
+    score_row,
+)
+from untrac_exp.methods.common.products import gradient
+from untrac_exp.methods.common.watch import Panel
+from untrac_exp.models.loss import Losses
+from untrac_exp.progress import Progress
+
+_DOUBLINGS = 30
+"""Of the first-order step, before the loss is said not to rise."""
+
+_READINGS = 10
+"""Of a subset in a search, by which a plan reckons."""
+
+
+@dataclass(frozen=True)
+class UnTracStep(Method):
+    """rise: of the test subset's loss, in nats per token. direction: of the step."""
+
+    rise: float = 0.5
+    direction: Literal["sign", "gradient"] = "sign"
+
+    def __post_init__(self) -> None:
+        if self.rise <= 0:
+            raise ValueError(f"method.rise={self.rise} must be positive")
+
+    def influences(self, subject: Subject) -> Influences:
+        panel = Panel(subject.corpora)
+        before = self._before(subject, panel)
+        scores, changes, own_loss = [], [], []
+        progress = Progress("untrac_step: test subsets", len(subject.subsets))
+        for i, (subset, data) in enumerate(subject.subsets.items()):
+            seen = self._step(subject, "/".join(subset), data, panel)
+            for corpus, nll in panel.split(seen["nll"]).items():
+                scores.append(score_row(corpus, subset, before[corpus], nll))
+                changes.append(Change(corpus, subset, corpus, before[corpus], nll))
+            own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
+            progress(i + 1)
+        return Influences(
+            pd.DataFrame(scores),
+            own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
+            changes=changes,
+            read=dict(subject.corpora),
+        )
+
+    def tokens(self, work: Work) -> Tokens:
+        backward = sum(data.read for data in work.subsets.values())
+        corpora = sum(data.read for data in work.corpora.values())
+        forward = (1 + _READINGS) * backward + (1 + len(work.subsets)) * corpora
+        return Tokens(forward, backward)
+
+    def _before(self, subject: Subject, panel: Panel) -> dict[str, Losses]:
+        def compute() -> Arrays:
+            return {"nll": subject.losses(panel.data).nll.numpy()}
+
+        reads = {"panel": panel.datasets.values()}
+        nll = subject.part("before", compute, reads, draws=False)["nll"]
+        return {
+            name: Losses(torch.from_numpy(one), panel.datasets[name].scored)
+            for name, one in panel.split(nll).items()
+        }
+
+    def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Arrays:
+        """The losses nll (N,) of the panel's examples after the step.
+
+        And own (2,), the subset's mean before and after.
+        """
+
+        def compute() -> Arrays:
+            slope = gradient(subject, data)
+            step = slope.sign() if self.direction == "sign" else slope
+            start = subject.losses(data).mean
+            with subject.leaving_theta0() as model:
+                move = _Line(parameters(model), step)
+
+                def excess(eta: float) -> float:
+                    move(eta)
+                    return subject.losses(data).mean - start - self.rise
+
+                # to first order; the loss seldom rises faster than that for long
+                rate = float(slope.double() @ step.double())
+                highs = [2**i * self.rise / rate for i in range(_DOUBLINGS)] if rate > 0 else []
+                high = next((eta for eta in highs if excess(eta) >= 0), None)
+                if high is None:
+                    raise ValueError(
+                        f"the loss of '{name}' does not rise by {self.rise} nats along its "
+                        "gradient; lower method.rise"
+                    )
+                # to a hundredth of the step
+                eta = brentq(excess, 0, high, xtol=0.01 * high, rtol=0.01)
+                own = start + self.rise + excess(eta)
+                nll = subject.losses(panel.data).nll.numpy()
+            return {"nll": nll, "own": np.array([start, own])}
+
+        reads = {"unlearned": [data], "panel": panel.datasets.values()}
+        return subject.part("step", compute, reads, draws=False)
+
+
+class _Line:
+    """Moves parameters to θ0 + η d, from wherever on the line they are. step: d, (P,)."""
+
+    def __init__(self, weights: list[torch.nn.Parameter], step: torch.Tensor) -> None:
+        self.weights, self.at = weights, 0.0
+        self.steps = step.split([weight.numel() for weight in weights])
+
+    @torch.no_grad()
+    def __call__(self, eta: float) -> None:
+        for weight, step in zip(self.weights, self.steps, strict=True):
+            weight.add_(step.view_as(weight).to(weight), alpha=eta - self.at)
+        self.at = eta
