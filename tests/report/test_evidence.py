@@ -8,7 +8,7 @@ import torch
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
-from untrac_exp.report.evidence import moved, rank, weaknesses
+from untrac_exp.report.evidence import moved, pairs, rank, weaknesses
 from untrac_exp.report.files import SHARED
 
 T = Subset("t", "all")
@@ -66,6 +66,30 @@ def test_a_test_set_is_the_mean_of_its_subsets_and_long_texts_weigh_more():
     ]
     table = rank(changes)
     assert table["influence"].tolist() == [(7 / 4 + 2) / 2, 0.5]
+
+
+def test_pairs_of_a_subset_are_compared_as_neighbours_in_a_ranking_are():
+    """With one subset the pairs of neighbours are the ranking's leads; all others are there too."""
+    changes = [change(name, T, noise(50, i) + i / 2) for i, name in enumerate("abc")]
+    table, found = rank(changes), pairs(changes)
+    assert found[["first", "second"]].values.tolist() == [["c", "b"], ["c", "a"], ["b", "a"]]
+    assert set(zip(found["testset"], found["subset"], strict=True)) == {("t", "all")}
+    neighbours = (
+        found[found["second"] != "a"].iloc[[0]].merge(table, left_on="first", right_on="corpus")
+    )
+    for ours, theirs in (("difference", "lead"), ("low", "lead_low"), ("high", "lead_high")):
+        assert neighbours[ours].tolist() == neighbours[theirs].tolist()
+    far = found[found["second"] == "a"].iloc[0]
+    influence = table.set_index("corpus")["influence"]
+    assert far["difference"] == pytest.approx(influence["c"] - influence["a"])
+
+
+def test_pairs_of_several_subsets_are_kept_apart():
+    other = Subset("t", "more")
+    changes = [change(name, of, [value, value + 0.1], of) for name, of, value in
+               (("a", T, 1.0), ("b", T, 0.0), ("a", other, 0.0), ("b", other, 1.0))]  # fmt: skip
+    found = pairs(changes).set_index("subset")["first"]
+    assert found.to_dict() == {"all": "a", "more": "b"}
 
 
 def encoded(n):

@@ -8,6 +8,7 @@ unlearned: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from untrac_exp.methods.base import Change, Subset
 from untrac_exp.report.files import EXAMPLES, RANKING
 
 TEST, CORPUS = "test set", "corpus"
+PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
 
 _TOP = 20
 _LONGEST_TEXT = 400
@@ -57,6 +59,26 @@ def rank(changes: Sequence[Change]) -> pd.DataFrame:
             row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
             rows.append((*row, *lead))
     return pd.DataFrame(rows, columns=RANKING)
+
+
+def pairs(changes: Sequence[Change]) -> pd.DataFrame:
+    """Every two corpora on every subset, compared as `rank` compares neighbours.
+
+    Columns testset, subset, first, second, difference, low, high: first has more influence, by the
+    difference (>= 0, nats per token) with its interval. Those whose low is above 0 are the claims
+    that `trust.checked` holds against a truth, and `trust.widened` widens.
+    """
+    found = []
+    of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
+    for change, resampled in _resampled(changes):
+        total = (change.nll_after - change.before.nll.numpy()).sum()
+        influence = float(total / int(change.before.tokens.sum()))
+        of_subset.setdefault(change.subset, []).append((change.corpus, influence, resampled))
+    for subset, corpora in of_subset.items():
+        for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
+            low, high = percentile_interval(a[2] - b[2])
+            found.append((*subset, a[0], b[0], a[1] - b[1], float(low), float(high)))
+    return pd.DataFrame(found, columns=PAIRS)
 
 
 def moved(
