@@ -158,7 +158,7 @@ def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, mo
 
     def recorded(x, p=0.5, training=True, inplace=False):
         mask = dropout(torch.ones_like(x), p, training)
-        masks.append(mask > 0)
+        masks.append((mask > 0).flatten())  # OPT merges two dimensions of some
         return x * mask
 
     monkeypatch.setattr(torch.nn.functional, "dropout", recorded)
@@ -173,7 +173,7 @@ def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, mo
     theta0, without = found.values()
     assert torch.equal(theta0, without)
     assert 0.75 < theta0.float().mean() < 0.85
-    assert len(theta0.flatten(1).unique(dim=0)) == len(theta0) >= 4 * 2  # a draw of its own each
+    assert len(theta0.unique(dim=0)) == len(theta0) >= 4 * 2  # a draw of its own each
 
 
 def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):
