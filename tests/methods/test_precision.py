@@ -18,7 +18,8 @@ class WithoutFloat64(torch.Tensor):
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.double or torch.float64 in (*args, *(kwargs or {}).values()):
+        given = (*args, *(kwargs or {}).values())
+        if function is torch.Tensor.double or any(value is torch.float64 for value in given):
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
         found = super().__torch_function__(function, types, args, kwargs or {})
         return found.as_subclass(torch.Tensor) if function is torch.Tensor.cpu else found
