@@ -48,7 +48,7 @@ def test_a_job_says_what_it_does_and_nothing_else(folder):
     first, *table = ended.out.splitlines()
     assert " wrote " in first
     assert "Which corpus helps the model say t?" in table
-    assert (folder / "outputs" / "default" / "mini").is_dir()
+    assert [*folder.glob("outputs/default/mini-????????/graddot/seed0/scores.csv")]
 
 
 def test_a_failed_job_leaves_the_others_and_their_report(folder):
@@ -59,9 +59,9 @@ def test_a_failed_job_leaves_the_others_and_their_report(folder):
     assert line == f"error: {line[7:]}"
     assert "unlearning 'a' diverged" in line
     assert [text for text in ended.out.splitlines() if text.endswith(f"failed: {line[7:]}")]
-    [finished] = folder.glob("outputs/default/mini/*/seed0/metrics.json")
-    assert finished.parts[-3].startswith("graddot")
-    assert (folder / "outputs" / "default" / "mini" / "summary.csv").exists()
+    [finished] = folder.glob("outputs/default/mini-*/*/seed0/metrics.json")
+    assert finished.parts[-3] == "graddot"
+    assert (finished.parents[2] / "summary.csv").exists()
     assert "Report: " in ended.out
 
 
@@ -97,10 +97,10 @@ def test_the_wheel_does_what_the_checkout_does(folder):
         cwd=folder, env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
-    [installed] = folder.glob("outputs/default/mini/*/seed0/scores.csv")
+    [installed] = folder.glob("outputs/default/mini-*/*/seed0/scores.csv")
     kept = installed.read_bytes()
     assert command([*overrides(JOB), "force=true", "outputs=other"], folder).status == 0
-    [checkout] = folder.glob("other/default/mini/*/seed0/scores.csv")
+    [checkout] = folder.glob("other/default/mini-*/*/seed0/scores.csv")
     assert checkout.read_bytes() == kept
 
 

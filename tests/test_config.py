@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -9,11 +10,13 @@ from typing import Literal
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 import untrac_exp.methods
 import untrac_exp.objectives
-from untrac_exp.config import config_dir, job_dir, variant
+from untrac_exp.config import config_dir, job_dir, share_axes, sweep_dir, variant
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
 from untrac_exp.schema import check, fits
@@ -121,26 +124,80 @@ def test_configuration_is_read_from_the_checkout():
     assert Path(__file__).parents[1] / "conf" == CONF
 
 
-def test_a_variant_is_what_sets_a_job_apart():
-    common = ["method=untrac", "seed=1", "+experiment=x", "scale=mini", "outputs=/a/b", "~logger"]
-    assert variant(common) == ""
-    assert variant([*common, "logger.mode=offline", "threads=4"]) == ""
-    assert variant([*common, "optimizer=sgd"]) == "optimizer=sgd"
-    assert job_dir("untrac", [*common, "optimizer=sgd"], 3) == "untrac,optimizer=sgd/seed3"
+COMMON = ["method=untrac", "seed=1", "+experiment=x", "scale=mini", "outputs=/a/b", "~logger"]
+SWEPT = {"method": "untrac,graddot", "optimizer": "sgd,adam", "seed": "0,1"}
+
+
+def test_what_varies_names_the_job_and_what_is_constant_the_sweep():
+    assert variant(COMMON, {}) == ""
+    assert variant([*COMMON, "logger.mode=offline", "threads=4", "truth.workers=2"], {}) == ""
+    for params, named, folder in ((SWEPT, "optimizer=sgd", "mini"), ({}, "", "mini-dcc6a8c7")):
+        job = [*COMMON, "optimizer=sgd"]
+        assert variant(job, params) == named
+        assert sweep_dir("mini", job, params) == folder
+    assert job_dir("untrac", [*COMMON, "optimizer=sgd"], SWEPT, 3) == "untrac,optimizer=sgd/seed3"
+    assert sweep_dir("mini", ["optimizer=sgd,adam", "seed=0"], {}) == "mini"  # the sweep itself
+
+
+def test_a_sweep_and_its_jobs_have_one_folder_however_it_is_written():
+    sweep = sweep_dir("mini", ["b=1e-3", "+a=[x, y]", "optimizer=sgd,adam"], {})
+    assert sweep == sweep_dir("mini", ["a=[x,y]", "b=0.001", "optimizer=adam"], SWEPT)
+    assert sweep != sweep_dir("mini", ["a=[x,y]", "b=0.002", "optimizer=adam"], SWEPT)
+    assert sweep.startswith("mini-")
+
+
+def test_what_an_experiment_holds_constant_itself_names_nothing():
+    assert sweep_dir("mini", ["truth.budget=steps"], {"truth.budget": "steps"}) == "mini"
+    assert sweep_dir("mini", ["truth.budget=epochs"], {"truth.budget": "steps"}) != "mini"
+    assert variant(["truth.budget=steps"], {"truth.budget": "steps"}) == ""
 
 
 def test_a_variant_does_not_depend_on_the_order_of_overrides():
-    assert variant(["b=1", "+a=2"]) == variant(["+a=2", "b=1"]) == "a=2,b=1"
+    axes = {"a": "1,2", "b": "1,2"}
+    assert variant(["b=1", "+a=2"], axes) == variant(["+a=2", "b=1"], axes) == "a=2,b=1"
 
 
 def test_a_variant_names_a_folder():
+    axes = {f"group{i}.some_key": "1,2" for i in range(40)} | {"p": "1,2"}
     long = [f"group{i}.some_key={i}" for i in range(40)]
     other = [*long[:-1], "group39.some_key=40"]
-    for name in map(variant, (long, other, ["corpora.paths={a: 'x/y.txt'}"])):
+    for name in (variant(one, axes) for one in (long, other, ["p={a: 'x/y.txt'}"])):
         assert "/" not in name
         assert len(name) < 160
-    assert variant(long) != variant(other)
-    assert variant(["p={a: x}"]) != variant(["p={a: y}"])
+    assert variant(long, axes) != variant(other, axes)
+    assert variant(["p={a: x}"], axes) != variant(["p={a: y}"], axes)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[numpy,torch]", "numpy\\+torch"), ("5e-6", "5e-06"), ("true", "true"), ("null", "null"),
+        ("{forum: f.txt, wiki: w.txt}", "forum\\+wiki-[0-9a-f]{8}"),
+        ("data/a.txt", "data_a.txt-[0-9a-f]{8}"), ("'日本'", "-[0-9a-f]{8}"),
+        (f"[{','.join(['library'] * 30)}]", "[a-z+]{40}-[0-9a-f]{8}"),
+    ],
+)  # fmt: skip
+def test_values_in_a_variant_are_readable(written, shown):
+    name = variant([f"some.key={written}"], {"some.key": "1,2"})
+    assert re.fullmatch(rf"some\.key={shown}", name), name
+
+
+def test_every_job_of_a_sweep_knows_what_varies():
+    """Also what its command line sweeps, which a launcher does not tell it."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        task = ["+experiment=toxicity", "seed=3", "optimizer.lr=1e-5,2e-5", "n_per_corpus=4"]
+        master = hydra.compose_config("config", task, RunMode.MULTIRUN, False)
+        share_axes(master)
+        job = ["seed=3", "optimizer.lr=1e-5", "n_per_corpus=4", "method=untrac"]
+        HydraConfig.instance().set_config(master)
+        directory = master.hydra.sweep.dir
+        cfg = hydra.config_loader.load_sweep_config(master, ["+experiment=toxicity", *job])
+        HydraConfig.instance().set_config(cfg)
+        assert cfg.hydra.sweep.dir == directory
+        assert re.fullmatch(r"outputs/toxicity/mini-[0-9a-f]{8}", directory)
+        assert cfg.hydra.sweep.subdir == "untrac,optimizer.lr=1e-05/seed3"
 
 
 @pytest.mark.parametrize(

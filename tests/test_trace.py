@@ -49,7 +49,12 @@ def swept(folder):
 
 
 def job(folder, method):
-    [found] = (folder / "outputs" / "trace" / "mini").glob(f"{method},*/seed0")
+    return sweep(folder) / method / "seed0"
+
+
+def sweep(folder):
+    """The one sweep of `+experiment=trace` in a folder."""
+    [found] = (folder / "outputs" / "trace").iterdir()
     return found
 
 
@@ -114,13 +119,13 @@ def test_a_plan_of_it_needs_no_training(folder):
 
 def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
-    [question] = json.loads((folder / "outputs/trace/mini/answer.json").read_text())["questions"]
+    [question] = json.loads((sweep(folder) / "answer.json").read_text())["questions"]
     [one] = question["testsets"]
     assert set(one["methods"]) == {"untrac_calibrated", "untrac_inv"}
     assert set(one["subsets"]) == {"forum", "wiki"}
     assert one["agreement"] == [{"methods": ["untrac_calibrated", "untrac_inv"], "spearman": None}]
     assert any("7 texts" in warning for warning in question["warnings"])
-    assert set(question["said"]) == set(collect(folder / "outputs/trace/mini").warnings)
+    assert set(question["said"]) == set(collect(sweep(folder)).warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
     assert {example["read"] for example in one["examples"]["untrac_calibrated"]} == {"test set"}
     assert {example["read"] for example in one["examples"]["untrac_inv"]} == {"corpus"}
@@ -149,14 +154,14 @@ def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
     assert (ended.status, ended.err) == (0, ""), ended.out
     assert f"Which corpus made the model say {HOSTILE}?" in ended.out
     assert f"{HOSTILE}: " in ended.out  # a text that moved, and whose it is
-    page = (tmp_path / "outputs/trace/mini/report.html").read_text()
+    page = (sweep(tmp_path) / "report.html").read_text()
     assert "<script>alert" not in page
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined
     )
-    answer = json.loads((tmp_path / "outputs/trace/mini/answer.json").read_text())
+    answer = json.loads((sweep(tmp_path) / "answer.json").read_text())
     html = environment.get_template("answer.html").render(answer=answer)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;[red]" in html
     assert "<script" not in html

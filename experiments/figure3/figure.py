@@ -36,7 +36,7 @@ def curves(place: Place) -> pd.DataFrame:
     sweep = collect(place.sweep("sensitivity_epochs"))
     rows = []
     for job in sweep.metrics:
-        key, _, batch = job["variant"].partition("method.batch_size=")
+        key, _, batch = job["variant"].partition("batch_size=")
         if key or batch not in BATCHES or job["method"] not in UNLEARNING:
             continue
         truth = truth_mean(sweep.truth[sweep.truth["variant"] == job["variant"]])

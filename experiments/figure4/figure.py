@@ -28,7 +28,7 @@ def truths(place: Place) -> tuple[pd.DataFrame, pd.Series]:
     sweep = collect(place.sweep("truth_budget"))
     tables = []
     for budget in BUDGETS:
-        truth = sweep.truth[sweep.truth["variant"] == f"truth.budget={budget}"]
+        truth = sweep.truth[sweep.truth["variant"] == f"budget={budget}"]
         if truth.empty:
             raise ValueError(f"{sweep.directory}: no truth of fixed {budget}; run make figure4")
         tables.append(truth_mean(truth).assign(budget=budget))
@@ -77,7 +77,7 @@ def _numbers(place: Place, table: pd.DataFrame, shares: pd.Series) -> str:
         }
         for method in ("untrac", "untrac_inv"):
             cell = summary[
-                (summary["method"] == method) & (summary["variant"] == f"truth.budget={budget}")
+                (summary["method"] == method) & (summary["variant"] == f"budget={budget}")
             ]
             for one in cell.to_dict("records"):
                 row[f"{METHODS[method]}, Pearson"] = plus_minus(

@@ -23,6 +23,7 @@ from untrac_exp.report.published import (
 )
 
 KEYS = {"optimizer": "optimizer", "lr": "unlearning.lr"}
+"""What is swept: by its last part in `summary.csv`."""
 UNLEARNING = ("untrac", "untrac_inv")
 
 
@@ -36,7 +37,7 @@ def ours(place: Place) -> pd.DataFrame:
         table = table[table["testset"] == "toxicity"].set_index(["method", "variant"])
         for value in published.loc[published["factor"] == factor, "value"].unique():
             for method in UNLEARNING:
-                cell = (method, f"{key}={_swept(value)}")
+                cell = (method, f"{factor}={_swept(value)}")
                 if cell not in table.index:
                     raise ValueError(
                         f"{place.sweep(experiment)}: no {method} with {key}={value}; run python -m "

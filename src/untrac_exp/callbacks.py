@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from untrac_exp.config import share_axes
 
 log = logging.getLogger(__name__)
 
@@ -15,9 +18,11 @@ _to_report: list[Path] = []
 
 
 class Report(Callback):
-    """Reports a sweep after its last job, whatever launcher ran the jobs."""
+    """Tells a sweep's jobs what varies, and reports it after the last, whatever the launcher."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        share_axes(config)
+        HydraConfig.instance().set_config(config)  # the sweep's folder is named by what it holds
         _to_report[:] = [Path(config.hydra.sweep.dir)]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

@@ -1,14 +1,17 @@
 """The typed shared keys, where the configuration lies, and how a job's folder is named."""
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
 _HERE = Path(__file__).resolve().parent
 
@@ -78,51 +81,122 @@ class Config:
 
 
 _IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # but not what is below them
-_NOT_A_VARIANT = {
+_NOT_IN_A_NAME = {
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
-    *("plan", "plan_flops_per_s"),
+    *("plan", "plan_flops_per_s", "truth.workers"),
 }
-_LONGEST = 120
+_LONGEST, _LONGEST_VALUE = 120, 80
 
 
-def variant(overrides: Sequence[str]) -> str:
-    """What sets a job apart besides experiment, scale, method and seed; "" for nothing.
+Params = Mapping[str, str] | None
+"""`hydra.sweeper.params`: key -> values, of the axes of a sweep."""
 
-    `["method=untrac", "optimizer=sgd", "seed=1"]` gives `optimizer=sgd`. Names a folder, so what
-    cannot stand in one is replaced by a hash, and so is the end of a long list.
+
+def job_dir(method: str, overrides: Sequence[str], params: Params, seed: int) -> str:
+    """`untrac,optimizer=sgd/seed0`."""
+    return f"{','.join(filter(None, (method, variant(overrides, params))))}/seed{seed}"
+
+
+def sweep_dir(scale: str, overrides: Sequence[str], params: Params) -> str:
+    """`mini`; with overrides that are constant over the sweep `mini-1a2b3c4d`, by what they set."""
+    _, constants = _settings(overrides, params)
+    text = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(constants.items()))
+    return f"{scale}-{_short_hash(text)}" if text else scale
+
+
+def variant(overrides: Sequence[str], params: Params) -> str:
+    """The values of a job on the axes of its sweep but method and seed; "" for none.
+
+    overrides: of the job. params: `hydra.sweeper.params`, which names the axes, those of the
+    command line included (`share_axes`). `["method=untrac", "optimizer=sgd", "seed=1"]` gives
+    `optimizer=sgd`, lists are joined by "+". Names a folder, so what cannot stand in one is
+    replaced, with a hash to tell it from others, and so is the end of a long list.
     """
-    parts = []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        name = key.lstrip("+~").split("@")[0]
-        if name in _IN_THE_PATH or name.split(".")[0] in _NOT_A_VARIANT:
-            continue
-        if not re.fullmatch(r"[\w.+-]{0,40}", value):
-            value = _short_hash(value)
-        parts.append(f"{name}={value}")
-    parts.sort()
+    values, _ = _settings(overrides, params)
+    parts = sorted(f"{key.replace('/', '.')}={_readable(v)}" for key, v in values.items())
     shown = parts
-    while len(",".join(shown)) > _LONGEST:
+    while len(",".join(shown)) > _LONGEST and len(shown) > 1:
         shown = shown[:-1]
     if len(shown) < len(parts):
         shown = [*shown, f"{len(parts) - len(shown)}more-{_short_hash(','.join(parts))}"]
     return ",".join(shown)
 
 
+def share_axes(config: DictConfig) -> None:
+    """Write the axes of a sweep's command line into the `hydra.sweeper.params` of all its jobs.
+
+    A launcher gives a job its own values alone, which do not say what else varies.
+    config: the sweep's, before it is run.
+    """
+    hydra = config.hydra
+    axes = _axes(hydra.overrides.task, hydra.sweeper.params)
+    quoted = (
+        f"{key}: {QuotedString(text, Quote.single).with_quotes()}" for key, text in axes.items()
+    )
+    with flag_override(hydra, ["readonly", "struct"], False):
+        hydra.overrides.hydra.append(f"++hydra.sweeper.params={{{', '.join(quoted)}}}")
+
+
+def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
+    """Keys that have several values, and these as they were written."""
+    swept = [*(f"{key}={values}" for key, values in (params or {}).items()), *overrides]
+    return {
+        one.key_or_group: str(one.input_line).partition("=")[2]
+        for one in _parsed(swept)
+        if one.is_sweep_override()
+    }
+
+
+def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the overrides set on axes of the sweep, and elsewhere."""
+    axes = _axes(overrides, params)
+    single = _parsed(f"{key}={text}" for key, text in (params or {}).items() if key not in axes)
+    known = {one.key_or_group: one.value() for one in single}
+    varying: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    for one in _parsed(overrides):
+        key = one.key_or_group
+        ignored = {key, key.split(".")[0]} & _NOT_IN_A_NAME or key in _IN_THE_PATH
+        if ignored or one.is_sweep_override():
+            continue
+        value = "~" if one.is_delete() else one.value()
+        if key in axes:
+            varying[key] = value
+        elif key not in known or known[key] != value:  # else as the experiment has it
+            constants[key] = value
+    return varying, constants
+
+
+def _parsed(overrides: Iterable[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides([*overrides])
+
+
+def _readable(value: Any) -> str:
+    """A value in letters, digits and `_.+-`: lists joined by "+", a hash for what is left out."""
+    whole = json.dumps(value)
+    if isinstance(value, list):
+        text = "+".join(map(_word, value))
+    else:
+        text = "+".join(map(str, value)) if isinstance(value, dict) else _word(value)
+    safe = re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII)
+    if safe == text and len(text) <= _LONGEST_VALUE and not isinstance(value, dict):
+        return text
+    return f"{safe[-_LONGEST_VALUE // 2 :].lstrip('_')}-{_short_hash(whole)}"
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def job_dir(method: str, overrides: Sequence[str], seed: int) -> str:
-    """`untrac,optimizer=sgd/seed0`."""
-    return f"{','.join(filter(None, (method, variant(overrides))))}/seed{seed}"
 
 
 def register() -> None:
     """Make the schema and the resolvers known to Hydra and OmegaConf."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
-    OmegaConf.register_new_resolver("untrac_variant", variant, replace=True)
+    OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)
 
 
 register()

@@ -214,7 +214,7 @@ def _write(
         {
             "experiment": cfg.name,
             "method": hydra.runtime.choices["method"],
-            "variant": variant(hydra.overrides.task),
+            "variant": variant(hydra.overrides.task, hydra.sweeper.params),
             "seed": cfg.seed,
             "train_seed": cfg.train_seed,
             "scale": cfg.scale,

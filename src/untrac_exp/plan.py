@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from untrac_exp.config import config_dir, variant
+from untrac_exp.config import config_dir, share_axes, variant
 from untrac_exp.guess import Guess, downloads, guessed_corpora, guessed_subsets
 from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
 from untrac_exp.methods.base import Method, Subset, Work
@@ -108,6 +108,7 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
     master = hydra.compose_config(overrides=[*arguments], run_mode=RunMode.MULTIRUN, **options)
     if master.hydra.mode is None:
         master.hydra.mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+    share_axes(master)
     parser = OverridesParser.create()
     jobs = [[*master.hydra.overrides.task]]
     if master.hydra.mode == RunMode.MULTIRUN:
@@ -137,9 +138,8 @@ def make(cfg: DictConfig, outdir: Path) -> Plan:
     method, truth = instantiate(cfg.method), instantiate(cfg.truth) if cfg.truth else None
     found = dict(downloads(OmegaConf.to_container(cfg, resolve=True)))
     hydra = HydraConfig.get()
-    settings = ",".join(
-        filter(None, (hydra.runtime.choices["method"], variant(hydra.overrides.task)))
-    )
+    varies = variant(hydra.overrides.task, hydra.sweeper.params)
+    settings = ",".join(filter(None, (hydra.runtime.choices["method"], varies)))
     job = f"{settings} seed {cfg.seed}"
     if found:
         sizes = _shared(cfg, _guess)

@@ -169,6 +169,15 @@ def test_labels_leave_out_what_all_jobs_share():
     assert short_variants([]) == {}
 
 
+def test_the_summary_has_the_short_variant_of_the_labels(made_up):
+    for value in ("numpy+torch", "numpy+scipy"):
+        made_up(methods={"untrac": 0.1}, seeds=1, variant=f"corpora.libraries={value}")
+    sweep = collect(made_up(methods={"untrac": 0.1}, seeds=1))
+    named = ["", "libraries=numpy+scipy", "libraries=numpy+torch"]
+    assert list(summarise(sweep)["variant"].unique()) == named
+    assert sweep.labels == ["untrac", *(f"untrac · {name}" for name in named[1:])]
+
+
 def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
     for outdir, rate in zip(found, ("0.0005", "5e-06", "1e-05", "0.0001"), strict=False):

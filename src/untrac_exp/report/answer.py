@@ -49,9 +49,9 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
     questions: dict[str, list[dict[str, Any]]] = {}
     complete = True
     for job in sweep.metrics:
-        folder = _folder(sweep, job)
-        ranking = read_table(folder / "ranking.csv", RANKING) if folder else None
-        if folder is None or ranking is None:
+        folder = Path(job["folder"])
+        ranking = read_table(folder / "ranking.csv", RANKING)
+        if ranking is None:
             complete = False
             continue
         tables = {"ranking": ranking, "seed": int(job["seed"]), "method": str(job["method"])}
@@ -93,15 +93,6 @@ def print_answer(found: dict[str, Any], out: Console) -> None:
             out.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
         if question["warnings"]:
             out.print()
-
-
-def _folder(sweep: Sweep, job: dict[str, Any]) -> Path | None:
-    """Where the files of a job are."""
-    if (sweep.directory / "metrics.json").exists():
-        return sweep.directory
-    name = ",".join(filter(None, (str(job["method"]), job["variant"])))
-    folder = sweep.directory / name / f"seed{job['seed']}"
-    return folder if folder.exists() else None
 
 
 def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -28,13 +28,13 @@ class Sweep:
     """All finished jobs below one directory.
 
     Rows are sorted by method, variant (its numbers by value), train_seed (of θ0) and seed. Both
-    seeds are repetitions, so a variant does not name the train seed.
+    seeds are repetitions, so a variant does not name the train seed; its keys are cut (`short_keys`).
 
     jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN where not measured).
     agreement: `JOB`, testset, pearson, spearman, pearson_pooled, pearson_low, pearson_high,
         n_corpora, and ``ceiling_<statistic>`` and ``attainable_<statistic>`` of each.
     scores, trajectory: `JOB`, label and the columns of the job's file.
-    metrics: those of each job, its label, and run: its seeds in words.
+    metrics: those of each job, its label, folder, and run: its seeds in words.
     truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
         since a sweep may run over corpora or models.
     """
@@ -103,19 +103,22 @@ def collect(directory: Path) -> Sweep:
             warnings.append(str(error))
             continue
         variant = _without_train_seed(str(job.get("variant") or ""))
-        metrics.append({**job, "variant": variant, "train_seed": _train_seed(job)})
+        about = {"variant": variant, "train_seed": _train_seed(job), "folder": str(outdir)}
+        metrics.append({**job, **about})
         parts.append(tables)
     if not metrics:
         hint = f"; {warnings[0]}" if warnings else ""
         raise ValueError(f"{directory}: no finished job (no */seed*/metrics.json) to report{hint}")
 
     order = sorted(range(len(metrics)), key=lambda i: _sort_key(metrics[i]))
-    short = short_variants(job["variant"] for job in metrics)
-    metrics = [{**job, "label": labelled(job["method"], short[job["variant"]])} for job in metrics]
+    cut = short_keys(job["variant"] for job in metrics)
+    short = short_variants(cut.values())
     metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
     texts = Counter(text for job in metrics for text in set(job.get("warnings") or []))
     several = len({job["train_seed"] for job in metrics}) > 1
     for job in metrics:
+        job["variant"] = cut[job["variant"]]
+        job["label"] = labelled(job["method"], short[job["variant"]])
         train_seed = f", train seed {job['train_seed']}" if several else ""
         job["run"] = f"seed {job['seed']}{train_seed}"
         name = f"{_label(job)}, {job['run']}"
@@ -150,13 +153,12 @@ def _train_seed(job: dict[str, Any]) -> int:
     return int(job.get("train_seed", (job.get("config") or {}).get("train_seed", 0)))
 
 
-def short_variants(variants: Iterable[str]) -> dict[str, str]:
-    """Variant -> what of it tells it from the others: no override that all of them have.
+def short_keys(variants: Iterable[str]) -> dict[str, str]:
+    """Variant -> the same, a key cut to its last part where no other key ends likewise.
 
-    A key is cut to its last part (`unlearning.lr` to `lr`) where no other key ends likewise.
+    `unlearning.lr=5e-06` becomes `lr=5e-06`.
     """
     parts = {variant: [p for p in variant.split(",") if p] for variant in variants}
-    common = set.intersection(*map(set, parts.values())) if parts else set()
     keys = {part.partition("=")[0] for of_one in parts.values() for part in of_one}
     ends = Counter(key.rpartition(".")[2] for key in keys)
 
@@ -165,8 +167,15 @@ def short_variants(variants: Iterable[str]) -> dict[str, str]:
         end = key.rpartition(".")[2]
         return f"{end if ends[end] == 1 else key}{equals}{value}"
 
+    return {variant: ",".join(map(short, of_one)) for variant, of_one in parts.items()}
+
+
+def short_variants(variants: Iterable[str]) -> dict[str, str]:
+    """Variant -> what of it tells it from the others: no override that all of them have."""
+    parts = {variant: cut.split(",") for variant, cut in short_keys(variants).items()}
+    common = set.intersection(*map(set, parts.values())) if parts else set()
     return {
-        variant: ", ".join(short(part) for part in of_one if part not in common)
+        variant: ", ".join(part for part in of_one if part not in common)
         for variant, of_one in parts.items()
     }
 
