@@ -201,6 +201,20 @@ def test_every_job_of_a_sweep_knows_what_varies():
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["false", "True", "no", "null", "NULL", "1", "1.50", "1e3", "1_000", "007", "nan", "a b"],
+)
+def test_a_name_on_the_command_line_is_the_text_that_was_written(name):
+    cfg = composed(
+        "corpora=local", f"corpora.paths={{{name} : a.txt, b: b.txt}}", "testset=local",
+        f"testset.paths={{{name}: t.txt}}", f"+max_sequences={{{name}: 5}}",
+    )  # fmt: skip
+    check(cfg)
+    assert list(cfg.corpora.paths) == [name, "b"]
+    assert list(cfg.testset.paths) == list(cfg.max_sequences) == [name]
+
+
+@pytest.mark.parametrize(
     ("value", "hint", "right"),
     [
         (1, int, True), (1, float, True), (1.5, int, False), (True, int, False), (None, int, False),

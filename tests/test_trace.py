@@ -167,6 +167,18 @@ def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
     assert "<script" not in html
 
 
+def test_names_are_text_in_python_too(folder):
+    few = {"+max_sequences": {"true": 9, "a, b: c": 9}}
+    texts = {"true": TEXTS["forum"], "a, b: c": TEXTS["wiki"]}
+    rows = [{"text": text, "subset": bool(i % 2)} for i, text in enumerate(BAD)]
+    scores = trace(folder / "model", None, texts, {"1": rows}, **SETTINGS, **few)
+    assert set(scores["corpus"]) == {"true", "a, b: c"}
+    assert set(scores["testset"]) == {"1"}
+    assert set(scores["subset"]) == {"true", "false"}
+    with pytest.raises(ValueError, match=r"corpora: the name true is read as bool, .* quote it"):
+        trace(folder / "model", None, {True: TEXTS["forum"]}, {"t": BAD}, **SETTINGS)
+
+
 def test_importing_the_package_imports_no_torch():
     code = "import sys, untrac_exp; print('torch' in sys.modules, untrac_exp.trace.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

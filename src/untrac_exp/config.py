@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
@@ -50,8 +51,8 @@ class Config:
     """Of generated corpora and test sets (miniworld, tasks): another seed, another world."""
     n_per_corpus: int | None = MISSING
     """Sequences sampled from each corpus to compute influence on; null takes all."""
-    max_sequences: dict[str, int] | None = None
-    """Sequences of each corpus in the mixture; null takes what the corpora hold."""
+    max_sequences: dict[str, int] | None = field(default_factory=dict)  # of null none can be set
+    """Sequences of each corpus in the mixture; what is not named takes what the corpus holds."""
     threads: int | None = MISSING
     """CPU threads of every process; null leaves it to torch."""
     outputs: str = "outputs"
@@ -192,8 +193,22 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+_VISIT_NAME = "visitDictKey"
+"""The method of Hydra's that reads a name in a mapping."""
+
+
+def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
+    """A name in a mapping on the command line, where Hydra knows no quotes: the text of it.
+
+    Hydra makes a boolean of `{true: x}`, a number of `{1.50: x}` and None of `{null: x}`.
+    """
+    value = visitor._createPrimitive(ctx)
+    return value if isinstance(value, str) else ctx.getText().strip()
+
+
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra and OmegaConf."""
+    """Make the schema and the resolvers known to Hydra and OmegaConf, and names be text."""
+    setattr(HydraOverrideVisitor, _VISIT_NAME, _name)
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)

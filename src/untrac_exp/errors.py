@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    KeyValidationError,
     OmegaConfBaseException,
     ValidationError,
 )
@@ -61,6 +62,12 @@ def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
     return f"; choose from {', '.join(choices)}" if choices else ""
 
 
+def not_text(name: Any) -> str:
+    """Why a name is refused that YAML or Python takes for something else than text."""
+    read = {None: "null", True: "true", False: "false"}.get(name, name)
+    return f"the name {read!s} is read as {type(name).__name__}, not as text; quote it: '{read!s}'"
+
+
 def _layers(error: BaseException) -> Iterator[BaseException]:
     """The error and its causes, from what Hydra wraps inwards."""
     seen: BaseException | None = error
@@ -104,6 +111,8 @@ def _config(error: OmegaConfBaseException) -> str:
     said = str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and "not" in said:
         return f"{key}: there is no such key{_nearest_key(key, error.parent_node)}"
+    if isinstance(error, KeyValidationError):
+        return f"{key}: {not_text(error.key)}"
     if "Cannot merge DictConfig with ListConfig" in said:
         return f"{key}: a list where a mapping belongs; write {key}='{{name: value}}'"
     if "Cannot merge ListConfig with DictConfig" in said:
@@ -128,13 +137,14 @@ def _nearest_key(key: str, parent: Any) -> str:
 
 
 def _paths(node: DictConfig, above: str = "") -> Iterator[str]:
-    for name in map(str, node):
-        yield f"{above}{name}"
+    for name in node:
+        path = above + str(name)
+        yield path
         child = node._get_node(name)
         if name == "hydra" or not isinstance(child, DictConfig):
             continue
         if not (child._is_interpolation() or child._is_none() or child._is_missing()):
-            yield from _paths(child, f"{above}{name}.")
+            yield from _paths(child, f"{path}.")
 
 
 def _hydra(error: HydraException) -> str:

@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp.config import Config
-from untrac_exp.errors import did_you_mean
+from untrac_exp.errors import did_you_mean, not_text
 
 _HYDRAS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _KINDS = {
@@ -39,8 +39,11 @@ def check(cfg: DictConfig) -> None:
 
 
 def check_nodes(value: Any, path: str) -> None:
-    """Every mapping at or below `path` that has a `_target_`."""
+    """Every mapping at or below `path`: its names are text, and it fits its `_target_`."""
     if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise ValueError(f"{path}: {not_text(name)}")
         if "_target_" in value:
             _check_node(value, path)
         for name, item in value.items():
@@ -89,7 +92,11 @@ def _check_value(value: Any, hint: Any, path: str) -> None:
             raise ValueError(
                 f"{path}: a list where a mapping belongs; write {path}='{{name: value}}'"
             )
-        raise ValueError(f"{path}={value!r} is of the wrong kind; give it {kind(hint)}")
+        if isinstance(value, Mapping) and len(args := get_args(hint)) == 2:
+            for name, item in value.items():
+                _check_value(item, args[1], f"{path}.{name}")
+        quotes = ", in quotes" if fits("", hint) and not fits(value, hint) else ""
+        raise ValueError(f"{path}={value!r} is of the wrong kind; give it {kind(hint)}{quotes}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
+from hydra._internal.grammar.utils import escape_special_characters
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -18,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.rows import Columns, parse
-from untrac_exp.errors import one_line
+from untrac_exp.data.rows import Columns, parse, subset_of
+from untrac_exp.errors import not_text, one_line
 from untrac_exp.experiment import evidence, influences
 from untrac_exp.inputs import encode_data, prepare_process
 from untrac_exp.models.in_memory import held
@@ -124,7 +125,8 @@ def _grammar(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_grammar(item)}" for key, item in value.items()) + "}"
+        named = (f"{escape_special_characters(k)}:{_grammar(item)}" for k, item in value.items())
+        return "{" + ",".join(named) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_grammar, value)) + "]"
     if isinstance(value, int | float):
@@ -172,6 +174,8 @@ def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
         raise ValueError(f"{argument} is empty or no mapping; give {{name: path or list of texts}}")
     paths = {}
     for name, texts in given.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{argument}: {not_text(name)}")
         if isinstance(texts, str | Path):
             paths[name] = [str(texts)]
         elif isinstance(texts, Sequence) and texts and isinstance(texts[0], Path):
@@ -201,7 +205,7 @@ def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
             raise ValueError(f"{place} is a {type(text).__name__}; give text or a mapping")
         record = {columns.text: text} if isinstance(text, str) else text
         if row := parse(place, record, columns):
-            found.append((row, str(record.get(columns.subset or "") or "all")))
+            found.append((row, subset_of(place, record, columns) or "all"))
     if not found:
         raise ValueError(f"{where} has no text; give it at least one")
     return found

@@ -24,7 +24,7 @@ from random import Random
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.files import SMALL, SUFFIXES, File
-from untrac_exp.data.rows import Columns, parse
+from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.data.sampling import sample
 from untrac_exp.data.saved import Saved, is_saved
 from untrac_exp.data.streamed import PREFIX, Streamed, named
@@ -147,8 +147,7 @@ def testsets(
                 if row is None:
                     blank += 1
                     continue
-                value = record.get(subset_column)
-                subset = None if value in (None, "") else str(value)
+                subset = subset_of(where, record, columns)
                 subsets.setdefault(subset, []).append(row)
                 if None in subsets and len(subsets) > 1:
                     raise ValueError(

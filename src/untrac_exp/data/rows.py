@@ -12,6 +12,7 @@ A target (or completion) of text is set apart from its context by a space if nei
 content of a message may be a list of parts {type: text, text: ...}, which are joined.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,23 @@ class Columns:
     def names(self) -> set[str]:
         """Every column that may be read."""
         return {*self.scored, *(context for context, _ in self.pairs), self.subset or self.text}
+
+
+def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:
+    """The name of a record's subset as text, None where it has none.
+
+    `true` and `1` of JSON are the names "true" and "1"; a fraction has no text of its own (1.50 is
+    1.5) and is refused by `ValueError`.
+    """
+    value = record.get(columns.subset or "")
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str | int):
+        raise ValueError(
+            f"{where}: column '{columns.subset}' holds {value!r}, which is no text; quote it: "
+            f"'{value}'"
+        )
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None:

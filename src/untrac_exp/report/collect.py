@@ -28,7 +28,8 @@ class Sweep:
     """All finished jobs below one directory.
 
     Rows are sorted by method, variant (its numbers by value), train_seed (of θ0) and seed. Both
-    seeds are repetitions, so a variant does not name the train seed; its keys are cut (`short_keys`).
+    seeds are repetitions, so a variant does not name the train seed. Its keys are cut, as by
+    `short_keys`.
 
     jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN where not measured).
     agreement: `JOB`, testset, pearson, spearman, pearson_pooled, pearson_low, pearson_high,
