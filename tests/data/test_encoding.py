@@ -5,8 +5,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from untrac_exp.data.base import Row
-from untrac_exp.data.encoding import IGNORED, Encoded, encode, pack, pad
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.encoding import IGNORED, PREFIX, Encoded, encode, pack, pad
+from untrac_exp.data.prepare import encode_corpus, load
+from untrac_exp.data.tokenizing import ROWS_A_CALL
+from untrac_exp.store import Store
 
 WORDS = ["</s>", *"abcdefghij"]
 END = 0
@@ -28,17 +31,58 @@ def test_pack_joins_texts_with_the_end_token_and_drops_the_tail(letters):
     assert data.scored.tolist() == [3, 3, 3], "the first token of a block has no context"
 
 
-def test_pack_reads_no_more_rows_than_the_blocks_need(letters):
+def numbered(n):
+    """Texts of three digits each, which with their end fill a block of four: the i-th is i."""
+    return [Row("".join(WORDS[1 + int(d)] for d in f"{i:03d}")) for i in range(n)]
+
+
+def numbers(data):
+    return [int("".join(str(t - 1) for t in row[:3])) for row in data.input_ids.tolist()]
+
+
+def test_pack_cut_down_gives_late_text_its_share(letters):
+    """Twenty blocks of 320, many times: as many of the last quarter as of the first."""
+    drawn = [n for seed in range(60) for n in numbers(_cut(letters, 320, seed))]
+    counts = [sum(80 * q <= n < 80 * (q + 1) for n in drawn) for q in range(4)]
+    assert sum(counts) == 60 * 20
+    assert all(abs(count - 300) < 4 * (1200 * 3 / 16) ** 0.5 for count in counts)
+    assert len(set(drawn)) > 300
+
+
+def _cut(letters, n, seed=0, blocks=20):
+    return pack(numbered(n), letters, 4, blocks, "x", seed)
+
+
+def test_pack_cut_down_is_set_by_its_seed(letters):
+    assert numbers(_cut(letters, 320)) == numbers(_cut(letters, 320))
+    assert set(numbers(_cut(letters, 320))) != set(numbers(_cut(letters, 320, seed=1)))
+    assert len(set(numbers(_cut(letters, 320)))) == 20
+    assert numbers(_cut(letters, 15)) == list(range(15))
+
+
+def test_pack_cut_down_reads_a_bounded_part(letters):
     read = []
 
     def rows():
-        for i in range(10_000):
-            read.append(i)
-            yield Row("abc")
+        for row in numbered(1000) * 10:
+            read.append(row)
+            yield row
 
-    data = pack(rows(), letters, 4, 2, "x")
-    assert len(data) == 2
-    assert len(read) <= 512
+    data = pack(rows(), letters, 4, 8, "x")
+    assert len(data) == 8
+    assert max(numbers(data)) < PREFIX * 8
+    assert len(read) <= ROWS_A_CALL
+
+
+def test_rows_with_a_context_keep_their_share_of_a_corpus_cut_down(letters, tmp_path):
+    """Half of the rows; then about half of what is kept, not sixteen times as many."""
+    rows = [r for row in numbered(1000) for r in (row, Row(row.target, input="abc"))]
+    path = encode_corpus(
+        Corpus("x", rows), letters, block_size=8, seq2seq=False, max_sequences=60,
+        store=Store(tmp_path),
+    )  # fmt: skip
+    contexts = int((load(path, False).labels[:, 1:4] == IGNORED).all(1).sum())
+    assert 25 < contexts < 55  # two plain texts a block, so two thirds
 
 
 def test_a_corpus_shorter_than_a_block_names_itself_and_the_remedy(letters):

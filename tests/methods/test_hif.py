@@ -1,9 +1,15 @@
 """HIF by LiSSA and by Arnoldi, against the exact damped influence from a dense Hessian."""
 
+from dataclasses import replace
+from itertools import islice
+
 import pytest
 import torch
 
 from tests import dense
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods import hif_ekfac
+from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.krylov import krylov
 from untrac_exp.methods.hif_arnoldi import HifArnoldi
 from untrac_exp.methods.hif_lissa import HifLissa
@@ -105,6 +111,66 @@ def test_fresh_draws_average_to_the_whole(fresh_subject, hessian):
     whole = run(samples=ALL)
     once, often = (dense.error(run(samples=8, repeats=n), whole) for n in (1, 16))
     assert often < 0.6 * once
+
+
+def unequal(trained, folder):
+    """Samples of eight sequences of three corpora, and the mixture they stand for.
+
+    The first is all of its corpus, the second half and the third, of shorter sequences, a fifth.
+    """
+    from tests.conftest import corpora, make_subject
+
+    ones, threes, fives = corpora().values()
+    fives = Encoded(fives.input_ids[:, :4], fives.labels[:, :4], fives.lengths.clamp(max=4))
+    copies = {"ones": [ones], "threes": [threes] * 2, "fives": [fives] * 5}
+    whole = {name: Encoded.concatenate(parts) for name, parts in copies.items()}
+    subject = replace(
+        make_subject(trained[0], folder, max_tokens=1000),
+        corpora={name: parts[0] for name, parts in copies.items()},
+        trained_on=whole,
+    )
+    return subject, Encoded.concatenate(list(whole.values()))
+
+
+@pytest.mark.parametrize("kind", [HifLissa, HifArnoldi])
+def test_corpora_weigh_as_they_do_in_the_mixture(kind, trained, tmp_path):
+    subject, mixture = unequal(trained, tmp_path)
+    matrix = dense.hessian(trained[0], mixture)
+    largest = float(torch.linalg.eigvalsh(matrix).abs().max())
+    if kind is HifLissa:
+        method = HifLissa(64, samples=ALL, damping=0.2, scale=largest)
+        expected = exact(subject, (matrix, largest), 0.2)
+    else:
+        method = HifArnoldi(len(matrix), len(matrix), ALL, damping=0.1, basis="float64")
+        expected = exact(subject, (matrix, largest), 0.1, True)
+    found = dense.scores(method.influences(subject))
+    assert dense.error(found, expected) <= 1e-3
+    # what it was, a Hessian in which corpora weigh as their samples do, is another
+    other = dense.hessian(trained[0], dense.mixture(subject))
+    largest = float(torch.linalg.eigvalsh(other).abs().max())
+    wrong = exact(subject, (other, largest), 0.2 if kind is HifLissa else 0.1, kind is HifArnoldi)
+    assert dense.error(wrong, expected) > 1e-2
+
+
+def test_small_draws_average_to_the_mixture(trained, tmp_path):
+    """Eight draws of three, six and fifteen sequences read every sample a whole number of times."""
+    subject, mixture = unequal(trained, tmp_path)
+    hessian = TrainingHessian(subject, samples=24)
+    vector = hessian.random_vector()
+    mean = sum(product(vector) for product in islice(hessian.draws(), 8)) / 8
+    torch.testing.assert_close(mean, dense.hessian(trained[0], mixture) @ vector)
+
+
+def test_the_fisher_is_fitted_on_the_mixture(trained, tmp_path, monkeypatch):
+    subject, _ = unequal(trained, tmp_path)
+    fitted = []
+    monkeypatch.setattr(hif_ekfac, "find_spec", lambda name: name)
+    monkeypatch.setattr(hif_ekfac, "fit", lambda model, data, *_: fitted.append(data) or {})
+    hif_ekfac.HifEkfac(samples=24).influences(subject)
+    counts = {name: set(map(tuple, data.input_ids[:, :4].tolist()))
+              for name, data in subject.corpora.items()}  # fmt: skip
+    rows = [tuple(row) for row in fitted[0].input_ids[:, :4].tolist()]
+    assert [sum(row in of for row in rows) for of in counts.values()] == [3, 6, 15]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Row
+from untrac_exp.data.sampling import reservoir
 from untrac_exp.data.tokenizing import ROWS_A_CALL, end_of_text, front_of, sides, token_ids
 from untrac_exp.progress import Progress
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 IGNORED = -100
 """The label of a token that is not scored."""
+PREFIX = 16
+"""Of a corpus that is cut down, blocks that are read for each that is kept."""
 
 
 @dataclass(frozen=True)
@@ -160,39 +163,66 @@ def pack(
     block_size: int,
     max_blocks: int | None,
     what: str,
+    seed: int = 0,
 ) -> Encoded:
     """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
 
-    Reads only as many rows as `max_blocks` blocks need; a fast tokenizer works on all cores. Every
-    token of a block is scored. A block begins with what the tokenizer itself puts before a text,
-    unless that is the end-of-text token. `what` names the dataset in errors. Raises `ValueError` if
-    there is not one whole block.
+    max_blocks: keep as many, drawn by `seed` among the first `PREFIX` times as many blocks, each as
+    likely as any other; nothing is read beyond these. None keeps all.
+
+    A fast tokenizer works on all cores. Every token of a block is scored. A block begins with what
+    the tokenizer itself puts before a text, unless that is the end-of-text token. `what` names the
+    dataset in errors. Raises `ValueError` if there is not one whole block.
     """
+    return pack_part(rows, tokenizer, block_size, max_blocks, what, seed)[0]
+
+
+def pack_part(
+    rows: Iterable[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    block_size: int,
+    max_blocks: int | None,
+    what: str,
+    seed: int = 0,
+) -> tuple[Encoded, float]:
+    """What `pack` returns, and which part of the blocks that were read it is."""
     end = end_of_text(tokenizer)
     first = [] if (front := front_of(tokenizer)) == [end] else front
     size = block_size - len(first)
-    wanted = None if max_blocks is None else max_blocks * size
-    stream = array("i")
-    progress = Progress(f"{what}: tokens", wanted)
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, ROWS_A_CALL)):
-        texts = [row.input + row.target for row in chunk]
-        for ids in token_ids(tokenizer, texts):
-            stream.extend(ids)
-            stream.append(end)
-        progress(len(stream))
-        if wanted is not None and len(stream) >= wanted:
-            stream = stream[:wanted]
-            break
-    n = len(stream) // size
+    limit = None if max_blocks is None else PREFIX * max_blocks
+    count = rest = 0
+
+    def cut() -> Iterator[array]:
+        nonlocal count, rest
+        stream = array("i")
+        progress = Progress(f"{what}: tokens", None if limit is None else limit * size)
+        iterator = iter(rows)
+        while chunk := list(islice(iterator, ROWS_A_CALL)):
+            for ids in token_ids(tokenizer, [row.input + row.target for row in chunk]):
+                stream.extend(ids)
+                stream.append(end)
+            n = len(stream) // size
+            for i in range(n):
+                count += 1
+                yield stream[i * size : (i + 1) * size]
+            del stream[: n * size]
+            rest = len(stream)
+            progress(count * size + rest)
+
+    found = islice(cut(), limit)
+    blocks = array("i")
+    for block in found if max_blocks is None else reservoir(found, max_blocks, seed):
+        blocks.extend(block)
+    n = len(blocks) // size
     if n == 0:
         raise ValueError(
-            f"{what}: {len(stream)} tokens do not fill one block of {block_size}; "
+            f"{what}: {rest} tokens do not fill one block of {block_size}; "
             "add text or lower model.block_size"
         )
-    blocks = torch.frombuffer(stream, dtype=torch.int32, count=n * size).view(n, size)
-    blocks = torch.cat([torch.tensor([first] * n, dtype=torch.int32), blocks], 1)
-    return Encoded(blocks, blocks.clone(), torch.full((n,), block_size, dtype=torch.int32))
+    table = torch.frombuffer(blocks, dtype=torch.int32).view(n, size)
+    table = torch.cat([torch.tensor([first] * n, dtype=torch.int32), table], 1)
+    data = Encoded(table, table.clone(), torch.full((n,), block_size, dtype=torch.int32))
+    return data, n / count
 
 
 def encode(

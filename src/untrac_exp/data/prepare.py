@@ -7,8 +7,9 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.encoding import Encoded, encode, pack
+from untrac_exp.data.encoding import PREFIX, Encoded, encode, pack_part
 from untrac_exp.data.fingerprint import corpus_fingerprint
+from untrac_exp.data.sampling import reservoir
 from untrac_exp.store import Store
 
 FILE = "tokens.safetensors"
@@ -42,7 +43,8 @@ def encode_corpus(
 ) -> Path:
     """The folder of a corpus' tokens: blocks of plain text, a sequence for a row with a context.
 
-    max_sequences: how many are kept; None keeps all. packed: false gives plain text a sequence a
+    max_sequences: how many are kept, of blocks a draw from a bounded part of the corpus (see
+    `pack`); None keeps all. packed: false gives plain text a sequence a
     row, too. `load` reads them.
     """
     key: dict[str, object] = {
@@ -54,6 +56,8 @@ def encode_corpus(
     }
     if not packed:
         key["packed"] = False
+    elif max_sequences is not None:
+        key["prefix"] = PREFIX
 
     def build(out: Path) -> None:
         what = f"corpus '{corpus.name}'"
@@ -103,11 +107,13 @@ def _tokens(
         return alone(rows).sample(max_sequences, seed=0)
     others: list[Row] = []
     try:
-        blocks = pack(_plain(rows, others), tokenizer, block_size, max_sequences, what)
+        blocks, part = pack_part(_plain(rows, others), tokenizer, block_size, max_sequences, what)
     except ValueError:
         if not others:
             raise
         return alone(rows).sample(max_sequences, seed=0)
+    if part < 1:  # of the others as many, or their share would grow
+        others = reservoir(others, round(part * len(others)), seed=0)
     parts = [blocks, alone(others)] if others else [blocks]
     return Encoded.concatenate(parts).sample(max_sequences, seed=0)
 

@@ -49,7 +49,7 @@ class HifEkfac(Method):
             raise ValueError("method=hif_ekfac needs kronfluence: pip install 'untrac-exp[ekfac]'")
 
     def influences(self, subject: Subject) -> Influences:
-        data = TrainingHessian(subject, self.samples).mixture.sample(self.samples, subject.seed)
+        data = next(TrainingHessian(subject, self.samples).data())
         factors: dict[str, Factors] = {}
 
         def solve(gradient: Tensor) -> Tensor:

@@ -3,31 +3,63 @@
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.order import batches
+from untrac_exp.data.order import epochs
 from untrac_exp.methods.base import Subject, parameters
 from untrac_exp.stages.hessian import Product, hessian_vector_product
 
 
 class TrainingHessian:
-    """H of the loss per token over the sampled sequences of all corpora.
+    """H of the loss per token of the training mixture, from the sampled sequences of its corpora.
 
-    samples: sequences behind each product, drawn epoch after epoch; all of them if there are fewer.
+    A corpus weighs as its tokens do in the mixture, whatever the size of its sample: the sequences
+    of a product are drawn by those shares, each corpus' epoch after epoch.
+    samples: sequences behind each product; if the mixture has fewer, as many as that.
     """
 
     def __init__(self, subject: Subject, samples: int) -> None:
         if samples < 1:
             raise ValueError(f"method.samples={samples} must be at least 1")
-        self.subject, self.samples = subject, samples
-        self.mixture = Encoded.concatenate(list(subject.corpora.values()))
+        self.subject = subject
+        self._sequences = Encoded.concatenate(list(subject.corpora.values()))
+        # sequences of each corpus in the mixture: its tokens by their mean number in a sequence
+        sizes = []
+        for name, data in subject.corpora.items():
+            scored = int(data.scored.sum())
+            whole = subject.trained_on.get(name, data)
+            sizes.append(int(whole.scored.sum()) * len(data) / scored)
+        self.samples = min(samples, round(sum(sizes)))
+        self._ends = np.cumsum(sizes) / sum(sizes) * self.samples
+
+    def data(self) -> Iterator[Encoded]:
+        """One draw of sequences after another. Every call begins with the same draw."""
+        corpora = list(self.subject.corpora.values())
+        starts = np.cumsum([0, *map(len, corpora)])
+        seed = self.subject.seed
+        orders = [epochs(len(data), seed + i) for i, data in enumerate(corpora)]
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            # rounded up or down at random, so that every share is right on average
+            shift = float(torch.rand(1, generator=generator))
+            counts = np.diff(np.floor(self._ends + shift), prepend=0.0).astype(int)
+            yield self._sequences.select(
+                torch.tensor(
+                    [
+                        start + next(order)
+                        for start, order, count in zip(starts, orders, counts, strict=False)
+                        for _ in range(count)
+                    ]
+                )
+            )
 
     def draws(self) -> Iterator[Product]:
         """Products v -> H v, each over the next draw. Every call begins with the same draw."""
-        for indices in batches(len(self.mixture), self.samples, self.subject.seed):
-            yield partial(self._multiply, self.mixture.select(indices))
+        for data in self.data():
+            yield partial(self._multiply, data)
 
     def random_vector(self) -> Tensor:
         """(P,) standard normal, the same whenever it is asked for."""
