@@ -6,6 +6,7 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
+from untrac_exp import callbacks
 from untrac_exp.report import __main__ as command
 from untrac_exp.report import sweep
 
@@ -15,9 +16,9 @@ def small(made_up):
     return made_up(methods={"untrac": 0.1, "graddot": 0.8}, testsets={"bias": 3}, seeds=1)
 
 
-def test_the_callback_reports_the_sweeps_directory(small, capsys):
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(small)}}})
-    sweep.Report().on_multirun_end(config, config_name="config")
+def test_the_callback_reports_the_sweeps_directory(small, capsys, monkeypatch):
+    monkeypatch.setattr(callbacks, "_to_report", [small])
+    callbacks.Report().on_multirun_end(OmegaConf.create(), config_name="config")
     assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
     names = {path.name for path in small.iterdir() if path.is_file()}
     assert names == {"summary.csv", "report.html"}
@@ -35,10 +36,10 @@ def test_a_report_drawn_again_is_the_same_to_the_byte(small):
         assert path.read_bytes() == content, path.name
 
 
-def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog):
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(callbacks, "_to_report", [tmp_path])
     with caplog.at_level(logging.ERROR):
-        sweep.Report().on_multirun_end(config)
+        callbacks.Report().on_multirun_end(OmegaConf.create())
     (record,) = caplog.records
     assert "no finished job" in record.getMessage()
 

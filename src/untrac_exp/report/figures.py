@@ -79,7 +79,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 "",
                 "Correlation with the truth against the cost of each method in seconds and in "
                 "tokens through backward passes; the agreement table has the same numbers.",
-                drawings.accuracy_against_cost(points, _truth_cost(sweep)),
+                drawings.accuracy_against_cost(points),
             )
         )
     names = _file_names(sweep.testsets)
@@ -117,11 +117,6 @@ def _heatmap(sweep: Sweep, testset: str) -> Figure:
 def _order(sweep: Sweep, testset: str) -> list[str]:
     """Corpora by rank, as the tables list them."""
     return list(ranking(sweep, testset)["corpus"].unique())
-
-
-def _truth_cost(sweep: Sweep) -> dict[str, float] | None:
-    costs = [job["truth_cost"] for job in sweep.metrics if job.get("truth_cost")]
-    return costs[0] if costs else None
 
 
 def _file_names(testsets: list[str]) -> dict[str, str]:
