@@ -41,6 +41,7 @@ from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, fingerprint
 from untrac_exp.training import Recipe, Trained, Training
+from untrac_exp.truth.models import Truth
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +66,15 @@ def run(cfg: DictConfig) -> None:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
         method = instantiate(cfg.method)  # first, for the truth may take hours
-        truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
-        truths = None if truth is None else truth.influences(data.training, data.subsets)
+        # truth=none is an empty node
+        truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
+        changes = None if truth is None else truth.changes(data.training, data.subsets)
         meter = Meter()
         answer = influences(method, cfg, data, meter)
         theta0 = data.training.recipe(cfg.train_seed)
         lies = theta0.folder() if isinstance(theta0, Trained) else None  # processes ask together
         if processes.is_first():
-            _write(outdir, cfg, data, fingerprint(key), answer, truths, meter, lies)
+            _write(outdir, cfg, data, fingerprint(key), answer, truth, changes, meter, lies)
             _log_to(cfg, outdir)
         processes.wait()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
@@ -184,7 +186,8 @@ def _write(
     data: Data,
     key: str,
     answer: Influences,
-    truths: pd.DataFrame | None,
+    truth: Truth | None,
+    changes: pd.DataFrame | None,
     meter: Meter,
     theta0: Path | None,
 ) -> None:
@@ -195,19 +198,21 @@ def _write(
         files.write_trajectory(outdir, answer.trajectory)
     if answer.own_loss is not None:
         files.write_own_loss(outdir, answer.own_loss)
-    if truths is None and answer.changes:
+    if truth is None and answer.changes:
         found = evidence(data, answer)
         warnings += found.warnings
         files.write_ranking(outdir, found.ranking)
         files.write_examples(outdir, found.examples)
         files.write_shared(outdir, found.shared)
     agreed: dict[str, dict[str, float]] | None = None
-    if truths is not None:
-        files.write_truth(outdir, truths)
-        agreed = agreement(answer.scores, truth_mean(truths), warnings.append)
-    noise = ceilings(
-        pd.DataFrame(columns=files.TRUTH) if truths is None else truths, warnings.append
-    )
+    actual = pd.DataFrame(columns=files.TRUTH)
+    if truth is not None and changes is not None:
+        files.write_truth(outdir, truth.influences(changes, list(data.training.corpora)))
+        if (changes["without"].map(len) > 1).any():
+            files.write_models(outdir, changes)
+        predicted, actual = truth.compared(answer.scores, changes)
+        agreed = agreement(predicted, truth_mean(actual), warnings.append)
+    noise = ceilings(actual, warnings.append)
     hydra = HydraConfig.get()
     files.write_metrics(
         outdir,
@@ -218,6 +223,7 @@ def _write(
             "seed": cfg.seed,
             "train_seed": cfg.train_seed,
             "scale": cfg.scale,
+            "over": None if truth is None else truth.over,
             "agreement": agreed,
             **noise,
             "cost": meter.as_dict(),

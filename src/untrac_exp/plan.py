@@ -34,6 +34,7 @@ from untrac_exp.report.files import write_text
 from untrac_exp.report.plan import print_plan
 from untrac_exp.schema import check
 from untrac_exp.store import Force, Store, fingerprint
+from untrac_exp.truth.models import Truth, named
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _counted(
     cfg: DictConfig,
     data: Data,
     method: Method,
-    truth: Any,
+    truth: Truth | None,
     parameters: int | None,
     job: str,
     outdir: Path,
@@ -196,22 +197,20 @@ def _counted(
     models = {theta0.id: (theta0, "θ0")} if training.settings.steps else {}
     jobs = [] if truth is None else truth.jobs(training, data.subsets)
     for one in jobs:
-        recipe = training.recipe(one.seed, one.without, one.budget)
-        models.setdefault(recipe.id, (recipe, f"without {one.without}" if one.without else "θ0"))
+        models.setdefault(one.recipe.id, (one.recipe, one.name))
     total = {"n": sum(map(len, training.data.values()))}
     total["read"] = sum(one.read for one in training.data.values())
     for id_, (recipe, name) in models.items():
         without, steps = recipe.key["without"], recipe.key["pretraining"]["steps"]
-        kept = total["n"] - (len(training.data[without]) if without else 0)
+        kept = total["n"] - sum(len(training.data[name]) for name in without)
         tokens = steps * min(training.settings.batch_size, kept) * total["read"] // total["n"]
         size = _model_size(parameters, steps, training.settings.checkpoint_every, without)
         there = real.find("model", recipe.key) is not None
         name = f"{name}, train seed {recipe.key['train_seed']}"
         yield Artifact("model", name, id_, steps, tokens, tokens, size, there)
     for one in jobs:
-        name = f"{f'without {one.without}' if one.without else 'θ0'}, train seed {one.seed}"
-        recipe = training.recipe(one.seed, one.without, one.budget)
-        yield Artifact("losses", name, recipe.id, forward=reading, there=one.is_done)
+        name = f"{one.name}, train seed {one.seed}"
+        yield Artifact("losses", name, one.recipe.id, forward=reading, there=one.is_done)
     every = training.settings.checkpoint_every
     work = Work(
         {name: one.sample(cfg.n_per_corpus, cfg.seed) for name, one in training.data.items()},
@@ -241,7 +240,7 @@ def _guess(cfg: DictConfig) -> Sizes:
 
 
 def _guessed(
-    cfg: DictConfig, sizes: Sizes, method: Method, truth: Any, job: str
+    cfg: DictConfig, sizes: Sizes, method: Method, truth: Truth | None, job: str
 ) -> Iterator[Artifact]:
     corpora, subsets = sizes.corpora, sizes.subsets
     for name, data in corpora.items():
@@ -251,15 +250,17 @@ def _guessed(
     settings = cfg.pretraining
     n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
     seeds = [cfg.train_seed] if truth is None else [*truth.train_seeds]
-    names: list[str | None] = [None] if truth is None else [None, *corpora]
-    wanted = dict.fromkeys([(cfg.train_seed, None), *product(seeds, names)])
+    names: list[tuple[str, ...]] = [()]
+    if truth is not None:
+        names += truth.left_out(list(corpora))
+    wanted = dict.fromkeys([(cfg.train_seed, ()), *product(seeds, names)])
     wanted = wanted if settings.steps else {}
     for seed, without in wanted:
         steps = settings.steps
-        if without is not None and truth.budget == "epochs":
-            steps = max(1, round(steps * (n - len(corpora[without])) / n))
+        if without and truth is not None and truth.budget == "epochs":
+            steps = max(1, round(steps * (n - sum(len(corpora[one]) for one in without)) / n))
         tokens = steps * settings.batch_size * read // n
-        name = f"{f'without {without}' if without else 'θ0'}, train seed {seed}"
+        name = f"{named(without)}, train seed {seed}"
         size = _model_size(sizes.parameters, steps, settings.checkpoint_every, without)
         yield Artifact("model", name, f"model {name} {truth}", steps, tokens, tokens, size)
         if truth is not None:
@@ -276,6 +277,6 @@ def _scores(method: Method, work: Work, job: str, there: bool | None) -> Artifac
     return Artifact("scores", job, f"scores {job}", forward=forward, backward=backward, there=there)
 
 
-def _model_size(parameters: int | None, steps: int, every: int, without: str | None) -> int:
+def _model_size(parameters: int | None, steps: int, every: int, without: Sequence[str]) -> int:
     """Bytes of float32 weights, and of θ0's checkpoints."""
-    return 4 * (parameters or 0) * (1 + (steps // every if without is None else 0))
+    return 4 * (parameters or 0) * (1 + (0 if without else steps // every))

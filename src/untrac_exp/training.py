@@ -1,7 +1,7 @@
 """The models trained on the mixture: θ0 and the counterfactual ones, each trained once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,9 +154,9 @@ class Training:
         return code_fingerprint([*modules, *targets(self.settings_key)])
 
     def recipe(
-        self, train_seed: int, without: str | None = None, budget: Budget = "steps"
+        self, train_seed: int, without: Sequence[str] = (), budget: Budget = "steps"
     ) -> Recipe:
-        """θ0, or the model that never saw the corpus `without`.
+        """θ0, or the model that never saw the corpora `without`.
 
         train_seed: of the first weights and the order of the data. budget: "steps" takes as many
         steps as θ0, "epochs" as many as leave the number of epochs the same.
@@ -168,15 +168,16 @@ class Training:
             "train_seed": train_seed,
         }
         if steps == 0:
-            assert without is None, "a model that is not trained has no counterfactual ones"
+            assert not without, "a model that is not trained has no counterfactual ones"
             return AsItIs(model, self.source, self.tokenizer, train_seed)
-        if without is not None:
+        if without:
             keep = torch.cat(
-                [torch.full((len(data),), name != without) for name, data in self.data.items()]
+                [torch.full((len(data),), name not in without) for name, data in self.data.items()]
             )
             if not keep.any():
+                names = ", ".join(f"'{name}'" for name in without)
                 raise ValueError(
-                    f"truth: nothing is left to train on without '{without}'; use at least two "
+                    f"truth: nothing is left to train on without {names}; use at least two "
                     "corpora, or truth=none"
                 )
             if budget == "epochs":
@@ -187,11 +188,11 @@ class Training:
         key = {
             **model,
             "corpora": [(name, data.fingerprint) for name, data in self.data.items()],
-            "without": without,
+            "without": sorted(without),
             "pretraining": settings,
             "precision": self.trainer.precision,
             "compile": self.trainer.compile,
-            "checkpoint_every": every if without is None else None,
+            "checkpoint_every": None if without else every,
             "code": self._code,
         }
 

@@ -54,18 +54,19 @@ def with_truth(outputs, directory, corpora, train_seeds, seconds, tag=""):
     models = outputs / "store" / "model"
     key = {"corpora": [[name, "fp"] for name in corpora], "pretraining": tag}
     for seed in train_seeds:
-        for without in [None, *corpora]:
-            folder = models / f"{abs(hash((tag, *corpora, seed, without))):x}"
+        for without in [[], *([name] for name in corpora)]:
+            folder = models / f"{abs(hash((tag, *corpora, seed, *without))):x}"
             folder.mkdir(parents=True, exist_ok=True)
             its = {**key, "train_seed": seed, "without": without}
             (folder / "manifest.json").write_text(json.dumps({"kind": "model", "key": its}))
             cost = {"wall_s": seconds, "forward_tokens": 1000, "backward_tokens": 1000}
             (folder / "cost.json").write_text(json.dumps(cost))
-            if (seed, without) == (0, None):
+            if (seed, without) == (0, []):
                 theta0 = folder
     for path in directory.rglob("metrics.json"):
         job = files.read_metrics(path.parent)
-        job["config"]["truth"] = {"train_seeds": train_seeds}
+        target = "untrac_exp.truth.leave_dataset_out.LeaveDatasetOut"
+        job["config"]["truth"] = {"_target_": target, "train_seeds": train_seeds}
         files.write_metrics(path.parent, {**job, "theta0": f"elsewhere/model/{theta0.name}"})
 
 

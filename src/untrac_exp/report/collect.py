@@ -60,6 +60,11 @@ class Sweep:
         return str(self.metrics[0].get("scale") or self.directory.name)
 
     @property
+    def over(self) -> str:
+        """What the agreement is a correlation over, in words."""
+        return " or ".join(dict.fromkeys(job.get("over") or "corpora" for job in self.metrics))
+
+    @property
     def testsets(self) -> list[str]:
         """Test sets in the order in which the jobs report them."""
         return list(self.scores["testset"].unique())

@@ -98,11 +98,12 @@ def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
     )
 
 
-def agreement_bars(agreement: pd.DataFrame) -> Figure:
+def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
     """Pearson (bar) and Spearman (diamond) of each method, a panel for each test set.
 
     agreement: columns label, testset, seed, pearson, spearman, attainable_pearson. Bars are
     means over seeds, whiskers their standard deviation; the thick line is the attainable ceiling.
+    over: what they are correlations over.
     """
     labels = list(agreement["label"].unique())
     testsets = list(agreement["testset"].unique())
@@ -142,7 +143,7 @@ def agreement_bars(agreement: pd.DataFrame) -> Figure:
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
     _hide_unused(grid, len(testsets))
-    figure.supxlabel("correlation with the truth over corpora", fontsize=9)
+    figure.supxlabel(f"correlation with the truth over {over}", fontsize=9)
     keys = [
         Line2D([], [], color="#8A8D91", linewidth=6, label="Pearson"),
         Line2D([], [], color="white", marker="D", markeredgecolor=INK, lw=0, label="Spearman"),

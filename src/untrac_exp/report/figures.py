@@ -63,7 +63,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 "",
                 "Correlation of each method with the truth for each test set, beside the "
                 "attainable ceiling; the agreement table has the same numbers.",
-                drawings.agreement_bars(sweep.agreement),
+                drawings.agreement_bars(sweep.agreement, sweep.over),
             )
         )
         points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})

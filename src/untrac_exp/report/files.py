@@ -22,6 +22,7 @@ import pandas as pd
 SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
 TRAJECTORY = ["corpus", "testset", "subset", "step", "influence"]
 TRUTH = ["train_seed", "corpus", "testset", "subset", "influence"]
+MODELS = ["train_seed", "without", "testset", "subset", "influence"]
 OWN_LOSS = ["unlearned", "step", "loss"]
 RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
 RANKING += ["lead", "lead_low", "lead_high"]
@@ -29,7 +30,7 @@ EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
 SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
 
 _INTEGERS = {"step", "train_seed", "rank", "index", "test_index"}
-_NAMES = {"corpus", "testset", "subset", "unlearned", "read", "text", "excerpt"}
+_NAMES = {"corpus", "without", "testset", "subset", "unlearned", "read", "text", "excerpt"}
 
 
 def write_scores(outdir: Path, scores: pd.DataFrame) -> Path:
@@ -43,8 +44,14 @@ def write_trajectory(outdir: Path, trajectory: pd.DataFrame) -> Path:
 
 
 def write_truth(outdir: Path, truth: pd.DataFrame) -> Path:
-    """Write ``truth.csv``: leave-dataset-out influence of every train seed."""
+    """Write ``truth.csv``: what the truth says of each corpus, for every train seed."""
     return _write_table(outdir / "truth.csv", truth, TRUTH)
+
+
+def write_models(outdir: Path, changes: pd.DataFrame) -> Path:
+    """Write ``models.csv``: the change of the loss of every model that lacks several corpora."""
+    names = [json.dumps(list(without), ensure_ascii=False) for without in changes["without"]]
+    return _write_table(outdir / "models.csv", changes.assign(without=names), MODELS)
 
 
 def write_own_loss(outdir: Path, own_loss: pd.DataFrame) -> Path:

@@ -50,6 +50,7 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         answers={testset: answer(sweep, testset) for testset in sweep.testsets},
         rankings={testset: ranking_table(sweep, testset) for testset in sweep.testsets},
         agreement=agreement_table(sweep),
+        over=sweep.over,
         has_truth=len(sweep.truth) > 0,
         drawings=[(drawing, Markup(drawing.svg)) for drawing in drawings],
         warnings=sweep.warnings,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.utils import instantiate
 from matplotlib.figure import Figure
 
 from untrac_exp.report.collect import collect
@@ -296,12 +297,17 @@ def truth_cost(place: Place, job: Mapping[str, Any], seeds: int | None = None) -
     theta0 = manifests.get(models / Path(job["theta0"]).name)
     if theta0 is None:
         return {}
+    alike = {name: value for name, value in theta0.items() if name != "checkpoint_every"}
     wanted = [
-        {**theta0, "train_seed": seed, "without": without}
+        {**alike, "train_seed": seed, "without": sorted(without)}
         for seed in truth["train_seeds"][:seeds]
-        for without in [None, *(name for name, _ in theta0["corpora"])]
+        for without in [(), *instantiate(truth).left_out([name for name, _ in theta0["corpora"]])]
     ]
-    found = [folder for folder, key in manifests.items() if key in wanted]
+    found = [
+        folder
+        for folder, key in manifests.items()
+        if {name: value for name, value in key.items() if name != "checkpoint_every"} in wanted
+    ]
     if len(found) < len(wanted):
         return {}
     costs = [json.loads((folder / "cost.json").read_text()) for folder in found]

@@ -142,14 +142,14 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     table.add_section()
     for label, line in _ceilings(summary, testsets):
         table.add_row(label, *line, "", style="italic")
-    explained = "Pearson / Spearman over corpora, mean over subsets"
+    explained = f"Pearson / Spearman over {sweep.over}, mean over subsets"
     spreads = [varied for varied in summary["varied"].unique() if varied]
     if spreads:
         explained += f" ± std over {' or '.join(spreads)}"
     explained += (
-        "; below, the 95 % interval of Pearson over corpora and subsets, and Pearson as a share of "
-        "the attainable ceiling: what an answer without error would have with the mean of the "
-        "truths; noise ceiling: Pearson of truths of single train seeds"
+        f"; below, the 95 % interval of Pearson over {sweep.over} and subsets, and Pearson as a "
+        "share of the attainable ceiling: what an answer without error would have with the mean of "
+        "the truths; noise ceiling: Pearson of truths of single train seeds"
     )
     out.print(Text("Agreement with the truth", style="bold"))
     out.print(table)

@@ -1,0 +1,223 @@
+"""The models a truth needs, each determined by the corpora left out, a train seed and a budget.
+
+A truth is a list of them: θ0 of every train seed, and counterfactual models of the same seeds. Both
+models of a difference share their seed, hence their first weights and the order of the data they
+share. `workers` of them are trained at a time, a process each.
+"""
+
+import json
+import logging
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from untrac_exp import processes
+from untrac_exp import workers as _workers
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.base import Subset
+from untrac_exp.progress import Progress
+from untrac_exp.stages.evaluation import evaluate
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.store.code import code_fingerprint
+from untrac_exp.training import Budget, Recipe, Training
+
+Losses = dict[Subset, float]
+"""Nats per token on every test subset."""
+
+
+@dataclass(frozen=True)
+class Truth(ABC):
+    """Counterfactual models over `train_seeds`.
+
+    budget: how long they train, as many *steps* as θ0, drawn from what is left, or as many
+    *epochs*.
+    """
+
+    train_seeds: Sequence[int]
+    budget: Budget = "steps"
+    workers: int = 1
+    over: ClassVar[str] = "corpora"
+    """What a method's agreement with it is a correlation over, in words."""
+
+    def __post_init__(self) -> None:
+        if self.budget not in ("steps", "epochs"):
+            raise ValueError(f"truth.budget='{self.budget}' is unknown; use steps or epochs")
+        if not self.train_seeds:
+            raise ValueError("truth.train_seeds is empty; give at least one seed")
+        if self.workers < 1:
+            raise ValueError(f"truth.workers={self.workers} must be at least 1")
+
+    @abstractmethod
+    def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
+        """The corpora that each counterfactual model is trained without."""
+
+    @abstractmethod
+    def influences(self, changes: pd.DataFrame, corpora: Sequence[str]) -> pd.DataFrame:
+        """What `changes` say of each corpus.
+
+        Columns train_seed, corpus, testset, subset, influence (nats per token), as in truth.csv.
+        """
+
+    @abstractmethod
+    def compared(
+        self, scores: pd.DataFrame, changes: pd.DataFrame
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What a method predicts of each counterfactual model, and what came true.
+
+        scores: a method's, columns corpus, testset, subset, influence. Returns tables of these
+        columns, in which `corpus` names the corpora left out; the second has train_seed as well.
+        """
+
+    def changes(self, training: Training, subsets: Mapping[Subset, Encoded]) -> pd.DataFrame:
+        """The loss of every counterfactual model minus that of θ0 of its train seed.
+
+        Columns train_seed, without (a tuple of corpora), testset, subset, influence (nats per
+        token).
+        """
+        jobs = self.jobs(training, subsets)
+        progress = Progress("truth: models", len(jobs))
+        losses: dict[tuple[int, tuple[str, ...]], Losses] = {}
+        for job, means in evaluated(jobs, self.workers):
+            losses[job.seed, job.without] = means
+            progress(len(losses))
+        rows = [
+            {
+                "train_seed": seed, "without": without, "testset": subset.testset,
+                "subset": subset.subset,
+                "influence": losses[seed, without][subset] - losses[seed, ()][subset],
+            }
+            for seed in self.train_seeds
+            for without in self.left_out(list(training.corpora))
+            for subset in subsets
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["Job"]:
+        """Every model that is trained and evaluated, θ0 of each train seed first."""
+        code = code_fingerprint([evaluate.__module__])
+        names = [(), *self.left_out(list(training.corpora))]
+        return [
+            Job(training, dict(subsets), seed, without, self.budget, code)
+            for seed, without in product(self.train_seeds, names)
+        ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train and evaluate, in whatever process; θ0 where nothing is left out.
+
+    code: of the evaluation, its hash.
+    """
+
+    training: Training
+    subsets: dict[Subset, Encoded]
+    seed: int
+    without: tuple[str, ...]
+    budget: Budget
+    code: str
+
+    @property
+    def name(self) -> str:
+        return named(self.without)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The model."""
+        return self.training.recipe(self.seed, self.without, self.budget)
+
+    @cached_property
+    def _keys(self) -> dict[str, dict[str, Any]]:
+        """What each test set's losses depend on."""
+        model = self.recipe.id
+        keys: dict[str, dict[str, Any]] = {}
+        for (testset, _), data in self.subsets.items():
+            key = keys.setdefault(testset, {"model": model, "subsets": [], "code": self.code})
+            key["subsets"].append(data.fingerprint)
+        return keys
+
+    @property
+    def is_done(self) -> bool:
+        return all(self.training.store.find("losses", key) for key in self._keys.values())
+
+    def losses(self) -> Losses:
+        """Nats per token on every subset; trains the model unless the store has its losses."""
+        found: Losses = {}
+        for testset, key in self._keys.items():
+            names = [subset for subset in self.subsets if subset.testset == testset]
+            path = self.training.store.get("losses", key, partial(self._evaluate, names))
+            means = json.loads((path / "losses.json").read_text())
+            found |= dict(zip(names, means, strict=True))
+        return found
+
+    def _evaluate(self, names: list[Subset], out: Path) -> None:
+        training = self.training
+        model = self.recipe.load("sdpa")
+        losses = evaluate(
+            model,
+            {name: self.subsets[name] for name in names},
+            training.trainer.max_tokens,
+            training.trainer,
+        )
+        (out / "losses.json").write_text(json.dumps([losses[name].mean for name in names]))
+
+
+def named(without: Sequence[str]) -> str:
+    """A model for people, "θ0" or "without" what."""
+    return f"without {', '.join(without)}" if without else "θ0"
+
+
+def evaluated(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Losses]]:
+    """Every job and its losses, as they are done, by so many processes at a time."""
+    if workers == 1 or processes.together() or all(job.is_done for job in jobs):
+        for job in jobs:
+            yield job, job.losses()
+        return
+    context = _workers.context(__name__)
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+        try:
+            with _workers.deaf_to_interrupts():
+                # Not the jobs themselves: torch would pass their tensors as open files, which
+                # ends in a traceback where a worker is terminated before it has them.
+                futures = {pool.submit(_losses, pickle.dumps(job)): job for job in jobs}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            # What they were training is taken up from its last checkpoint another time.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+
+
+def _losses(job: bytes) -> Losses:
+    """The losses of a pickled `Job`."""
+    return pickle.loads(job).losses()
+
+
+def _start_worker(threads: int) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    torch.set_num_threads(threads)
+    quiet()
+
+
+def _end_with_parent() -> None:
+    """However the parent dies: a worker that outlived it would train on and hold its locks."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
