@@ -58,3 +58,9 @@ def test_the_wheel_carries_the_package_and_every_configuration_file(tmp_path):
     assert CONF
     assert expected - names == set()
     assert not [n for n in names if not n.startswith("untrac_exp")]  # no tests, no outputs
+
+
+@pytest.mark.parametrize("extra", ["joblib", "peft"])
+def test_what_ci_installs_has_the_extras_it_tests(extra):
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras[extra]) <= set(extras["dev"])
