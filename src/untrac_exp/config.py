@@ -206,12 +206,21 @@ def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
     return value if isinstance(value, str) else ctx.getText().strip()
 
 
+def rate(rates: Mapping[str, float], target: str) -> float:
+    """The learning rate of a method's unlearning, by the module of its `_target_`.
+
+    Methods that `rates` does not name take its `default`.
+    """
+    return rates.get(target.split(".")[-2], rates["default"])
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra and OmegaConf, and names be text."""
     setattr(HydraOverrideVisitor, _VISIT_NAME, _name)
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)
+    OmegaConf.register_new_resolver("untrac_rate", rate, replace=True)
 
 
 register()

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-_TEXTS = Path(__file__).parent / "texts"
+TEXTS = Path(__file__).parent / "texts"
+"""Where the texts lie, and the truths that were computed of them."""
 HELD_OUT = "held_out"
 
 
@@ -46,9 +47,9 @@ def _chosen(key: str, names: Sequence[str] | None, there: list[str]) -> list[str
 @cache
 def _read(world: str) -> tuple[dict[str, list[Row]], dict[str, dict[str, list[Row]]]]:
     """Rows by corpus, and by test set and subset."""
-    path = _TEXTS / f"{world}.jsonl.xz"
+    path = TEXTS / f"{world}.jsonl.xz"
     if not path.exists():
-        worlds = sorted(path.name.split(".")[0] for path in _TEXTS.glob("*.jsonl.xz"))
+        worlds = sorted(path.name.split(".")[0] for path in TEXTS.glob("*.jsonl.xz"))
         raise ValueError(f"world='{world}': there is no such text; use {' or '.join(worlds)}")
     corpora: dict[str, list[Row]] = {}
     testsets: dict[str, dict[str, list[Row]]] = {}

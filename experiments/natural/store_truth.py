@@ -1,0 +1,29 @@
+"""Keep the truth of a finished run for `truth=natural` or `truth=natural_tuning`.
+
+    python -m untrac_exp hydra.mode=RUN +experiment=natural method=graddot \
+        testset.names=[toxicity,falsehoods,bias,ambiguity,held_out] \
+        truth=leave_dataset_out truth.train_seeds=[0,1,2]
+    python experiments/natural/store_truth.py outputs/natural/mini/graddot/seed0 natural
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from untrac_exp.data.natural import TEXTS
+from untrac_exp.inputs import load_data
+from untrac_exp.store import Store
+from untrac_exp.truth.stored import training_fingerprint
+
+
+def main(folder: Path, world: str) -> None:
+    """Write `texts/<world>_truth.csv` with a line that says what it is of."""
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    data = load_data(cfg, Store(cfg.store))
+    mark = f"# training {training_fingerprint(data.training)}\n"
+    (TEXTS / f"{world}_truth.csv").write_text(mark + (folder / "truth.csv").read_text())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

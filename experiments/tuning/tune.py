@@ -1,0 +1,91 @@
+"""Choose the settings of every method on the tuning text: run the grid, print its table.
+
+    python experiments/tuning/tune.py [--methods untrac,ngram] [--readme]
+
+The rule: of at most four values of one key, the one with the highest agreement with retraining,
+Pearson over the attainable ceiling, averaged over the test sets of `testset=natural_tuning`; of
+equal ones the first. What is chosen stands in conf/. A sweep goes on where it was stopped.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+OUT = Path("outputs/tuning/mini")
+BEGIN, END = "<!-- tune.py -->\n", "<!-- end -->\n"
+
+
+def sweep(method: str, grid: dict[str, list[Any]]) -> None:
+    """Run the sweep of one method over its values."""
+    overrides = [f"{key}={','.join(map(str, values))}" for key, values in grid.items()]
+    command = [sys.executable, "-m", "untrac_exp", "+experiment=tuning", f"method={method}"]
+    subprocess.run([*command, *overrides], check=True)
+
+
+def relative(folder: Path) -> float:
+    """Mean over test sets of the agreement over the attainable ceiling."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    attainable = metrics["attainable"]
+    return mean(one["pearson"] / attainable[name] for name, one in metrics["agreement"].items())
+
+
+def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
+    """The agreement of every value that was run, in the order of the grid."""
+    found = {}
+    configs = {
+        path: yaml.safe_load(path.read_text()) for path in OUT.glob("*/*/.hydra/config.yaml")
+    }
+    for path, config in configs.items():
+        chosen = yaml.safe_load((path.parent / "hydra.yaml").read_text())["hydra"]["runtime"]
+        if chosen["choices"]["method"] != method:
+            continue
+        node = config
+        for part in next(iter(grid), "").split("."):
+            node = node[part] if part else ""
+        found[str(node)] = relative(path.parents[1])
+    values = [str(value) for value in next(iter(grid.values()), [""])]
+    return {value: found[value] for value in values if value in found}
+
+
+def table(grids: dict[str, dict[str, list[Any]]]) -> str:
+    lines = [
+        "| method | key | agreement ÷ attainable ceiling | chosen |",
+        "| --- | --- | --- | --- |",
+    ]
+    for method, grid in grids.items():
+        if found := results(method, grid):
+            shown = ", ".join(
+                f"{value}: {x:.2f}" if value else f"{x:.2f}" for value, x in found.items()
+            )
+            best = max(found, key=lambda value: found[value])
+            lines.append(f"| `{method}` | {next(iter(grid), '')} | {shown} | {best} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", help="some of them, with commas")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--draw", action="store_true", help="of what was run; run nothing")
+    arguments = parser.parse_args()
+    grids = yaml.safe_load((HERE / "grid.yaml").read_text())
+    if arguments.methods:
+        grids = {name: grids[name] for name in arguments.methods.split(",")}
+    for method, grid in grids.items() if not arguments.draw else ():
+        sweep(method, grid)
+    print(table(grids))
+    if arguments.readme:
+        readme = HERE / "README.md"
+        before, _, rest = readme.read_text().partition(BEGIN)
+        readme.write_text(before + BEGIN + table(grids) + END + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    main()
