@@ -1,9 +1,11 @@
 """Keep the truth of a finished run for `truth=natural` or `truth=natural_tuning`.
 
-    python -m untrac_exp hydra.mode=RUN +experiment=natural method=graddot \
-        testset.names=[toxicity,falsehoods,bias,ambiguity,held_out] \
-        truth=leave_dataset_out truth.train_seeds=[0,1,2]
-    python experiments/natural/store_truth.py outputs/natural/mini/graddot/seed0 natural
+    python -m untrac_exp hydra.mode=RUN +experiment=natural method=graddot
+        truth=leave_dataset_out truth.train_seeds=[0,1,2] ...
+
+    python experiments/natural/store_truth.py FOLDER natural
+
+FOLDER is the one that the run says it wrote.
 """
 
 import sys

@@ -55,6 +55,7 @@ def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
 
 
 def table(grids: dict[str, dict[str, list[Any]]]) -> str:
+    """Every method, the agreement of each value, and the best."""
     lines = [
         "| method | key | agreement ÷ attainable ceiling | chosen |",
         "| --- | --- | --- | --- |",
@@ -70,6 +71,7 @@ def table(grids: dict[str, dict[str, list[Any]]]) -> str:
 
 
 def main() -> None:
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", help="some of them, with commas")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")

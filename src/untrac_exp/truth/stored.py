@@ -24,7 +24,7 @@ _MARK = "# training "
 
 @dataclass(frozen=True)
 class Stored(Truth):
-    """The truth of a world of `data.natural`, over those of its `train_seeds` that are asked for."""
+    """The truth of a world of `data.natural`. train_seeds: those of it that are asked for."""
 
     world: str = "natural"
 
