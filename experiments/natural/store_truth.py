@@ -11,7 +11,7 @@ FOLDER is the one that the run says it wrote.
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp.data.natural import TEXTS
 from untrac_exp.inputs import load_data
@@ -21,7 +21,8 @@ from untrac_exp.truth.stored import training_fingerprint
 
 def main(folder: Path, world: str) -> None:
     """Write `texts/<world>_truth.csv` with a line that says what it is of."""
-    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    cfg = OmegaConf.create((folder / ".hydra" / "config.yaml").read_text())
+    assert isinstance(cfg, DictConfig)
     data = load_data(cfg, Store(cfg.store))
     mark = f"# training {training_fingerprint(data.training)}\n"
     (TEXTS / f"{world}_truth.csv").write_text(mark + (folder / "truth.csv").read_text())

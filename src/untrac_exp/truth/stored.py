@@ -54,7 +54,10 @@ class Stored(Truth):
                     "use truth=leave_dataset_out"
                 )
             truth = truth[truth[name].isin(values)]
-        return truth.assign(without=[(corpus,) for corpus in truth.pop("corpus")])
+        without = pd.Series(
+            [(corpus,) for corpus in truth.pop("corpus")], truth.index, dtype=object
+        )
+        return truth.assign(without=without)
 
     def influences(self, changes: pd.DataFrame, corpora: Sequence[str]) -> pd.DataFrame:
         return LeaveDatasetOut(self.train_seeds).influences(changes, corpora)
