@@ -43,6 +43,8 @@ def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
         path: yaml.safe_load(path.read_text()) for path in OUT.glob("*/*/.hydra/config.yaml")
     }
     for path, config in configs.items():
+        if not (path.parents[1] / "metrics.json").exists():  # on its way
+            continue
         chosen = yaml.safe_load((path.parent / "hydra.yaml").read_text())["hydra"]["runtime"]
         if chosen["choices"]["method"] != method:
             continue

@@ -1,0 +1,94 @@
+"""Agreement with retraining on natural text: every method, each test set, and the cost.
+
+    python experiments/natural/agreement.py [--readme]
+
+Reads the sweep `natural`. Methods stand in the order of their agreement as a share of the
+attainable ceiling, averaged over test sets and runs.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.published import Place, markdown, run, write_table
+
+RESAMPLES = 500
+
+
+def relative(sweep: Sweep, corpora: list[str]) -> pd.Series:
+    """Pearson over the attainable ceiling, mean over test sets and runs, by method.
+
+    corpora: those that are correlated over, any of them more than once.
+    """
+    truth: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in sweep.truth.to_dict("records"):
+        of = truth.setdefault((row["testset"], row["subset"]), {})
+        of.setdefault(row["corpus"], []).append(row["influence"])
+    attainable = sweep.agreement.groupby("testset")["attainable_pearson"].first().to_dict()
+    runs: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in sweep.scores.to_dict("records"):
+        run_of = tuple(str(row[key]) for key in ("method", "train_seed", "seed"))
+        run_of += (row["testset"], row["subset"])
+        runs.setdefault(run_of, {})[row["corpus"]] = row["influence"]
+    found: dict[str, list[float]] = {}
+    for (method, _, _, testset, subset), ours in runs.items():
+        theirs = truth[testset, subset]
+        pair = [[ours[corpus], np.mean(theirs[corpus])] for corpus in corpora]
+        r = float(np.corrcoef(np.array(pair).T)[0, 1])
+        found.setdefault(method, []).append(r / attainable[testset])
+    return pd.Series({method: float(np.mean(values)) for method, values in found.items()})
+
+
+def intervals(sweep: Sweep, corpora: list[str], first: str) -> dict[str, list[str]]:
+    """95 % bootstrap over corpora: of each method, and of the first method minus it."""
+    random = np.random.default_rng(0)
+    draws: list[pd.Series] = []
+    while len(draws) < RESAMPLES:
+        chosen = list(random.choice(corpora, len(corpora)))
+        if len(set(chosen)) > 2:
+            draws.append(relative(sweep, chosen))
+    table = {method: np.array([draw[method] for draw in draws]) for method in draws[0].index}
+
+    def shown(values: np.ndarray) -> str:
+        low, high = np.quantile(values, [0.025, 0.975])
+        return f"{low:.2f} to {high:.2f}"
+
+    return {
+        method: [shown(one), "" if method == first else shown(table[first] - one)]
+        for method, one in table.items()
+    }
+
+
+def publish(place: Place) -> str:
+    """Write the table; returns it as Markdown."""
+    sweep = collect(place.sweep("natural"))
+    corpora = list(sweep.scores["corpus"].unique())
+    shares = relative(sweep, corpora).sort_values(ascending=False)
+    bounds = intervals(sweep, corpora, str(shares.index[0]))
+    pearson = sweep.agreement.groupby(["method", "testset"])["pearson"].mean().to_dict()
+    seconds = sweep.jobs.groupby("method")["wall_s"].mean().to_dict()
+    backward = sweep.jobs.groupby("method")["backward_tokens"].mean().to_dict()
+    rows = [
+        {
+            "method": f"`{method}`",
+            "agreement ÷ attainable": f"{share:.2f}",
+            "95 %": bounds[method][0],
+            "first minus it, 95 %": bounds[method][1],
+            **{name: f"{pearson[method, name]:.2f}" for name in sweep.testsets},
+            "seconds": f"{seconds[method]:.0f}",
+            "k tokens backward": f"{backward[method] / 1000:,.0f}",
+        }
+        for method, share in zip(map(str, shares.index), shares, strict=True)
+    ]
+    for key, name in (("attainable_pearson", "attainable"), ("ceiling_pearson", "noise ceiling")):
+        of = sweep.agreement.groupby("testset")[key].first().to_dict()
+        rows.append({"method": name, **{one: f"{of[one]:.2f}" for one in sweep.testsets}})
+    table = pd.DataFrame(rows).fillna("").set_index("method")
+    write_table(place, table.reset_index(), table, "Agreement with retraining on natural text")
+    return markdown(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run(__file__, publish))
