@@ -227,3 +227,14 @@ def test_a_name_on_the_command_line_is_the_text_that_was_written(name):
 )  # fmt: skip
 def test_values_fit_annotations(value, hint, right):
     assert fits(value, hint) is right
+
+
+def test_every_method_has_the_learning_rate_that_was_chosen_for_it():
+    rates = composed("method=graddot").unlearning.rates
+    for method in ("untrac", "untrac_inv"):
+        assert composed(f"method={method}").method.optimizer.lr == rates[method]
+    for method in ("graddot", "untrac_calibrated"):
+        assert composed(f"method={method}").optimizer.lr == rates.default
+    assert composed("method=untrac", "unlearning.lr=0.5").method.optimizer.lr == 0.5
+    assert composed("method=untrac", "optimizer.lr=0.25").method.optimizer.lr == 0.25
+    assert composed("method=untrac", "scale=paper").method.optimizer.lr == 5e-5

@@ -48,12 +48,17 @@ def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
         chosen = yaml.safe_load((path.parent / "hydra.yaml").read_text())["hydra"]["runtime"]
         if chosen["choices"]["method"] != method:
             continue
-        node = config
-        for part in next(iter(grid), "").split("."):
-            node = node[part] if part else ""
-        found[str(node)] = relative(path.parents[1])
-    values = [str(value) for value in next(iter(grid.values()), [""])]
+        node = config if grid else {}
+        for part in next(iter(grid)).split(".") if grid else ():
+            node = node[part]
+        found[_shown(node)] = relative(path.parents[1])
+    values = map(_shown, next(iter(grid.values()), [{}]))
     return {value: found[value] for value in values if value in found}
+
+
+def _shown(value: Any) -> str:
+    """A value of the grid or of a configuration; "" where there is no key."""
+    return "" if isinstance(value, dict) else f"{float(value):g}"
 
 
 def table(grids: dict[str, dict[str, list[Any]]]) -> str:

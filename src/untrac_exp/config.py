@@ -206,12 +206,14 @@ def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
     return value if isinstance(value, str) else ctx.getText().strip()
 
 
-def rate(rates: Mapping[str, float], target: str) -> float:
+def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
     """The learning rate of a method's unlearning, by the module of its `_target_`.
 
-    Methods that `rates` does not name take its `default`.
+    The `default` for methods that `rates` does not name, and for those that stop at a `rise` of the
+    loss, which go as far at any rate.
     """
-    return rates.get(target.split(".")[-2], rates["default"])
+    name = target.split(".")[-2]
+    return rates[name] if rise is None and name in rates else rates["default"]
 
 
 def register() -> None:
