@@ -8,7 +8,6 @@ truths has the same sign. The last line claims what every method claims.
 """
 
 import argparse
-import sys
 from functools import reduce
 from pathlib import Path
 
@@ -79,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
