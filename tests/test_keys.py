@@ -160,3 +160,12 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     assert influences(swept, name) == pytest.approx([2 * x for x in first], rel=1e-12)
     assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 1}
     assert "already there" in run(swept)
+
+
+def test_the_clock_of_a_method_leaves_out_the_training_of_theta0(tmp_path):
+    write_texts(tmp_path)
+    run(tmp_path, method="graddot", **{"pretraining.steps": "150"})
+    (cost,) = (tmp_path / "outputs" / "store" / "model").glob("*/cost.json")
+    (metrics,) = (tmp_path / "outputs").rglob("metrics.json")
+    spent = json.loads(metrics.read_text())["cost"]["wall_s"]
+    assert spent < json.loads(cost.read_text())["wall_s"]

@@ -69,10 +69,11 @@ def run(cfg: DictConfig) -> None:
         # truth=none is an empty node
         truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
         changes = None if truth is None else truth.changes(data.training, data.subsets)
+        theta0 = data.training.recipe(cfg.train_seed)
+        # trained before the method's clock starts; processes ask together
+        lies = theta0.folder() if isinstance(theta0, Trained) else None
         meter = Meter()
         answer = influences(method, cfg, data, meter)
-        theta0 = data.training.recipe(cfg.train_seed)
-        lies = theta0.folder() if isinstance(theta0, Trained) else None  # processes ask together
         if processes.is_first():
             _write(outdir, cfg, data, fingerprint(key), answer, truth, changes, meter, lies)
             _log_to(cfg, outdir)
