@@ -94,7 +94,19 @@ def publish(place: Place) -> str:
             }
         )
         parts.append(markdown(cells.rename_axis(index=SWEEPS[experiment])))
+        parts.append(growth(wide, experiment))
     return "\n\n".join(parts)
+
+
+def growth(wide: pd.DataFrame, experiment: str) -> str:
+    """The passes at the largest x over those at the smallest, as a sentence.
+
+    wide: a row for each x, columns (cost, way).
+    """
+    times = (wide.iloc[-1] / wide.iloc[0])["passes"]
+    said = ", ".join(f"{way} {times[way]:.2f}" for way in WAYS.values() if way in times)
+    first, last, x = wide.index[0], wide.index[-1], SWEEPS[experiment]
+    return f"{COSTS[experiment]['passes']}, {last} {x} against {first}: {said} times as many."
 
 
 if __name__ == "__main__":

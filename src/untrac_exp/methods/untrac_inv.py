@@ -5,8 +5,9 @@ r"""UnTrac-Inv: unlearn each test subset and read the training corpora.
     \theta'_{t+1} = \theta'_t + \eta_t \nabla L(Z'; \theta'_t)
 
 for every corpus Z at once, with one unlearning run per test subset Z'; L in nats per token. For
-one full-batch SGD step it equals UnTrac to first order, and its cost hardly grows with the number
-of corpora: each adds evaluations only.
+one full-batch SGD step it equals UnTrac to first order. The number of runs does not depend on the
+number of corpora. The cost still grows linearly with it, since each run reads every corpus, but a
+corpus adds readings alone, where it adds UnTrac an unlearning run.
 
 Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
 ACL 2024, section 3.2.
