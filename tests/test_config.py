@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 
 import untrac_exp.methods
 import untrac_exp.objectives
+from tests.claims import OLDER, ROOT, parts, wrong
 from untrac_exp.config import config_dir, job_dir, share_axes, sweep_dir, variant
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
+from untrac_exp.report.published import BEGIN, END, fill
 from untrac_exp.schema import check, fits
 
 CONF = config_dir()
@@ -64,9 +66,45 @@ def test_every_experiment_composes_at_every_scale(experiment, scale):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_opens_with_what_to_know(experiment):
+    """A claim or a question, and a result whose numbers are those of the file it names."""
     head = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\ndefaults")[0]
-    assert all(f"# {part}: " in head for part in ("Claim", "Command", "Cost", "Expected"))
-    assert f"python -m untrac_exp +experiment={experiment}" in head
+    assert wrong(head) == []
+    command = parts(head)["Command"]
+    script = re.match(r"python (experiments/\w+/\w+\.py)", command)
+    if script:
+        assert (ROOT / script[1]).exists()
+    else:
+        assert command.startswith(f"python -m untrac_exp +experiment={experiment}")
+
+
+def test_a_header_that_its_table_no_longer_says_is_wrong(tmp_path):
+    """Numbers, the verdict and the preset, after the script has written the table anew."""
+    (tmp_path / "experiments" / "x").mkdir(parents=True)
+    readme = tmp_path / "experiments" / "x" / "README.md"
+    text = f"0.81 is prose\n{BEGIN}\n\n| a | −0.123 ± 0.008 | 1,009 | 5e-6 |\n\n{OLDER}\n\n{END}\n"
+    readme.write_text(text)
+    head = (
+        "# @package _global_\n# Paper's claim: x.\n"
+        "# Result here: holds: −0.123 at 5e-6, 1,009 tokens\n"
+        "#              (experiments/x/README.md, schedule=constant).\n# Command: c\n# Cost: 1\n"
+    )
+    assert wrong(head, tmp_path) == []
+    assert wrong(head.replace("holds: ", "see "), tmp_path) != []
+    assert wrong(head.replace("holds: ", ""), tmp_path) != []
+    assert wrong(head.replace("Result here", "Expected"), tmp_path) != []
+    assert wrong(head.replace("−0.123 at 5e-6, 1,009", "no"), tmp_path) != []
+    assert wrong(head.replace("−0.123", "0.123"), tmp_path) == [
+        "not in experiments/x/README.md: 0.123"
+    ]
+    assert wrong(head.replace("1,009", "0.81"), tmp_path) == [
+        "not in experiments/x/README.md: 0.81"
+    ]
+    assert wrong(head.replace("x/README", "y/README"), tmp_path) != []
+    fill(readme, "| a | −0.2 | 1,009 | 5e-6 |")
+    assert wrong(head, tmp_path) == [
+        "not in experiments/x/README.md: -0.123",
+        "the header and the file say different presets",
+    ]
 
 
 @pytest.mark.parametrize("corpora", ["equal_mini", "unequal_mini", "tasks_a", "tasks_b"])

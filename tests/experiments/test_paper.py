@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.claims import numbers, reported
 from tests.report.test_figures import check_layout, shown_texts
 from untrac_exp.report import published
 from untrac_exp.report.collect import collect
@@ -163,6 +164,10 @@ def test_scaling_counts_corpora_layers_and_passes(outputs):
     table = module("scaling").points(here, "scaling_model")
     truth = table[table["way"] == "leave_dataset_out"].set_index("x")
     assert truth["wall_s"].to_dict() == {1: 45.0, 2: 90.0, 4: 180.0, 8: 360.0}
+    text = module("scaling").publish(here)
+    assert "8 corpora against 3: UnTrac " in text
+    assert "Leave-dataset-out 2.25 times as many." in text  # 27000 / 12000
+    assert "8 layers of the model against 1: UnTrac " in text
 
 
 def test_the_cost_figure_tells_the_share_of_the_truths_cost(outputs):
@@ -186,12 +191,31 @@ def test_differences_name_sign_order_and_leader():
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
-def test_the_readme_has_a_claim_a_command_a_cost_and_a_place_for_the_numbers(name):
+def test_the_readme_has_a_result_a_command_a_cost_and_a_place_for_the_numbers(name):
     text = (EXPERIMENTS / name / "README.md").read_text()
     ends = "**What differs.**" if name[-1].isdigit() else "**What to keep in mind.**"
-    for part in ("**Claim.**", "**Command**", "**Cost.**", f"make {name}", ends):
+    for part in ("**Result here.**", "**Command**", "**Cost.**", f"make {name}", ends):
         assert part in text
+    assert ("**Paper's claim.**" in text) or ("**Question.**" in text)
+    assert "**Claim.**" not in text
     assert text.index(published.BEGIN) < text.index(published.END)
+
+
+@pytest.mark.parametrize("name", [*TABLES, *FIGURES])
+def test_the_result_that_a_readme_tells_is_that_of_its_numbers(name):
+    text = (EXPERIMENTS / name / "README.md").read_text()
+    told = text.split("**Result here.**")[1].split("\n\n")[0]
+    assert numbers(told)
+    assert numbers(told) - numbers(reported(text)) == set()
+
+
+def test_every_experiment_on_miniworld_says_what_its_numbers_are_worth():
+    on_miniworld = {*TABLES, *FIGURES, "precision", "stopping"} - {"table2", "figure2"}
+    link = "(../../docs/reading.md#what-miniworlds-numbers-are-worth)"
+    for name in on_miniworld:
+        assert link in (EXPERIMENTS / name / "README.md").read_text(), name
+    reading = (EXPERIMENTS.parent / "docs" / "reading.md").read_text()
+    assert "\n## What miniworld's numbers are worth\n" in reading
 
 
 def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys):
