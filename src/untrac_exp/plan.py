@@ -87,18 +87,18 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
     """
     with initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"):
         plans = []
-        for cfg, hydra in _jobs(arguments, multirun):
+        for cfg, folder, outdir in _jobs(arguments, multirun):
             check(cfg)
             prepare_process(cfg)
-            single = hydra.mode == RunMode.RUN
-            folder = Path(hydra.run.dir if single else hydra.sweep.dir)
-            plans.append(make(cfg, folder if single else folder / hydra.sweep.subdir))
-    write_text(folder / "plan.json", json.dumps([asdict(plan) for plan in plans], indent=1) + "\n")
+            plans.append(make(cfg, outdir))
+            file = folder / "plan.json"
+    write_text(file, json.dumps([asdict(plan) for plan in plans], indent=1) + "\n")
     print_plan([asdict(plan) for plan in plans], f"{cfg.name} at {cfg.scale} scale")
 
 
-def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, DictConfig]]:
-    """The configuration of each job, and its `hydra` node, which `HydraConfig` then holds too.
+def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, Path, Path]]:
+    """Of each job its configuration, the folder of the command and that of the job; of a command
+    that is no sweep both are one. The `hydra` node is in `HydraConfig`.
 
     Hydra composes from files for every job, half a second each; jobs that differ in values alone
     get copies here.
@@ -130,8 +130,15 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
                 OmegaConf.update(cfg, one.key_or_group, one.value())
         cfg.hydra.overrides.task = job
         HydraConfig.instance().set_config(cfg)
+        # read while they are whole: they refer to keys of `hydra`
+        if cfg.hydra.mode == RunMode.RUN:
+            folder = outdir = Path(cfg.hydra.run.dir)
+        else:
+            folder = Path(cfg.hydra.sweep.dir)
+            outdir = folder / cfg.hydra.sweep.subdir
         with open_dict(cfg):
-            yield cfg, cfg.pop("hydra")
+            del cfg["hydra"]
+        yield cfg, folder, outdir
 
 
 def make(cfg: DictConfig, outdir: Path) -> Plan:
