@@ -69,7 +69,7 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
         questions.setdefault(job["variant"], []).append(tables)
     if not questions:
         return None
-    found = [_question(name, jobs) for name, jobs in questions.items()]
+    found = [_question(name, jobs, sweep.warnings) for name, jobs in questions.items()]
     return {"complete": complete, "questions": found}
 
 
@@ -95,7 +95,7 @@ def print_answer(found: dict[str, Any], out: Console) -> None:
             out.print()
 
 
-def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+def _question(variant: str, jobs: list[dict[str, Any]], of_sweep: list[str]) -> dict[str, Any]:
     several = len({job["run"] for job in jobs}) > 1
     named = {f"{job['method']}, {job['run']}" if several else job["method"]: job for job in jobs}
     testsets = list(dict.fromkeys(name for job in jobs for name in job["ranking"]["testset"]))
@@ -110,8 +110,10 @@ def _question(variant: str, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     found = [_testset(testset, named) for testset in testsets]
     for one in found:
         said += _disagreement(one)
-    heads = [f"{job['label']}, {job['run']}: {text}" for job in jobs for text in job["warnings"]]
-    return {"variant": variant, "testsets": found, "warnings": said, "said": [*warnings, *heads]}
+    # the sweep has a text once where all of its jobs say it, else with the job in front
+    heads = {f"{job['label']}, {job['run']}: {text}" for job in jobs for text in job["warnings"]}
+    there = [text for text in of_sweep if text in warnings or text in heads]
+    return {"variant": variant, "testsets": found, "warnings": said, "said": there}
 
 
 def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
