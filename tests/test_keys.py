@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.methods import graddot
@@ -127,8 +128,14 @@ def test_force_knows_three_words(swept):
     )
 
 
-def influences(folder, method):
-    [file] = folder.glob(f"outputs/default/mini/{method}/seed0/scores.csv")
+def influences(folder, **changes):
+    """Of the GradDot job that was started by exactly these overrides."""
+    wanted = sorted(overrides({**JOB, **SETTINGS, **changes}))
+    [file] = (
+        found
+        for found in folder.glob("outputs/default/*/graddot/seed0/scores.csv")
+        if sorted(yaml.safe_load((found.parent / ".hydra/overrides.yaml").read_text())) == wanted
+    )
     return [float(row["influence"]) for row in csv.DictReader(file.open())]
 
 
@@ -136,12 +143,11 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     source = Path(graddot.__file__).read_text()
     theirs = swept / "theirs.py"
     mine = {"method._target_": "theirs.GradDot"}
-    name = "graddot,method._target_=theirs.GradDot"
     theirs.write_text(source)
     run(swept)
     run(swept, **mine)
-    first, before = influences(swept, name), store(swept)
-    assert first == influences(swept, "graddot")
+    first, before = influences(swept, **mine), store(swept)
+    assert first == influences(swept)
 
     theirs.write_text(
         source.replace("GradDot:", "The dot product:").replace("import", "import ", 1)
@@ -157,7 +163,7 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     assert twice != source
     theirs.write_text(twice)
     assert "already there" not in run(swept, **mine)
-    assert influences(swept, name) == pytest.approx([2 * x for x in first], rel=1e-12)
+    assert influences(swept, **mine) == pytest.approx([2 * x for x in first], rel=1e-12)
     assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 1}
     assert "already there" in run(swept)
 
