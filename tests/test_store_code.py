@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 import untrac_exp
-from untrac_exp.store import code
+from untrac_exp.data import local
+from untrac_exp.data.prepare import encode_corpus
+from untrac_exp.data.sampling import sampled
+from untrac_exp.models.scratch import Scratch
+from untrac_exp.store import Store, code
 from untrac_exp.store.code import code_fingerprint
 
 FILES = {
@@ -114,3 +118,44 @@ def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
         after = show()
         assert {name for name in before if before[name] != after[name]} == changed, file
         (package / file).write_text(text)
+
+
+READ = {"data.local", "data.files", "data.rows"}
+CUT = {"data.prepare", "data.tokenizing", "data.encoding", "data.sampling"}
+
+
+@pytest.mark.parametrize("cut_down", [False, True], ids=["whole", "sampled"])
+def test_tokens_and_tokenizers_are_made_anew_by_edited_code_alone(tmp_path, monkeypatch, cut_down):
+    """Of a corpus that is known by its files, and not by what is read from them."""
+    (tmp_path / "a.txt").write_text("the old grolk sold a red lantern\n\n" * 30)
+    source, store = Scratch("opt", block_size=8, vocab_size=260), Store(tmp_path / "store")
+    read = code._read
+
+    def made(edited=None):
+        def as_if(module):
+            found, imported = read(module)
+            return "another" if module == f"untrac_exp.{edited}" else found, imported
+
+        monkeypatch.setattr(code, "_read", as_if)
+        [corpus] = local.corpora({"a": str(tmp_path / "a.txt")})
+        assert corpus.fingerprint
+        if cut_down:
+            corpus = sampled(corpus, 4, 0)
+        tokenizer = source.tokenizer([corpus], store)
+        tokens = encode_corpus(
+            corpus, tokenizer, block_size=8, seq2seq=False, max_sequences=None, store=store
+        )
+        return {
+            "tokens": tokens,
+            "tokenizer": {path.parent for path in store.root.glob("tokenizer/*/manifest.json")},
+        }
+
+    before = made()
+    for module in sorted(READ | CUT | {"models.scratch", "methods.base", "store", "training"}):
+        after = made(module)
+        assert (after["tokens"] != before["tokens"]) == (module in READ | CUT), module
+        new = len(after["tokenizer"]) - len(before["tokenizer"])
+        # the last two are imported by the package in which the reading code lies
+        expected = READ | {"models.scratch", "data.encoding", "data.sampling"}
+        assert new == (module in expected), module
+        before["tokenizer"] = after["tokenizer"]

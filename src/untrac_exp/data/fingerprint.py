@@ -4,11 +4,15 @@ import hashlib
 from collections.abc import Iterable
 
 from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.store.code import code_fingerprint
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:
-    """sha256 of a corpus: its own fingerprint if it has one, else of every row."""
-    return corpus.fingerprint or _rows_fingerprint(corpus.rows)
+    """sha256 of a corpus: of every row, or of its own fingerprint and the code that reads it."""
+    if corpus.fingerprint is None:
+        return _rows_fingerprint(corpus.rows)
+    code = code_fingerprint([type(corpus.rows).__module__, "untrac_exp.data.rows"])
+    return hashlib.sha256(f"{corpus.fingerprint}\0{code}".encode()).hexdigest()
 
 
 def testset_fingerprint(testset: TestSet) -> str:

@@ -11,6 +11,7 @@ from untrac_exp.data.encoding import PREFIX, Encoded, encode, pack_part
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.data.sampling import reservoir
 from untrac_exp.store import Store
+from untrac_exp.store.code import code_fingerprint
 
 FILE = "tokens.safetensors"
 
@@ -53,6 +54,7 @@ def encode_corpus(
         "block_size": block_size,
         "seq2seq": seq2seq,
         "max_sequences": max_sequences,
+        "code": code_fingerprint([__name__, "untrac_exp.data.tokenizing", "untrac_exp.data.rows"]),
     }
     if not packed:
         key["packed"] = False

@@ -8,6 +8,7 @@ from random import Random
 from typing import TypeVar
 
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.store import fingerprint
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
     that leaves fewer than `n` rows, the texts are cut into windows one after another, and `n` of
     all windows are drawn. Rows with a context are never cut here. None keeps every row whole.
 
-    The fingerprint is of the source's, `n`, `seed` and `window_chars`; None if the source has none.
+    The fingerprint is of `corpus_fingerprint`, `n`, `seed` and `window_chars`; None if the source
+    has none.
     """
     rows = corpus.rows if corpus.draw is None else corpus.draw(n, seed)
     if window_chars is not None:
@@ -94,7 +96,7 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
     if window_chars is not None and len(rows) < n:
         pieces = (piece for row in corpus.rows for piece in _pieces(row, window_chars))
         rows = reservoir(pieces, n, seed)
-    mark = corpus.fingerprint and fingerprint([corpus.fingerprint, n, seed, window_chars])
+    mark = corpus.fingerprint and fingerprint([corpus_fingerprint(corpus), n, seed, window_chars])
     return Corpus(corpus.name, rows, mark)
 
 

@@ -21,6 +21,7 @@ from untrac_exp.data.base import Corpus
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
+from untrac_exp.store.code import code_fingerprint
 
 PAD, END = "<pad>", "</s>"
 
@@ -56,6 +57,7 @@ class Scratch(ModelSource):
         key = {
             "vocab_size": self.vocab_size,
             "corpora": {corpus.name: corpus_fingerprint(corpus) for corpus in corpora},
+            "code": code_fingerprint([__name__]),
         }
         return AutoTokenizer.from_pretrained(
             store.get("tokenizer", key, lambda out: self._train(corpora, out))
