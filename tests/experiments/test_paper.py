@@ -1,6 +1,7 @@
 """The paper's tables and figures, drawn from made-up outputs: their layout, formats and READMEs."""
 
 import importlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.claims import numbers, reported
+from tests.claims import OLDER, numbers, reported
 from tests.report.test_figures import check_layout, shown_texts
 from untrac_exp.report import published
 from untrac_exp.report.collect import collect
@@ -232,6 +233,11 @@ def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys)
     cut = re.compile(f"{published.BEGIN}.*{published.END}", re.DOTALL)
     assert cut.sub("", after) == cut.sub("", before)
     assert "| as many steps as θ0 |" in after
+    job = next((outputs / "truth_budget" / "mini").glob("*/seed*/metrics.json"))
+    commit = json.loads(job.read_text())["git_commit"]
+    assert len(commit) == 40
+    assert f"\nRun at {commit[:7]}.\n" in after
+    assert OLDER not in after
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])

@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class Place:
     scale: str
     home: Path
     """The experiment's own folder, with `published.csv` and `README.md`."""
+    read: set[str] = field(default_factory=set, compare=False)
+    """The experiments whose sweeps were asked for."""
 
     def sweep(self, experiment: str) -> Path:
         """The directory of a finished sweep. ValueError names the command that fills it."""
@@ -62,6 +64,7 @@ class Place:
                 f"{directory}: no summary.csv; run "
                 f"python -m untrac_exp +experiment={experiment} scale={self.scale}"
             )
+        self.read.add(experiment)
         return directory
 
     def summary(self, experiment: str) -> pd.DataFrame:
@@ -330,6 +333,10 @@ def _picture(place: Place) -> str:
 
 
 def _source(place: Place) -> str:
+    """The commits of the jobs that were read, which fix the presets, and the command."""
+    jobs = [job for name in sorted(place.read) for job in collect(place.sweep(name)).metrics]
+    commits = sorted({job["git_commit"][:7] for job in jobs if job.get("git_commit")})
+    runs = f"Run at {' and '.join(commits)}.\n\n" if commits else ""
     script = next(place.home.glob("[ft][ia][gb]*.py")).name
     scale = f" --scale {place.scale}" if place.scale != "mini" else ""
-    return f"*Printed by `python experiments/{place.home.name}/{script}{scale} --readme`.*"
+    return f"{runs}*Printed by `python experiments/{place.home.name}/{script}{scale} --readme`.*"
