@@ -9,12 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
@@ -90,7 +85,7 @@ class Trained(Recipe):
     key: Mapping[str, Any]
     build: Callable[[Path], None]
     store: Store
-    seq2seq: bool
+    source: ModelSource
 
     def folder(self) -> Path:
         """Weights, losses, cost and checkpoints; from the store, or trained now."""
@@ -100,10 +95,7 @@ class Trained(Recipe):
         return sorted((self.folder() / CHECKPOINTS).glob("*.safetensors"))
 
     def load(self, attention: str) -> PreTrainedModel:
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_pretrained(
-            self.folder() / "model", dtype=torch.float32, attn_implementation=attention
-        ).eval()
+        return self.source.load(self.folder() / "model", attention)
 
 
 @dataclass(frozen=True)
@@ -199,7 +191,7 @@ class Training:
         def build(out: Path) -> None:
             self._build(out, train_seed, steps, keep)
 
-        return Trained(key, build, self.store, self.source.seq2seq)
+        return Trained(key, build, self.store, self.source)
 
     def _build(self, out: Path, train_seed: int, steps: int, keep: Tensor | None) -> None:
         reset_peaks()

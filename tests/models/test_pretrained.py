@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,8 +8,15 @@ import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    OPTForCausalLM,
+)
 
+from tests.truth.conftest import make_world
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
@@ -163,3 +172,32 @@ def test_the_output_layer_of_t5_1_1_stays_its_own(tmp_path):
     for read in (found, again):
         assert torch.equal(read.lm_head.weight, weights["lm_head.weight"])
         assert torch.equal(read.shared.weight, weights["shared.weight"])
+
+
+OWN_CODE = """
+from transformers import OPTForCausalLM
+
+class Sharper(OPTForCausalLM):
+    def forward(self, *args, **kwargs):
+        found = super().forward(*args, **kwargs)
+        found.logits = 2 * found.logits
+        return found
+"""
+
+
+def test_a_trained_model_runs_its_own_code_where_that_is_trusted(tmp_path):
+    """It could be read without, as an OPT, whose logits are half of these."""
+    training, subsets = make_world(tmp_path / "store", checkpoint=True)
+    folder = Path(training.source.path)
+    (folder / "sharper.py").write_text(OWN_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoModelForCausalLM": "sharper.Sharper"}
+    (folder / "config.json").write_text(json.dumps(config))
+    source = replace(training.source, trust_remote_code=True)
+    recipe = replace(training, source=source).recipe(0)
+    model = recipe.load("sdpa")
+    assert (type(model).__name__, model.dtype) == ("Sharper", torch.float32)
+    assert not model.training
+    plain = OPTForCausalLM.from_pretrained(recipe.folder() / "model", dtype=torch.float32).eval()
+    ids = next(iter(subsets.values())).input_ids
+    assert torch.equal(model(ids).logits, 2 * plain(ids).logits)

@@ -95,6 +95,19 @@ class Pretrained(ModelSource):
         check_block_size(model, self.block_size)
         return model.eval()
 
+    def load(self, folder: Path, attention: str) -> PreTrainedModel:
+        """By the model's own code where that is trusted; `save_pretrained` copied it to `folder`.
+
+        Without it, transformers may take a class of its own for the same `model_type`.
+        """
+        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
+        return auto.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            trust_remote_code=self.trust_remote_code,
+        ).eval()
+
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         if self.gradient_checkpointing:
             checkpoint_activations(model)

@@ -2,8 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.store import Store
@@ -27,6 +34,16 @@ class ModelSource(ABC):
     @abstractmethod
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """The model with its first weights, in evaluation mode. `seed` sets random ones."""
+
+    def load(self, folder: Path, attention: str) -> PreTrainedModel:
+        """A model of this architecture that `save_pretrained` left, in float32 and evaluation mode.
+
+        attention: `attn_implementation` of transformers.
+        """
+        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
+        return auto.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention
+        ).eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """θ0 made ready for gradient steps: which of its weights train, and at what memory."""
