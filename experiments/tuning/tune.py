@@ -72,7 +72,8 @@ def table(grids: dict[str, dict[str, list[Any]]]) -> str:
             shown = ", ".join(
                 f"{value}: {x:.2f}" if value else f"{x:.2f}" for value, x in found.items()
             )
-            best = max(found, key=lambda value: found[value])
+            whole = len(found) == len(next(iter(grid.values()), [""]))
+            best = max(found, key=lambda value: found[value]) if whole else "not all were run"
             lines.append(f"| `{method}` | {next(iter(grid), '')} | {shown} | {best} |")
     return "\n".join(lines) + "\n"
 
