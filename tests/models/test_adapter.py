@@ -119,8 +119,16 @@ def test_without_peft_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_half_precision_is_traced(tmp_path):
-    scores = trace(
-        save(tmp_path / "llama", "llama"), None, TEXTS, {"t": BAD},
-        **STEPS, **{"model.dtype": "bfloat16", "trainer.theta0_on_cpu": True},
-    )  # fmt: skip
-    assert scores["influence"].notna().all()
+    """Nearly as the model that has the same weights, rounded to bfloat16, in float32."""
+    rounded = loaded(tmp_path, "llama", dtype=torch.bfloat16).float()
+    steps = {**STEPS, "optimizer.lr": 0.01}
+    half = {"model.dtype": "bfloat16", "trainer.theta0_on_cpu": True}
+    scores = trace(tmp_path / "llama", None, TEXTS, {"t": BAD}, **steps, **half)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    single = trace(rounded, tokenizer, TEXTS, {"t": BAD}, **steps)
+    largest = single["influence"].abs().max()
+    assert largest > 0.1
+    assert scores["influence"].tolist() == pytest.approx(
+        single["influence"].tolist(), abs=0.01 * largest
+    )
+    assert scores["influence"].tolist() != single["influence"].tolist()
