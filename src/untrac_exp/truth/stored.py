@@ -7,12 +7,11 @@ for no others. The README of `texts` names the commands.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.natural import TEXTS
+from untrac_exp.data.encoding import Encoded, encode
+from untrac_exp.data.natural import TEXTS, testsets
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import fingerprint
 from untrac_exp.training import Training
@@ -46,14 +45,20 @@ class Stored(Truth):
                 f"truth: the stored truth of '{self.world}' is of other corpora, or of a model "
                 "trained otherwise; use truth=leave_dataset_out"
             )
-        wanted = {name: set(values) for name, values in self._wanted(subsets).items()}
-        for name, values in wanted.items():
-            if missing := values - set(truth[name]):
-                raise ValueError(
-                    f"truth: the stored truth has no {name} {sorted(missing)[0]}; "
-                    "use truth=leave_dataset_out"
-                )
-            truth = truth[truth[name].isin(values)]
+        if missing := set(self.train_seeds) - set(truth["train_seed"]):
+            raise ValueError(
+                f"truth.train_seeds: the stored truth of '{self.world}' has no train seed "
+                f"{min(missing)}; choose from {sorted(set(truth['train_seed']))}"
+            )
+        truth = truth[truth["train_seed"].isin(self.train_seeds)]
+        pairs = pd.MultiIndex.from_frame(truth[["testset", "subset"]])
+        if unknown := set(subsets) - set(pairs):
+            raise ValueError(
+                f"truth: the stored truth of '{self.world}' has no {_shown(*min(unknown))}; "
+                "use truth=leave_dataset_out"
+            )
+        self._check_texts(training, subsets)
+        truth = truth[pairs.isin(list(subsets))]
         without = pd.Series(
             [(corpus,) for corpus in truth.pop("corpus")], truth.index, dtype=object
         )
@@ -67,12 +72,24 @@ class Stored(Truth):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         return LeaveDatasetOut(self.train_seeds).compared(scores, changes)
 
-    def _wanted(self, subsets: Mapping[Subset, Encoded]) -> dict[str, list[Any]]:
-        return {
-            "train_seed": list(self.train_seeds),
-            "testset": [subset.testset for subset in subsets],
-            "subset": [subset.subset for subset in subsets],
-        }
+    def _check_texts(self, training: Training, subsets: Mapping[Subset, Encoded]) -> None:
+        """Raise `ValueError` for a test subset that shares its name alone with the world's."""
+        source = training.source
+        names = list(dict.fromkeys(subset.testset for subset in subsets))
+        known = {testset.name: testset.subsets for testset in testsets(self.world, names)}
+        for (testset, subset), data in subsets.items():
+            shown = _shown(testset, subset)
+            rows = known[testset][subset]
+            of = encode(rows, training.tokenizer, source.block_size, source.seq2seq, shown)
+            if of.fingerprint != data.fingerprint:
+                raise ValueError(
+                    f"truth: the stored truth of '{self.world}' is of other texts than these of "
+                    f"{shown}; take the test sets of its world, or truth=leave_dataset_out"
+                )
+
+
+def _shown(testset: str, subset: str) -> str:
+    return f"test set '{testset}', subset '{subset}'"
 
 
 def training_fingerprint(training: Training) -> str:

@@ -1,0 +1,117 @@
+"""The truths that ship with the package: given for what they are of, refused for all else."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from tests.command import JOB, command, overrides, write_texts
+from tests.truth.conftest import TEXTS
+from untrac_exp.config import config_dir
+from untrac_exp.data.base import Row, TestSet
+from untrac_exp.inputs import load_data
+from untrac_exp.methods.base import Subset
+from untrac_exp.store import Store
+from untrac_exp.truth import stored
+from untrac_exp.truth.stored import Stored, training_fingerprint
+
+OTHER = "of other corpora, or of a model trained otherwise; use truth=leave_dataset_out"
+
+
+@pytest.fixture
+def kept(world, tmp_path, monkeypatch):
+    """The world, and its truth of two train seeds as `store_truth.py` writes it."""
+    training, subsets = world
+    table = pd.DataFrame(
+        [
+            (seed, corpus, *subset, seed + i / 8 - j / 64)
+            for seed in (0, 1)
+            for i, corpus in enumerate(TEXTS)
+            for j, subset in enumerate(subsets)
+        ],
+        columns=["train_seed", "corpus", "testset", "subset", "influence"],
+    )
+    mark = f"# training {training_fingerprint(training)}\n"
+    (tmp_path / "mine_truth.csv").write_text(mark + table.to_csv(index=False))
+    texts = TestSet("t", {name: [Row(text)] for name, text in TEXTS.items()})
+    monkeypatch.setattr(stored, "TEXTS", tmp_path)
+    monkeypatch.setattr(stored, "testsets", lambda world, names: [texts])
+    return training, subsets, table
+
+
+def test_it_has_the_rows_that_are_asked_for(kept):
+    training, subsets, table = kept
+    for seeds, names in (([0, 1], ["sea", "wood", "town"]), ([1], ["wood"])):
+        asked = {subset: data for subset, data in subsets.items() if subset.subset in names}
+        truth = Stored(seeds, world="mine")
+        assert truth.jobs(training, asked) == []
+        changes = truth.changes(training, asked)
+        found = truth.influences(changes, list(TEXTS))[list(table.columns)]
+        right = table[table["train_seed"].isin(seeds) & table["subset"].isin(names)]
+        order = ["train_seed", "corpus", "subset"]
+        pd.testing.assert_frame_equal(
+            found.sort_values(order, ignore_index=True), right.sort_values(order, ignore_index=True)
+        )
+
+
+def longer(training):
+    return replace(training, settings_key={**training.settings_key, "steps": 31})
+
+
+def without_sea(training):
+    return replace(training, corpora={k: v for k, v in training.corpora.items() if k != "sea"})
+
+
+@pytest.mark.parametrize("other", [longer, without_sea])
+def test_another_training_is_refused(kept, other):
+    training, subsets, _ = kept
+    with pytest.raises(ValueError, match=f"^truth: the stored truth of 'mine' is {OTHER}$"):
+        Stored([0], world="mine").changes(other(training), subsets)
+
+
+def test_checkpoints_kept_more_often_are_no_other_training(kept):
+    training, subsets, _ = kept
+    often = replace(training, settings_key={**training.settings_key, "checkpoint_every": 5})
+    assert len(Stored([0], world="mine").changes(often, subsets)) == 9
+
+
+def test_what_it_lacks_is_one_line(kept):
+    training, subsets, _ = kept
+    with pytest.raises(ValueError, match=r"^truth\.train_seeds: .* no train seed 2; .*\[0, 1\]$"):
+        Stored([0, 2], world="mine").changes(training, subsets)
+    sea = subsets[Subset("t", "sea")]
+    with pytest.raises(ValueError, match=r"has no test set 't', subset 'lake'; use truth=leave_"):
+        Stored([0], world="mine").changes(training, {**subsets, Subset("t", "lake"): sea})
+    with pytest.raises(ValueError, match=r"other texts than these of test set 't', subset 'wood'"):
+        Stored([0], world="mine").changes(training, {**subsets, Subset("t", "wood"): sea})
+    with pytest.raises(
+        ValueError, match=r"^truth\.world='yours' has no stored truth; use natural$"
+    ):
+        Stored([0], world="yours").changes(training, subsets)
+
+
+def test_a_job_of_other_corpora_ends_in_one_line(tmp_path):
+    write_texts(tmp_path)
+    ended = command(overrides({**JOB, "truth": "natural"}), tmp_path)
+    assert ended.status == 1
+    assert ended.err == f"error: truth: the stored truth of 'natural' is {OTHER}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world", "models"), [("natural", 3 * 10), ("natural_tuning", 2 * 8)])
+def test_what_ships_is_of_its_experiment(world, models, tmp_path):
+    names = ["corpora", "testset", "truth"]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose(
+            "config",
+            ["recipe=natural", *(f"{n}={world}" for n in names), f"store={tmp_path}", "threads=1"],
+        )
+    data = load_data(cfg, Store(cfg.store))
+    truth = instantiate(cfg.truth)
+    assert isinstance(truth, Stored)
+    changes = truth.changes(data.training, data.subsets)
+    cells = changes[["train_seed", "without", "testset", "subset"]]
+    assert len(cells.drop_duplicates()) == len(changes) == models * len(data.subsets)
+    assert set(changes["without"]) == {(name,) for name in data.training.corpora}
