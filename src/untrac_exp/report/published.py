@@ -99,7 +99,8 @@ def run(
     try:
         text = publish(place)
         if given.readme:
-            fill(place.home / "README.md", f"{_picture(place)}{text}\n\n{_source(place)}")
+            source = _source(place, Path(script).name)
+            fill(place.home / "README.md", f"{_picture(place)}{text}\n\n{source}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -332,11 +333,10 @@ def _picture(place: Place) -> str:
     return f"![{place.home.name} at {place.scale} scale]({place.scale}.png)\n\n"
 
 
-def _source(place: Place) -> str:
+def _source(place: Place, script: str) -> str:
     """The commits of the jobs that were read, which fix the presets, and the command."""
     jobs = [job for name in sorted(place.read) for job in collect(place.sweep(name)).metrics]
     commits = sorted({job["git_commit"][:7] for job in jobs if job.get("git_commit")})
     runs = f"Run at {' and '.join(commits)}.\n\n" if commits else ""
-    script = next(place.home.glob("[ft][ia][gb]*.py")).name
     scale = f" --scale {place.scale}" if place.scale != "mini" else ""
     return f"{runs}*Printed by `python experiments/{place.home.name}/{script}{scale} --readme`.*"
