@@ -17,11 +17,13 @@ from untrac_exp.report.collect import collect
 from untrac_exp.report.files import SCORES, read_table
 
 HOSTILE = "<script>alert(1)</script>[red]"
-SETTINGS = {"method.stopping.steps": 6, "threads": 1, "trainer.accelerator": "cpu"}
+SETTINGS = {"threads": 1, "trainer.accelerator": "cpu"}
+FEW = {"method.stopping.steps": 6}
+"""Of the methods that take many."""
 JOB = {
     "model.path": "./model", "corpora.paths": "{forum: forum.jsonl, wiki: [wiki.txt]}",
     "testset.paths": "{insults: bad.jsonl}", "logger": "none", "threads": "1",
-    "method.stopping.steps": "6", "trainer.accelerator": "cpu",
+    "trainer.accelerator": "cpu",
 }  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def sweep(folder):
     return found
 
 
-@pytest.mark.parametrize("method", ["untrac_inv", "untrac_calibrated"])
+@pytest.mark.parametrize("method", ["ngram", "untrac_step"])
 def test_the_command_and_the_function_give_the_same_numbers(method, folder, swept):
     ours = trace(
         folder / "model",
@@ -72,19 +74,20 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize("method", ["untrac_inv", "untrac_calibrated"])
+@pytest.mark.parametrize("method", ["ngram", "untrac_step", "untrac_inv", "untrac_calibrated"])
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
+    settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac_calibrated") else {})
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     asked = [
-        trace(which, tokenizer, TEXTS, {"insults": BAD}, method=method, **SETTINGS)
+        trace(which, tokenizer, TEXTS, {"insults": BAD}, method=method, **settings)
         for which in (model, folder / "model")
     ]
     pd.testing.assert_frame_equal(*asked, check_exact=True)
 
 
 def test_seq2seq_is_found_out_and_traced(folder):
-    settings = {**JOB, "model.path": "./t5", "hydra.mode": "RUN", "method": "untrac_inv"}
+    settings = {**JOB, "model.path": "./t5", "hydra.mode": "RUN", "method": "untrac_step"}
     ended = command(["+experiment=trace", *overrides(settings), "name=seq"], folder)
     assert (ended.status, ended.err) == (0, ""), ended.out
     assert "Which corpus made the model say insults?" in ended.out
@@ -96,7 +99,7 @@ def test_nothing_of_the_checkpoint_is_copied_to_the_store(folder, swept):
 
 
 def test_an_answer_is_not_taken_for_that_of_a_changed_checkpoint(folder, swept, tmp_path):
-    one = [*overrides({**JOB, "hydra.mode": "RUN", "method": "untrac_inv"}), "name=changed"]
+    one = [*overrides({**JOB, "hydra.mode": "RUN", "method": "untrac_step"}), "name=changed"]
     there = "the results are already there"
     assert there not in command(["+experiment=trace", *one], folder).out
     assert there in command(["+experiment=trace", *one], folder).out
@@ -121,17 +124,17 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
     [question] = json.loads((sweep(folder) / "answer.json").read_text())["questions"]
     [one] = question["testsets"]
-    assert set(one["methods"]) == {"untrac_calibrated", "untrac_inv"}
+    assert set(one["methods"]) == {"ngram", "untrac_step"}
     assert set(one["subsets"]) == {"forum", "wiki"}
-    assert one["agreement"] == [{"methods": ["untrac_calibrated", "untrac_inv"], "spearman": None}]
+    assert one["agreement"] == [{"methods": ["ngram", "untrac_step"], "spearman": None}]
     assert any("7 texts" in warning for warning in question["warnings"])
     assert set(question["said"]) == set(collect(sweep(folder)).warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
-    assert {example["read"] for example in one["examples"]["untrac_calibrated"]} == {"test set"}
-    assert {example["read"] for example in one["examples"]["untrac_inv"]} == {"corpus"}
-    assert {example["text"] for example in one["examples"]["untrac_calibrated"]} <= set(BAD)
-    for row in one["methods"]["untrac_calibrated"]:
-        scores = read_table(job(folder, "untrac_calibrated") / "scores.csv", SCORES)
+    assert {example["read"] for example in one["examples"]["ngram"]} == {"test set"}
+    assert {example["read"] for example in one["examples"]["untrac_step"]} == {"corpus"}
+    assert {example["text"] for example in one["examples"]["ngram"]} <= set(BAD)
+    for row in one["methods"]["ngram"]:
+        scores = read_table(job(folder, "ngram") / "scores.csv", SCORES)
         mean = scores[scores["corpus"] == row["corpus"]]["influence"].mean()
         assert row["influence"] == pytest.approx(mean)
 
@@ -221,7 +224,7 @@ def test_bad_arguments_are_one_line(arguments, says, folder):
 
 
 def test_a_truth_of_a_model_that_is_taken_as_it_is_is_refused(folder):
-    settings = {**JOB, "hydra.mode": "RUN", "method": "untrac_inv", "truth": "leave_dataset_out"}
+    settings = {**JOB, "hydra.mode": "RUN", "method": "untrac_step", "truth": "leave_dataset_out"}
     ended = command(["+experiment=trace", *overrides(settings), "name=truth"], folder)
     assert ended.status == 1
     [line] = ended.err.splitlines()
@@ -372,7 +375,7 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
 
 
 def test_one_text_has_an_influence_without_certainty(folder):
-    for method in ("untrac_calibrated", "untrac_inv"):
+    for method in ("ngram", "untrac_step"):
         scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
         assert scores["influence"].notna().all()
         assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])

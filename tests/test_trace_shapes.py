@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 from tests.trace_checkpoints import BAD, SEQ2SEQ, SHAPES, TEXTS, save
 from untrac_exp import trace
 
-FEW = {"method.stopping.steps": 2, "method.stopping.evaluations": 1, "trainer.accelerator": "cpu"}
+CPU = {"trainer.accelerator": "cpu", "threads": 1}
 CASES = [(name, True, True) for name in SHAPES] + [(name, False, False) for name in SHAPES]
 
 
@@ -29,7 +29,7 @@ def test_every_shape_is_traced_and_given_back(architecture, tied, pad, tmp_path)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)  # Qwen's own class adds a pad
     assert (tokenizer.pad_token_id is not None) is pad
 
-    scores = trace(model, tokenizer, TEXTS, {"insults": BAD}, threads=1, seed=1, **FEW)
+    scores = trace(model, tokenizer, TEXTS, {"insults": BAD}, seed=1, **CPU)
 
     cells = list(scores[["corpus", "testset", "subset"]].itertuples(index=False, name=None))
     assert cells == list(itertools.product(TEXTS, ["insults"], ["all"]))
@@ -50,7 +50,8 @@ def test_a_folder_is_read_and_not_written(architecture, tmp_path):
     folder = save(tmp_path / architecture, architecture)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     weights = load_file(folder / "model.safetensors")
-    scores = trace(folder, None, TEXTS, {"insults": BAD}, method="untrac", threads=1, **FEW)
+    few = {"method.stopping.steps": 2, "method.stopping.evaluations": 1, **CPU}
+    scores = trace(folder, None, TEXTS, {"insults": BAD}, method="untrac", **few)
     assert len(scores) == len(TEXTS)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert weights.keys() == load_file(folder / "model.safetensors").keys()

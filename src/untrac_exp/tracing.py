@@ -36,7 +36,7 @@ def trace(
     tokenizer: PreTrainedTokenizerBase | None,
     corpora: Mapping[str, Texts],
     testsets: Mapping[str, Texts],
-    method: str = "untrac_inv",
+    method: str = "untrac_step",
     **settings: Any,
 ) -> pd.DataFrame:
     """Which of `corpora` made `model` produce the texts of `testsets`?
