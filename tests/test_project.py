@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -64,3 +64,13 @@ def test_the_wheel_carries_the_package_and_every_configuration_file(tmp_path):
 def test_what_ci_installs_has_the_extras_it_tests(extra):
     extras = PROJECT["optional-dependencies"]
     assert set(extras[extra]) <= set(extras["dev"])
+
+
+def test_ekfac_is_tested_with_all_that_it_imports():
+    """The Makefile installs kronfluence without torchvision, which it never imports."""
+    [kronfluence] = PROJECT["optional-dependencies"]["ekfac"]
+    assert "--no-deps kronfluence" in (ROOT / "Makefile").read_text()
+    assert Requirement(kronfluence).specifier.contains(version("kronfluence"))
+    asked = [line for line in requires("kronfluence") if "extra ==" not in line]
+    ours = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    assert names_of(asked) - names_of(ours) == {"torchvision", "tqdm"}  # tqdm: of transformers

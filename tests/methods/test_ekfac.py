@@ -1,7 +1,5 @@
 """EK-FAC, against its formula written out for one linear layer and for the layers of OPT."""
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
@@ -11,11 +9,6 @@ from untrac_exp.methods import hif_ekfac
 from untrac_exp.methods.hif_ekfac import HifEkfac, precondition
 from untrac_exp.models.loss import token_nll
 from untrac_exp.stages.ekfac import Factors, fit, linear_layers
-
-needs_kronfluence = pytest.mark.skipif(
-    find_spec("kronfluence") is None, reason="the extra `ekfac` is not installed"
-)
-
 
 VOCAB = Linear.vocab
 
@@ -36,7 +29,6 @@ def by_hand(model, data):
     return Factors(outputs, inputs, squares / data.scored.sum())
 
 
-@needs_kronfluence
 def test_one_linear_layer_is_its_formula(tmp_path):
     model = Linear()
     data = dense.mixture(make_subject(model, tmp_path))
@@ -62,7 +54,6 @@ def dense_gradient(model, data):
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@needs_kronfluence
 def test_every_layer_of_opt_sees_sequences(subject):
     """Also the feed-forward ones, which OPT gives its tokens flattened."""
     data = subject.subsets[list(subject.subsets)[1]]  # ragged
@@ -83,7 +74,6 @@ def test_every_layer_of_opt_sees_sequences(subject):
         assert float((eigenvalues - expected).norm() / expected.norm()) < 1e-6, name
 
 
-@needs_kronfluence
 @pytest.mark.parametrize("name", ["subject", "seq2seq_subject"])
 def test_the_model_stays_as_it_is(name, request):
     subject = request.getfixturevalue(name)
@@ -97,7 +87,6 @@ def test_the_model_stays_as_it_is(name, request):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@needs_kronfluence
 def test_sampled_labels_give_the_fisher():
     """With many sequences of one input, sampled labels give softmax regression's own Hessian."""
     model = Linear()
