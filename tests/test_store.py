@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from untrac_exp import store as store_module
 from untrac_exp.store import Store, StoreError, fingerprint
+from untrac_exp.store import artifact as store_module
 from untrac_exp.store.__main__ import main as cli
 
 KEY = {"model": {"hidden": 64, "lr": 1e-3}, "corpora": ["a", "b"]}

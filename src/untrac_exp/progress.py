@@ -4,8 +4,28 @@ and on a cluster, and says nothing about work that is over at once.
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 log = logging.getLogger(__name__)
+
+
+Listener = Callable[[dict[str, Any]], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """While this lasts, tell `listener` of every step: what, done, total and left_s, in seconds.
+
+    It is told nothing while another one is inside.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 class Progress:
@@ -21,14 +41,18 @@ class Progress:
 
     def __call__(self, done: int, detail: str = "") -> None:
         now = time.monotonic()
+        left = None
+        if self.total is not None:
+            left = (now - self.start) / max(1, done - self.first) * (self.total - done)
+        if _listeners:
+            told = {"what": self.what, "done": done, "total": self.total, "left_s": left}
+            _listeners[-1](told)
         if now - self.last < self.every_s:
             return
         self.last = now
-        if self.total is None:
+        if left is None:
             log.info("%s: %d%s", self.what, done, detail)
             return
-        rate = (now - self.start) / max(1, done - self.first)
-        left = rate * (self.total - done)
         log.info("%s: %d of %d, about %s left%s", self.what, done, self.total, _time(left), detail)
 
 

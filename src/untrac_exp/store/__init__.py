@@ -10,38 +10,43 @@ renamed when complete; `manifest.json` holds a checksum of each file, checked on
 """
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from platform import python_version
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from untrac_exp import __version__, processes
+from untrac_exp import processes
+from untrac_exp.progress import heard_by
+from untrac_exp.store.artifact import (
+    MANIFEST,
+    created,
+    damage,
+    finish_replacing,
+    remove,
+    seal,
+    sync,
+    trust,
+)
 from untrac_exp.store.key import fingerprint
-from untrac_exp.store.lock import locked, short_name
+from untrac_exp.store.lock import Lock, claim_file, short_name, try_lock
 
 log = logging.getLogger(__name__)
 
-__all__ = ["MANIFEST", "Force", "Store", "StoreError", "damage", "fingerprint", "remove"]
+__all__ = ["MANIFEST", "Force", "Store", "StoreError", "Wanted", "damage", "fingerprint", "remove"]
 
-MANIFEST = "manifest.json"
 _USED = ".used"
 """Touched whenever an artifact is handed out, so that the newest mtime is that of its last use."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
-# Artifacts whose checksums this process has seen to be right: path -> mtime_ns of the manifest.
-_verified: dict[Path, int] = {}
+_PAUSES_S = (0.05, 10.0)
+"""Between two looks at what others build: a twentieth of the time waited, within these."""
 
 
 class StoreError(ValueError):
@@ -52,12 +57,29 @@ Force = bool | Literal["all"]
 """What is built again though it is there: nothing, the parts of methods' answers, everything."""
 
 
+class Wanted(NamedTuple):
+    """One artifact of those asked for together; kind, key and build as in `Store.get`.
+
+    needs: artifacts that `build` reads, which are built before. group: artifacts of one group share
+    what they compute on the way, so one process builds them, if more than one is at work.
+    """
+
+    kind: str
+    key: Mapping[str, Any]
+    build: Callable[[Path], None]
+    needs: Sequence["Wanted"] = ()
+    group: Hashable = None
+
+
 class Store:
     """The artifacts under one folder, which is made when the first one is built.
 
     force: what to build again. since: seconds since the epoch; what was built later is not built
-    again. By default the time now.
+    again. By default the time now. call_help: told how many processes could build at once, whenever
+    that is more than one.
     """
+
+    call_help: Callable[[int], None] | None = None
 
     def __init__(self, root: Path | str, force: Force = False, since: float | None = None) -> None:
         self.root = Path(root).absolute()
@@ -80,8 +102,7 @@ class Store:
             if fault := damage(path):
                 log.warning("%s is damaged (%s)", short_name(path), fault)
                 return None
-        _touch(path)
-        return path
+        return self._hand_out(path)
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """The artifact's folder, to be read only; built first if it is missing, damaged or forced.
@@ -94,36 +115,110 @@ class Store:
         Raises:
             StoreError: the store's disk is full, or it cannot be read or written.
         """
-        path = self.path(kind, key)
+        [(_, path)] = self.get_all([Wanted(kind, key, build)])
+        return path
+
+    def get_all(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Path]]:
+        """The index and the folder of each of many artifacts, as they get there.
+
+        This process builds one after another of those that are missing and that no other process is
+        building. So processes that ask for the same ones share the work without a coordinator, and
+        one that comes late helps. It waits only while all that is missing is being built elsewhere,
+        and takes over what a process that is gone has left (`store.lock` says when). See `get`.
+        """
+        left = dict(enumerate(wanted))
+        group: Hashable = None
+        waiting: float | None = None  # since when
         with self._explained():
-            # A complete artifact needs no lock, so a store that may only be read serves as well.
-            missing = not path.is_dir() or bool(damage(path))
-            if processes.agreed(missing or self._forced(kind, path)):
+            while True:
+                first = processes.is_first()
+                # A complete artifact needs no lock, so a store that may only be read serves as well
+                there = [i for i, one in left.items() if self._has(one)] if first else []
+                for i in processes.agreed(there):
+                    one, waiting = left.pop(i), None
+                    yield i, self._hand_out(self.path(one.kind, one.key))
+                if not left:
+                    return
+                turn = self._turn(left, group) if first else None
+                at = processes.agreed(None if turn is None else turn[0])
+                if at is None:
+                    waiting = self._wait(left, waiting) if first else None
+                    continue
+                one, waiting = wanted[at[0]], None
+                group = one.group
+                lock = None if turn is None else turn[1]
+                try:
+                    self._ensure([*one.needs, one][at[1]], lock)
+                finally:
+                    if lock is not None:
+                        lock.release()
+
+    def _has(self, one: Wanted, quick: bool = False) -> bool:
+        path = self.path(one.kind, one.key)
+        return path.is_dir() and not damage(path, quick=quick) and not self._forced(one.kind, path)
+
+    def _turn(
+        self, left: Mapping[int, Wanted], group: Hashable
+    ) -> tuple[tuple[int, int], Lock] | None:
+        """What this process is to build next, and its lock; None if others build all of it.
+
+        group: the one it worked on last, with which it goes on. What is to build is said by its
+        index in `left`, and in what that one needs and itself.
+        """
+        busy: set[Hashable] = set()
+        apart = {i if one.group is None else one.group for i, one in left.items()}
+        for i in sorted(left, key=lambda i: left[i].group != group):
+            one = left[i]
+            if one.group in busy:
+                continue
+            needs = [(j, need) for j, need in enumerate(one.needs) if not self._has(need, True)]
+            for j, step in needs or [(len(one.needs), one)]:
+                path = self.path(step.kind, step.key)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with locked(path) if processes.is_first() else nullcontext():
-                    self._ensure(path, kind, key, build)
-        _touch(path)
+                if lock := try_lock(path, {"kind": step.kind, "key": step.key}):
+                    if self.call_help is not None and len(apart) > 1:
+                        self.call_help(len(apart))
+                    return (i, j), lock
+                busy |= {one.group} - {None}
+        return None
+
+    def _wait(self, left: Mapping[int, Wanted], since: float | None) -> float:
+        """A while; since when this process has waited for the same artifacts."""
+        now = time.monotonic()
+        if since is None:
+            first, *more = (self.path(one.kind, one.key) for one in left.values())
+            which = f"{short_name(first)} and {len(more)} more" if more else short_name(first)
+            log.info("waiting for %s, being built by another process", which)
+        shortest, longest = _PAUSES_S
+        time.sleep(min(longest, max(shortest, (now - (since or now)) / 20)))
+        return since or now
+
+    def _hand_out(self, path: Path) -> Path:
+        with suppress(OSError):  # a store that may only be read keeps no record of its use
+            (path / _USED).touch()
+            if claim_file(path).exists() and (lock := try_lock(path)):
+                lock.release()  # of a process killed between its artifact's last step and this one
         return path
 
     def _forced(self, kind: str, path: Path) -> bool:
         """Whether the artifact at `path`, if it is there, is older than the wish for a new one."""
         if not (self.force == "all" or (self.force and kind == "part")):
             return False
-        created = _created(path)
-        return created is not None and created < self.since
+        made = created(path)
+        return made is not None and made < self.since
 
-    def _ensure(
-        self, path: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]
-    ) -> None:
-        if not processes.is_first():
-            self._help(build)
+    def _ensure(self, one: Wanted, lock: Lock | None) -> None:
+        """Build it, unless another process has built it since. lock: of the first process."""
+        if lock is None:
+            self._help(one.build)
             return
-        partial, old = _partial(path), path.with_name(f"{path.name}.old")
+        path = self.path(one.kind, one.key)
+        partial, old = (path.with_name(f"{path.name}.{end}") for end in ("partial", "old"))
         if old.is_dir():
-            _finish_replacing(path, partial, old)
+            finish_replacing(path, partial, old)
         fault = damage(path) if path.is_dir() else None
-        forced = fault is None and self._forced(kind, path)
-        if path.is_dir() and not (fault or forced):  # another process has built it since
+        forced = fault is None and self._forced(one.kind, path)
+        if path.is_dir() and not (fault or forced):
             processes.agreed(False)
             return
         if fault:
@@ -135,20 +230,26 @@ class Store:
         if partial.is_dir():
             log.info("resuming %s from what an interrupted build left", short_name(path))
         partial.mkdir(exist_ok=True)
+        started = time.time()
         try:
-            build(partial)
-        except BaseException:
-            with suppress(OSError):  # keep what was written; an empty folder is no use
-                partial.rmdir()
-            raise
-        _seal(partial, kind, key)
-        if forced:
-            path.rename(old)
-        partial.rename(path)
-        _sync(path.parent)
-        _verified[path] = (path / MANIFEST).stat().st_mtime_ns
-        if forced:
-            remove(old)
+            with heard_by(lock.tell):
+                one.build(partial)
+        except BaseException as error:
+            if not (isinstance(error, Exception) and lock.is_lost):
+                with suppress(OSError):  # keep what was written; an empty folder is no use
+                    partial.rmdir()
+                raise
+        if lock.is_lost:
+            log.warning("%s was taken over by another process meanwhile", short_name(path))
+        else:
+            seal(partial, one.kind, one.key, started)
+            if forced:
+                path.rename(old)
+            partial.rename(path)
+            sync(path.parent)
+            trust(path)
+            if forced:
+                remove(old)
         processes.wait()
 
     def _help(self, build: Callable[[Path], None]) -> None:
@@ -178,114 +279,3 @@ class Store:
                     "it a folder that you may read and write, or choose another"
                 ) from err
             raise
-
-
-def damage(path: Path, *, quick: bool = False) -> str | None:
-    """What is wrong with the artifact at `path`, naming the file; None if nothing is.
-
-    The checksums are computed once a process; `quick` looks at the files' sizes alone.
-    """
-    try:
-        stamp = (path / MANIFEST).stat().st_mtime_ns
-        if _verified.get(path) == stamp:
-            return None
-        for name, expected in _manifest_files(path).items():
-            file = path / name
-            if (size := file.stat().st_size) != expected["size"]:
-                return f"{name} has {size} bytes instead of {expected['size']}"
-            if not quick and _sha256(file) != expected["sha256"]:
-                return f"{name} has another checksum"
-    except FileNotFoundError as err:
-        return f"{Path(err.filename).relative_to(path)} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} is unreadable"
-    if not quick:
-        _verified[path] = stamp
-    return None
-
-
-def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
-    manifest = json.loads((path / MANIFEST).read_bytes())
-    if fingerprint(manifest["key"])[:16] != path.name.partition(".")[0]:
-        raise ValueError("the manifest is of another artifact")
-    return dict(manifest["files"])
-
-
-def _created(path: Path) -> float | None:
-    """When the artifact was built, in seconds since the epoch; None if it is not there."""
-    try:
-        created = json.loads((path / MANIFEST).read_bytes())["created"]
-        return datetime.fromisoformat(created).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _finish_replacing(path: Path, partial: Path, old: Path) -> None:
-    """What a kill while `old` made room for `partial` has left undone."""
-    if not path.is_dir():
-        # the manifest is a build's last file
-        (partial if (partial / MANIFEST).exists() else old).rename(path)
-    if old.is_dir():
-        remove(old)
-
-
-def remove(folder: Path) -> None:
-    """Remove an artifact or what a build has left; the caller holds the lock."""
-    # The manifest first: what a kill leaves of the rest is then known to be damaged.
-    (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
-def _seal(partial: Path, kind: str, key: Mapping[str, Any]) -> None:
-    """Bring the built files to the disk and write their manifest."""
-    files = {}
-    for file in sorted(partial.rglob("*")):
-        name = file.relative_to(partial).as_posix()
-        if name != MANIFEST and not file.is_dir():
-            _sync(file)
-            files[name] = {"sha256": _sha256(file), "size": file.stat().st_size}
-    manifest = {
-        "kind": kind,
-        "key": key,
-        "created": datetime.now(UTC).isoformat(),
-        "files": files,
-        "versions": {
-            "untrac_exp": __version__,
-            "python": python_version(),
-            "torch": _version("torch"),
-            "transformers": _version("transformers"),
-        },
-    }
-    file = partial / MANIFEST
-    file.write_text(json.dumps(manifest, indent=1, default=dict) + "\n")
-    for made in (file, *(d for d in partial.rglob("*") if d.is_dir()), partial):
-        _sync(made)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _touch(path: Path) -> None:
-    with suppress(OSError):  # a store that may only be read keeps no record of its use
-        (path / _USED).touch()
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")

@@ -1,0 +1,134 @@
+"""The files of one artifact: its manifest with a checksum of each file, and what checks them."""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from untrac_exp import __version__
+from untrac_exp.store.key import fingerprint
+
+MANIFEST = "manifest.json"
+
+# Artifacts whose checksums this process has seen to be right: path -> mtime_ns of the manifest.
+_verified: dict[Path, int] = {}
+
+
+def damage(path: Path, *, quick: bool = False) -> str | None:
+    """What is wrong with the artifact at `path`, naming the file; None if nothing is.
+
+    The checksums are computed once a process; `quick` looks at the files' sizes alone.
+    """
+    try:
+        stamp = (path / MANIFEST).stat().st_mtime_ns
+        if _verified.get(path) == stamp:
+            return None
+        for name, expected in _manifest_files(path).items():
+            file = path / name
+            if (size := file.stat().st_size) != expected["size"]:
+                return f"{name} has {size} bytes instead of {expected['size']}"
+            if not quick and _sha256(file) != expected["sha256"]:
+                return f"{name} has another checksum"
+    except FileNotFoundError as err:
+        return f"{Path(err.filename).relative_to(path)} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is unreadable"
+    if not quick:
+        _verified[path] = stamp
+    return None
+
+
+def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    if fingerprint(manifest["key"])[:16] != path.name.partition(".")[0]:
+        raise ValueError("the manifest is of another artifact")
+    return dict(manifest["files"])
+
+
+def created(path: Path) -> float | None:
+    """When the artifact was built, in seconds since the epoch; None if it is not there."""
+    try:
+        created = json.loads((path / MANIFEST).read_bytes())["created"]
+        return datetime.fromisoformat(created).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def finish_replacing(path: Path, partial: Path, old: Path) -> None:
+    """What a kill while `old` made room for `partial` has left undone."""
+    if not path.is_dir():
+        # the manifest is a build's last file
+        (partial if (partial / MANIFEST).exists() else old).rename(path)
+    if old.is_dir():
+        remove(old)
+
+
+def remove(folder: Path) -> None:
+    """Remove an artifact or what a build has left; the caller holds the lock."""
+    # The manifest first: what a kill leaves of the rest is then known to be damaged.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float) -> None:
+    """Bring the built files to the disk and write their manifest.
+
+    started: seconds since the epoch, when this build began or an interrupted one was taken up.
+    """
+    files = {}
+    for file in sorted(partial.rglob("*")):
+        name = file.relative_to(partial).as_posix()
+        if name != MANIFEST and not file.is_dir():
+            sync(file)
+            files[name] = {"sha256": _sha256(file), "size": file.stat().st_size}
+    manifest = {
+        "kind": kind,
+        "key": key,
+        "started": datetime.fromtimestamp(started, UTC).isoformat(),
+        "created": datetime.now(UTC).isoformat(),
+        "by": {"host": socket.gethostname(), "pid": os.getpid()},
+        "files": files,
+        "versions": {
+            "untrac_exp": __version__,
+            "python": python_version(),
+            "torch": _version("torch"),
+            "transformers": _version("transformers"),
+        },
+    }
+    file = partial / MANIFEST
+    file.write_text(json.dumps(manifest, indent=1, default=dict) + "\n")
+    for made in (file, *(d for d in partial.rglob("*") if d.is_dir()), partial):
+        sync(made)
+
+
+def sync(path: Path) -> None:
+    """Bring a file or the entries of a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def trust(path: Path) -> None:
+    """Take the checksums of an artifact that this process has built to be right."""
+    _verified[path] = (path / MANIFEST).stat().st_mtime_ns
