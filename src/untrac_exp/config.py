@@ -216,6 +216,11 @@ def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
     return rates[name] if rise is None and name in rates else rates["default"]
 
 
+def default_logger(*sources: str | None) -> str:
+    """The `logger` where none is named: none for own files, which stay on this machine."""
+    return "none" if "local" in sources else "wandb"
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra and OmegaConf, and names be text."""
     setattr(HydraOverrideVisitor, _VISIT_NAME, _name)
@@ -223,6 +228,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_rate", rate, replace=True)
+    OmegaConf.register_new_resolver("untrac_logger", default_logger, replace=True)
 
 
 register()

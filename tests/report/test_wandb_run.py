@@ -133,17 +133,14 @@ def test_disabled_does_nothing_and_another_word_is_an_error(tmp_path):
         wandb_run.log_job(tmp_path, tmp_path, mode="ofline")
 
 
-def test_online_needs_credentials_or_a_word(monkeypatch, tmp_path):
-    assert wandb_run._mode("auto") == "offline"
+def test_online_needs_a_word_and_no_login_is_one(monkeypatch, tmp_path):
     assert wandb_run._mode("online") == "online"
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
-    assert wandb_run._mode("auto") == "online"
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert wandb_run._mode("auto") == "offline"
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert wandb_run._mode("auto") == "online"
-    monkeypatch.setenv("WANDB_MODE", "offline")
     assert wandb_run._mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert wandb_run._mode("auto") == "online"
+    assert wandb_run._mode("offline") == "offline"
 
 
 def test_history_of_a_method_without_steps_is_empty(sweep_dir):

@@ -6,14 +6,11 @@ and a test holds it against the runs. `untrac_exp.report.dashboard` builds a wor
 Undefined numbers are left out. Whatever goes wrong with W&B costs a warning, never a result.
 """
 
-import contextlib
 import io
 import logging
-import netrc
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pandas as pd
 
@@ -35,8 +32,8 @@ def log_job(
 ) -> None:
     """Log a finished job to W&B; its own files go below ``<outputs>/wandb``.
 
-    mode: ``online``, ``offline`` or ``disabled``; ``auto`` follows ``WANDB_MODE`` if that is set,
-    else is online for who has logged in to W&B and offline for everybody else.
+    mode: ``online``, ``offline`` or ``disabled``; ``auto`` is ``WANDB_MODE`` where that is set,
+    else offline, also for people who are logged in.
     """
     if mode not in MODES:
         raise ValueError(f"logger.mode={mode}: choose one of {', '.join(MODES)}")
@@ -113,6 +110,9 @@ def summary(sweep: Sweep) -> dict[str, float]:
 
 
 def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
+    where = _mode(mode)
+    if where == "offline":  # else W&B posts telemetry of an offline run, too
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     # Imported here: it takes a second, which logger=none does not owe.
     import wandb
 
@@ -131,7 +131,7 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
         # W&B appends "wandb" itself. Our own keys follow "job", as config has a "method", too.
         dir=str(outputs),
         config={**config, "job": {**about, "versions": job.get("versions")}},
-        mode=_mode(mode),
+        mode=where,
         reinit="create_new",
         settings=wandb.Settings(
             # There is nothing to watch: the job is over, its files are complete.
@@ -179,19 +179,4 @@ def _media(sweep: Sweep) -> dict[str, Any]:
 
 
 def _mode(mode: str) -> Any:
-    if mode != "auto":
-        return mode
-    return os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-
-
-def logged_in() -> bool:
-    """Whether there are W&B credentials, in the environment or where ``wandb login`` puts them."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
-    places = [os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"]
-    for place in filter(None, places):
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if host and netrc.netrc(str(place)).authenticators(host):
-                return True
-    return False
+    return (os.environ.get("WANDB_MODE") or "offline") if mode == "auto" else mode
