@@ -1,6 +1,6 @@
 """Peak memory of every method beside that of plain pretraining of the same model.
 
-    python experiments/memory/measure.py
+    python experiments/memory/measure.py [--readme]
 
 An OPT of 8 layers of 512 with random weights, blocks of 256 tokens, batches of 8 read at once,
 Adam, on the CPU. Each stage has a process of its own, which first does the same with a tiny model,
@@ -32,8 +32,8 @@ from untrac_exp.store import Store
 
 PLAIN = "pretraining"
 METHODS = (
-    "untrac", "untrac_calibrated", "untrac_inv", "graddot", "gradcos", "tracin", "hif_lissa",
-    "hif_arnoldi", "hif_ekfac",
+    "untrac", "untrac_calibrated", "untrac_inv", "untrac_step", "ngram", "graddot", "gradcos",
+    "tracin", "hif_lissa", "hif_arnoldi", "hif_ekfac",
 )  # fmt: skip
 BATCH, BLOCK = 8, 256
 TRAINER = TrainerSettings(accelerator="cpu", max_tokens=BATCH * BLOCK)
@@ -108,13 +108,15 @@ def main() -> None:
     """Measure each stage in its own process and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stage", help="measure this one only, in this process")
-    stage = parser.parse_args().stage
-    if stage:
-        print(peak(stage))
+    parser.add_argument("--readme", action="store_true", help="write peaks.csv for README's table")
+    given = parser.parse_args()
+    if given.stage:
+        print(peak(given.stage))
         return
     parameters = sum(p.numel() for p in build(8, 512, 8192).parameters())
     print(f"{parameters / 1e6:.1f} M parameters, {4 * parameters / 2**20:.0f} MiB of weights")
     plain = None
+    peaks = ["stage,mib"]
     for name in (PLAIN, *METHODS):
         done = subprocess.run(
             [sys.executable, __file__, "--stage", name], check=True, stdout=subprocess.PIPE
@@ -122,6 +124,9 @@ def main() -> None:
         found = int(done.stdout.split()[-1])
         plain = plain or found
         print(f"{name}: {found / 2**20:.0f} MiB, {found / plain:.2f} of pretraining", flush=True)
+        peaks.append(f"{name},{found / 2**20:.0f}")
+    if given.readme:
+        Path(__file__).with_name("peaks.csv").write_text("\n".join(peaks) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -42,7 +42,14 @@ NAMES = {
     **{"sgd": "SGD", "rmsprop": "RMSProp", "adam": "Adam", "adafactor": "Adafactor"},
 }
 """How the paper prints what our files name."""
-BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after the numbers of this name in a page."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+BEGIN, END = marks("numbers")
 
 
 @dataclass(frozen=True)
@@ -262,13 +269,14 @@ def differences(
     return "\n".join(lines)
 
 
-def fill(readme: Path, text: str) -> None:
-    """Write what stands between the marks of a README anew. ValueError where it has no marks."""
+def fill(readme: Path, text: str, name: str = "numbers") -> None:
+    """Write what stands between the marks of a page anew. ValueError where it has no marks."""
     content = readme.read_text(encoding="utf-8")
-    if BEGIN not in content or END not in content:
-        raise ValueError(f"{readme}: no '{BEGIN}' and '{END}' to write the numbers between")
-    head, tail = content.split(BEGIN)[0], content.split(END)[1]
-    write_text(readme, f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}")
+    begin, end = marks(name)
+    if begin not in content or end not in content:
+        raise ValueError(f"{readme}: no '{begin}' and '{end}' to write the numbers between")
+    head, tail = content.split(begin)[0], content.split(end)[1]
+    write_text(readme, f"{head}{begin}\n\n{text}\n\n{end}{tail}")
 
 
 def save(place: Place, figure: Figure) -> None:
@@ -333,10 +341,15 @@ def _picture(place: Place) -> str:
     return f"![{place.home.name} at {place.scale} scale]({place.scale}.png)\n\n"
 
 
+def commits(jobs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The commits that jobs were run at, from their metrics, in short."""
+    return sorted({job["git_commit"][:7] for job in jobs if job.get("git_commit")})
+
+
 def _source(place: Place, script: str) -> str:
     """The commits of the jobs that were read, which fix the presets, and the command."""
     jobs = [job for name in sorted(place.read) for job in collect(place.sweep(name)).metrics]
-    commits = sorted({job["git_commit"][:7] for job in jobs if job.get("git_commit")})
-    runs = f"Run at {' and '.join(commits)}.\n\n" if commits else ""
+    found = commits(jobs)
+    runs = f"Run at {' and '.join(found)}.\n\n" if found else ""
     scale = f" --scale {place.scale}" if place.scale != "mini" else ""
     return f"{runs}*Printed by `python experiments/{place.home.name}/{script}{scale} --readme`.*"

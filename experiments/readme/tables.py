@@ -1,0 +1,122 @@
+"""The tables of methods in README.md and docs/: agreement with the truth, and cost.
+
+    python experiments/readme/tables.py [harms toxicity docstrings] [--scale mini] [--readme]
+
+Reads the sweep of each name. With ``--readme`` the page that has the marks
+``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is written anew between them. Methods stand in
+the order of their Pearson, averaged over the test sets. Peak memory is that of
+`experiments/memory/measure.py --readme`, and stands in the table of `harms`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.published import Place, commits, fill, markdown, marks, plus_minus
+
+ROOT = Path(__file__).parents[2]
+PEAKS = Path("experiments", "memory", "peaks.csv")
+NAMES = ("harms", "toxicity", "docstrings")
+
+
+def publish(place: Place, name: str, root: Path = ROOT) -> str:
+    """The table of one sweep as Markdown, and what it was run with."""
+    sweep, summary = collect(place.sweep(name)), place.summary(name)
+    cells = {(row["method"], row["testset"]): row for row in summary.to_dict("records")}
+    order = summary.groupby("method")["pearson_mean"].mean().sort_values(ascending=False).index
+    costs = sweep.jobs.groupby("method")[["wall_s", "backward_tokens"]].mean()
+    peaks = _peaks(root) if name == "harms" else {}
+    own = _own_first(sweep)
+    rows = []
+    for method in map(str, order):
+        row = {"method": f"`{method}`"}
+        for testset in sweep.testsets:
+            one = cells[method, testset]
+            row[testset] = " / ".join(
+                plus_minus(one[f"{statistic}_mean"], one[f"{statistic}_std"], digits=2)
+                for statistic in ("pearson", "spearman")
+            )
+        row |= {"own corpus first": own[method]} if own else {}
+        tokens = costs["backward_tokens"][method] / 1000
+        row |= {"seconds": f"{costs['wall_s'][method]:.0f}", "k tokens backward": f"{tokens:,.0f}"}
+        rows.append(row | ({"memory": peaks.get(method, "")} if peaks else {}))
+    for head, key in (("attainable ceiling", "attainable"), ("noise ceiling", "ceiling")):
+        of = {
+            name: plus_minus(cells[str(order[0]), name][key], digits=2) for name in sweep.testsets
+        }
+        rows.append({"method": head, **of})
+    over = " or ".join(summary["varied"].dropna().unique())
+    spread = f", mean ± standard deviation over {over}" if over else ""
+    return (
+        f"{markdown(pd.DataFrame(rows).fillna('').set_index('method'))}\n\n"
+        f"Pearson / Spearman with the truth{spread}; cost of a job. "
+        f"Run at {' and '.join(commits(sweep.metrics))}; "
+        f"printed by `python experiments/readme/tables.py {name} --readme`."
+    )
+
+
+def _own_first(sweep: Sweep) -> dict[str, str]:
+    """Method -> how many subsets have the corpus of their own name first, run by run.
+
+    {} where the subsets are not named after corpora.
+    """
+    if not set(sweep.scores["subset"]) <= set(sweep.scores["corpus"]):
+        return {}
+    top = sweep.scores.loc[
+        sweep.scores.groupby(["method", "train_seed", "seed", "subset"])["influence"].idxmax()
+    ]
+    right = (top["subset"] == top["corpus"]).groupby(
+        [top["method"], top["train_seed"], top["seed"]]
+    )
+    counts = right.sum().groupby("method")
+    of = sweep.scores["subset"].nunique()
+    return {
+        str(method): f"{', '.join(map(str, values))} of {of}"
+        for method, values in counts.agg(list).items()
+    }
+
+
+def _peaks(root: Path) -> dict[str, str]:
+    """Method -> its peak memory over that of pretraining; {} where it was not measured."""
+    path = root / PEAKS
+    if not path.exists():
+        return {}
+    peaks = pd.read_csv(path, index_col="stage")["mib"]
+    return {str(stage): f"{mib / peaks['pretraining']:.2f}" for stage, mib in peaks.items()}
+
+
+def page(name: str, root: Path = ROOT) -> Path:
+    """README.md or the page of docs/ that has the marks of a table. ValueError where none has."""
+    begin, _ = marks(name)
+    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        if begin in path.read_text(encoding="utf-8"):
+            return path
+    raise ValueError(f"{root}: no '{begin}' in README.md or docs/ to write the table after")
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Print the tables; exit status 1 with one line where something is missing."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
+    parser.add_argument("--scale", default="mini", help="mini or paper")
+    parser.add_argument("--readme", action="store_true", help="write them into README.md or docs/")
+    given = parser.parse_args(arguments)
+    for name in given.names:
+        try:
+            text = publish(Place(given.outputs, given.scale, Path(__file__).parent), name, root)
+            if given.readme:
+                fill(page(name, root), text, name)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The tables of methods in README.md and docs/, from made-up outputs."""
+
+import pandas as pd
+import pytest
+
+from experiments.readme import tables
+from tests.report.conftest import fabricate
+from untrac_exp.report.collect import collect
+from untrac_exp.report.published import marks
+from untrac_exp.report.tables import write_summary
+
+BEGIN, END = marks("harms")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a page for the table of harms, and measured peaks."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("# nothing to fill\n")
+    (tmp_path / "docs" / "results.md").write_text(f"before\n{BEGIN}\nwas here\n{END}\nafter\n")
+    peaks = tmp_path / tables.PEAKS
+    peaks.parent.mkdir(parents=True)
+    peaks.write_text("stage,mib\npretraining,200\ntracin,250\n")
+    return tmp_path
+
+
+def cells(text):
+    """First cell of a row -> its others."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: [cell.strip(" |") for cell in row[1:]] for row in rows}
+
+
+def test_the_page_with_the_marks_is_filled_with_the_sweeps_own_numbers(outputs, root, capsys):
+    assert tables.main(["harms", "--outputs", str(outputs), "--readme"], root) == 0
+    page = (root / "docs" / "results.md").read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert "was here" not in page
+    assert capsys.readouterr().out.strip() in page
+    found = cells(page)
+    summary = pd.read_csv(outputs / "harms" / "mini" / "summary.csv")
+    for row in summary.to_dict("records"):
+        column = ["toxicity", "bias", "truthfulness"].index(row["testset"])
+        pearson, spearman = found[f"`{row['method']}`"][column].replace("−", "-").split(" / ")
+        assert float(pearson.split(" ± ")[0]) == pytest.approx(row["pearson_mean"], abs=0.0051)
+        assert float(spearman.split(" ± ")[0]) == pytest.approx(row["spearman_mean"], abs=0.0051)
+    means = [
+        sum(float(one.split(" ")[0].replace("−", "-")) for one in found[name][:3])
+        for name in found
+        if name.startswith("`")
+    ]
+    assert means == pytest.approx(sorted(means, reverse=True), abs=0.03)  # rounded
+    assert found["`tracin`"][-1] == "1.25"
+    commit = collect(outputs / "harms" / "mini").metrics[0]["git_commit"]
+    assert f"Run at {commit[:7]}" in page
+
+
+def test_subsets_named_after_corpora_count_how_often_their_own_is_first(tmp_path, root):
+    libraries = ["a", "b", "c"]
+    sweep = tmp_path / "docstrings" / "mini"
+    fabricate(
+        sweep, methods={"untrac": 0.1}, corpora=libraries, testsets={"docstrings": 3}, seeds=2
+    )
+    for i, path in enumerate(sorted(sweep.rglob("scores.csv"))):
+        scores = pd.read_csv(path)
+        names = dict(zip(scores["subset"].unique(), libraries, strict=True))
+        scores["subset"] = scores["subset"].map(names)
+        top = ["a", "b", "c" if i == 0 else "a"]  # what each subset has first
+        wanted = dict(zip(libraries, top, strict=True))
+        scores["influence"] = (scores["corpus"] == scores["subset"].map(wanted)).astype(float)
+        scores.to_csv(path, index=False)
+        truth = pd.read_csv(path.with_name("truth.csv"))
+        truth["subset"] = truth["subset"].map(names)
+        truth.to_csv(path.with_name("truth.csv"), index=False)
+    write_summary(collect(sweep))
+    text = tables.publish(tables.Place(tmp_path, "mini", root), "docstrings", root)
+    assert cells(text)["`untrac`"][1] == "3, 2 of 3"
+    assert "mean ± standard deviation over 2 seeds" in text
+
+
+def test_what_is_missing_is_named_in_one_line(outputs, root, tmp_path, capsys):
+    assert tables.main(["harms", "--outputs", str(tmp_path / "none")], root) == 1
+    assert "+experiment=harms" in capsys.readouterr().err
+    (root / "docs" / "results.md").write_text("no marks\n")
+    assert tables.main(["harms", "--outputs", str(outputs), "--readme"], root) == 1
+    assert BEGIN in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", tables.NAMES)
+def test_the_repository_has_a_place_for_every_table(name):
+    begin, end = marks(name)
+    text = tables.page(name).read_text()
+    assert text.index(begin) < text.index(end)
