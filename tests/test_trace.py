@@ -118,6 +118,7 @@ def test_an_answer_is_not_taken_for_that_of_a_changed_checkpoint(folder, swept, 
 def test_a_plan_of_it_needs_no_training(folder):
     ended = command(["+experiment=trace", *overrides(JOB), "plan=true"], folder)
     assert (ended.status, ended.err) == (0, ""), ended.out
+    assert "(as measured here)" in ended.out
 
 
 def test_the_answer_is_printed_and_kept(folder, swept):

@@ -62,8 +62,9 @@ class Config:
     tokens, θ0 and truth too."""
     plan: bool = False
     """Print what would be run, and what it would cost, instead of running it."""
-    plan_flops_per_s: float = 5e13
-    """Floating-point operations a second that a plan reckons with."""
+    plan_flops_per_s: float | None = None
+    """Floating-point operations a second that a plan reckons with; null measures this machine's,
+    and takes 5e13 for a device that is not here."""
     corpora: Any = MISSING
     testset: Any = MISSING
     model: Any = MISSING

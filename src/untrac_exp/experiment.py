@@ -35,6 +35,7 @@ from untrac_exp.inputs import (
     prepare_process,
 )
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject, Subset
+from untrac_exp.rate import forecast
 from untrac_exp.report import files
 from untrac_exp.report.evidence import moved, rank, weaknesses
 from untrac_exp.report.terminal import print_job
@@ -95,8 +96,10 @@ def _began() -> float:
 
 def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Influences:
     """What a method says of θ0."""
-    theta0 = data.training.recipe(cfg.train_seed)
-    answer = method.influences(make_subject(cfg, data, theta0, meter))
+    subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
+    if (said := forecast(method, subject)) is not None:
+        log.warning("%s: %s", type(method).__name__, said)
+    answer = method.influences(subject)
     meter.stop()
     return answer
 

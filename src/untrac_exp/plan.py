@@ -30,6 +30,7 @@ from untrac_exp.guess import Guess, downloads, guessed_corpora, guessed_subsets
 from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
 from untrac_exp.methods.base import Method, Subset, Work
 from untrac_exp.models.source import ModelSource
+from untrac_exp.rate import SHORTER, reckoned
 from untrac_exp.report.files import write_text
 from untrac_exp.report.plan import print_plan
 from untrac_exp.schema import check
@@ -58,12 +59,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Plan:
-    """One job. exact: whether sizes are counted rather than guessed. downloads: key -> what."""
+    """One job. exact: whether sizes are counted rather than guessed. downloads: key -> what.
+
+    measured: whether `flops_per_s` is this machine's.
+    """
 
     job: str
     exact: bool
     parameters: int | None
     flops_per_s: float
+    measured: bool
     downloads: dict[str, str]
     artifacts: list[Artifact]
 
@@ -93,7 +98,7 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
             plans.append(make(cfg, outdir))
             file = folder / "plan.json"
     write_text(file, json.dumps([asdict(plan) for plan in plans], indent=1) + "\n")
-    print_plan([asdict(plan) for plan in plans], f"{cfg.name} at {cfg.scale} scale")
+    print_plan([asdict(plan) for plan in plans], f"{cfg.name} at {cfg.scale} scale", SHORTER)
 
 
 def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, Path, Path]]:
@@ -153,10 +158,12 @@ def make(cfg: DictConfig, outdir: Path) -> Plan:
         sizes = _shared(cfg, _guess)
         parameters = sizes.parameters
         artifacts = list(_guessed(cfg, sizes, method, truth, job))
+        rate = reckoned(cfg, instantiate(cfg.model), None, parameters)
     else:
         data, parameters = _shared(cfg, _read)
         artifacts = list(_counted(cfg, data, method, truth, parameters, job, outdir))
-    return Plan(job, not found, parameters, cfg.plan_flops_per_s, found, artifacts)
+        rate = reckoned(cfg, data.training.source, data.training.tokenizer, parameters)
+    return Plan(job, not found, parameters, *rate, found, artifacts)
 
 
 T = TypeVar("T")

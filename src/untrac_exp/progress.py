@@ -3,6 +3,7 @@ and on a cluster, and says nothing about work that is over at once.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,10 +54,24 @@ class Progress:
         if left is None:
             log.info("%s: %d%s", self.what, done, detail)
             return
-        log.info("%s: %d of %d, about %s left%s", self.what, done, self.total, _time(left), detail)
+        of = f"{done} of {self.total}, about {duration(left)} left"
+        log.info("%s: %s%s", self.what, of, detail)
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As people say it: 40 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)")
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def seconds_of(key: str, text: object) -> float:
+    """Seconds of '90s', '5min' or '2h'. ValueError names the key."""
+    found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"{key}={text}: no time; write it as 90s, 5min or 2h")
+    return float(found[1]) * _SECONDS[found[2]]

@@ -9,6 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+LONG_S = 600
+"""Seconds after which a run is called long."""
+
 
 def flops(artifact: Mapping[str, Any], parameters: int | None) -> float | None:
     """2 N a token forward, 4 N a token backward; None where either is unknown."""
@@ -17,8 +20,11 @@ def flops(artifact: Mapping[str, Any], parameters: int | None) -> float | None:
     return 2.0 * parameters * artifact["forward"] + 4.0 * parameters * artifact["backward"]
 
 
-def print_plan(plans: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print a table of all artifacts, those that jobs share once, their sum, and the downloads."""
+def print_plan(plans: Sequence[Mapping[str, Any]], title: str, shorter: str) -> None:
+    """Print a table of all artifacts, those that jobs share once, their sum, and the downloads.
+
+    shorter: what makes a run take less time, said of one over ten minutes.
+    """
     console = Console(highlight=False, width=None if Console().is_terminal else 118)
     table = Table(title=f"plan of {title}: nothing is run, built or fetched", title_justify="left")
     for name in ("what", "name"):
@@ -66,7 +72,10 @@ def print_plan(plans: Sequence[Mapping[str, Any]], title: str) -> None:
     )
     console.print(table)
     size = "unknown size" if parameters is None else f"{parameters:,} parameters"
-    console.print(f"model of {size}; hours of one device at {rate:.2g} FLOP/s (plan_flops_per_s)")
+    how = "as measured here" if plans[-1]["measured"] else "plan_flops_per_s"
+    console.print(f"model of {size}; hours of one device at {rate:.2g} FLOP/s ({how})")
+    if to_do["flops"] / rate > LONG_S:
+        console.print(f"[yellow]over ten minutes:[/] {shorter}", soft_wrap=True)
     fetched = {key: what for plan in plans for key, what in plan["downloads"].items()}
     if fetched:
         console.print("to be fetched, as far as no cache holds it:")
