@@ -20,7 +20,7 @@ TABLES := table2 table3 table4 table5
 FIGURES := figure2 figure3 figure4
 BEYOND := cost objectives scaling
 
-.PHONY: help .venv demo test test-full lint format wheel gpu-check clean clean-outputs sync \
+.PHONY: help .venv demo test test-full lint format docs wheel gpu-check clean clean-outputs sync \
 	paper $(TABLES) $(FIGURES) $(BEYOND)
 
 help: ## list these targets
@@ -31,7 +31,7 @@ help: ## list these targets
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (a few minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,docs]'
 # Without torchvision, which it asks for and never imports; PyPI's is not built for a torch of CPUs.
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt --no-deps kronfluence
 	@touch $@
@@ -86,11 +86,14 @@ format: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check -q --fix-only
 	@$(BIN)/ruff format
 
+docs: $(READY) ## the documentation site in site/, warnings as errors
+	@$(BIN)/python -m mkdocs build --strict --quiet --clean
+
 wheel: $(READY) ## build dist/untrac_exp-*.whl, conf/ included
 	@$(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove .venv, builds and caches; results stay
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-outputs: ## remove outputs/: every result and stored artifact
