@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from untrac_exp.config import config_dir
-from untrac_exp.guess import downloads
+from untrac_exp.guess import Guess, downloads
+from untrac_exp.methods.base import Subset
+from untrac_exp.plan import Sizes, _guessed
+from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
+from untrac_exp.truth.stored import Stored
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -116,3 +121,18 @@ def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
     settings = OmegaConf.to_container(cfg, resolve=True)
     someones_own = settings["model"].get("path") == "???"
     assert bool(dict(downloads(settings))) == (scale == "paper" and not someones_own)
+
+
+@pytest.mark.parametrize(
+    ("truth", "models", "losses"),
+    [(None, 1, 0), (Stored([0, 1, 2]), 1, 0), (LeaveDatasetOut([1]), 4, 3)],
+    ids=["none", "stored", "retrained"],
+)
+def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
+    """θ0, and what a truth trains, which is nothing where it is stored."""
+    data = {name: Guess(20, 7.0) for name in "ab"}
+    sizes = Sizes(8, 1000, data, {Subset("t", "u"): Guess(3, 7.0)})
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("config", ["method=graddot"])
+    kinds = [one.kind for one in _guessed(cfg, sizes, instantiate(cfg.method), truth, "job")]
+    assert (kinds.count("model"), kinds.count("losses")) == (models, losses)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -263,13 +262,9 @@ def _guessed(
     reading = sum(data.read for data in subsets.values())
     settings = cfg.pretraining
     n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
-    seeds = [cfg.train_seed] if truth is None else [*truth.train_seeds]
-    names: list[tuple[str, ...]] = [()]
-    if truth is not None:
-        names += truth.left_out(list(corpora))
-    wanted = dict.fromkeys([(cfg.train_seed, ()), *product(seeds, names)])
-    wanted = wanted if settings.steps else {}
-    for seed, without in wanted:
+    evaluated = [] if truth is None else truth.models(list(corpora))
+    wanted = [(cfg.train_seed, ()), *evaluated] if settings.steps else []
+    for seed, without in dict.fromkeys(wanted):
         steps = settings.steps
         if without and truth is not None and truth.budget == "epochs":
             steps = max(1, round(steps * (n - sum(len(corpora[one]) for one in without)) / n))
@@ -277,7 +272,7 @@ def _guessed(
         name = f"{named(without)}, train seed {seed}"
         size = _model_size(sizes.parameters, steps, settings.checkpoint_every, without)
         yield Artifact("model", name, f"model {name} {truth}", steps, tokens, tokens, size)
-        if truth is not None:
+        if (seed, without) in evaluated:
             yield Artifact("losses", name, f"losses {name} {truth}", forward=reading)
     sampled = {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in corpora.items()}
     work = Work(sampled, subsets, settings.steps // settings.checkpoint_every, cfg.seed)

@@ -80,12 +80,13 @@ class Recipe(ABC):
 
 @dataclass(frozen=True)
 class Trained(Recipe):
-    """A model in float32, trained on the mixture unless the store has it."""
+    """A model trained on the mixture unless the store has it; its weights are `dtype`."""
 
     key: Mapping[str, Any]
     build: Callable[[Path], None]
     store: Store
     source: ModelSource
+    dtype: torch.dtype
 
     def folder(self) -> Path:
         """Weights, losses, cost and checkpoints; from the store, or trained now."""
@@ -95,7 +96,7 @@ class Trained(Recipe):
         return sorted((self.folder() / CHECKPOINTS).glob("*.safetensors"))
 
     def load(self, attention: str) -> PreTrainedModel:
-        return self.source.load(self.folder() / "model", attention)
+        return self.source.load(self.folder() / "model", attention, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,15 @@ class AsItIs(Recipe):
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
     seed: int
+    double: bool
+    """Whether its weights are made float64, `trainer.precision=64-true`."""
 
     def checkpoints(self) -> list[Path]:
         return []
 
     def load(self, attention: str) -> PreTrainedModel:
-        return self.source.build(self.tokenizer, self.seed)
+        model = self.source.build(self.tokenizer, self.seed)
+        return model.double() if self.double else model
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,10 @@ class Training:
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
             "train_seed": train_seed,
         }
+        double = self.trainer.precision == "64-true"
         if steps == 0:
             assert not without, "a model that is not trained has no counterfactual ones"
-            return AsItIs(model, self.source, self.tokenizer, train_seed)
+            return AsItIs(model, self.source, self.tokenizer, train_seed, double)
         if without:
             keep = torch.cat(
                 [torch.full((len(data),), name not in without) for name, data in self.data.items()]
@@ -189,11 +194,15 @@ class Training:
         }
 
         def build(out: Path) -> None:
-            self._build(out, train_seed, steps, keep)
+            self._build(out, dtype, train_seed, steps, keep)
 
-        return Trained(key, build, self.store, self.source)
+        # whatever a checkpoint's are: single steps of training vanish in half precision
+        dtype = torch.float64 if double else torch.float32
+        return Trained(key, build, self.store, self.source, dtype)
 
-    def _build(self, out: Path, train_seed: int, steps: int, keep: Tensor | None) -> None:
+    def _build(
+        self, out: Path, dtype: torch.dtype, train_seed: int, steps: int, keep: Tensor | None
+    ) -> None:
         reset_peaks()
         meter = Meter()
         data = Encoded.concatenate(list(self.data.values()))
@@ -211,7 +220,8 @@ class Training:
             keep_checkpoints=keep is None,
             schedule=self.settings.schedule,
         )
-        pretrain(self.source.build(self.tokenizer, train_seed), run, self.trainer, out)
+        model = self.source.build(self.tokenizer, train_seed).to(dtype)
+        pretrain(model, run, self.trainer, out)
         meter.backward(steps * batch_size * data.read // len(data))
         meter.stop()
         meter.save(out / "cost.json")

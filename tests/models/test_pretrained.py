@@ -174,6 +174,40 @@ def test_the_output_layer_of_t5_1_1_stays_its_own(tmp_path):
         assert torch.equal(read.shared.weight, weights["shared.weight"])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "precision", "kept"),
+    [
+        ("bfloat16", "32-true", torch.float32),
+        ("bfloat16", "bf16-mixed", torch.float32),
+        ("float32", "64-true", torch.float64),
+    ],
+)
+def test_trained_weights_are_of_the_precision_of_training(tmp_path, dtype, precision, kept):
+    """Not of the checkpoint; as they are kept, so are they read, to the last bit."""
+    training, _ = make_world(tmp_path / "store", checkpoint=True)
+    source = replace(training.source, dtype=dtype)
+    trainer = replace(training.trainer, precision=precision)
+    recipe = replace(training, source=source, trainer=trainer).recipe(0)
+    weights = load_file(recipe.folder() / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {kept}
+    rounded = {name: w.to(torch.bfloat16).to(kept) for name, w in weights.items()}
+    assert not all(torch.equal(w, rounded[name]) for name, w in weights.items())
+    read = dict(recipe.load("sdpa").named_parameters())
+    assert weights.keys() >= read.keys() - {"lm_head.weight"}
+    for name, parameter in read.items():
+        assert torch.equal(parameter, weights[name]), name
+
+
+def test_a_model_taken_as_it_is_is_float64_where_that_is_asked_for(tmp_path):
+    training, _ = make_world(tmp_path / "store", checkpoint=True)
+    settings = replace(training.settings, steps=0)
+    for precision, dtype in (("32-true", torch.bfloat16), ("64-true", torch.float64)):
+        source = replace(training.source, dtype="bfloat16")
+        trainer = replace(training.trainer, precision=precision)
+        taken = replace(training, source=source, trainer=trainer, settings=settings).recipe(0)
+        assert taken.load("sdpa").dtype == dtype
+
+
 OWN_CODE = """
 from transformers import OPTForCausalLM
 

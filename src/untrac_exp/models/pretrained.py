@@ -95,7 +95,9 @@ class Pretrained(ModelSource):
         check_block_size(model, self.block_size)
         return model.eval()
 
-    def load(self, folder: Path, attention: str) -> PreTrainedModel:
+    def load(
+        self, folder: Path, attention: str, dtype: torch.dtype = torch.float32
+    ) -> PreTrainedModel:
         """By the model's own code where that is trusted; `save_pretrained` copied it to `folder`.
 
         Without it, transformers may take a class of its own for the same `model_type`.
@@ -103,7 +105,7 @@ class Pretrained(ModelSource):
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         return auto.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=dtype,
             attn_implementation=attention,
             trust_remote_code=self.trust_remote_code,
         ).eval()

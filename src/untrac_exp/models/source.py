@@ -35,15 +35,15 @@ class ModelSource(ABC):
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
         """The model with its first weights, in evaluation mode. `seed` sets random ones."""
 
-    def load(self, folder: Path, attention: str) -> PreTrainedModel:
-        """A model of this architecture that `save_pretrained` left, in float32 and evaluation mode.
+    def load(
+        self, folder: Path, attention: str, dtype: torch.dtype = torch.float32
+    ) -> PreTrainedModel:
+        """A model of this architecture that `save_pretrained` left, in evaluation mode.
 
-        attention: `attn_implementation` of transformers.
+        attention: `attn_implementation` of transformers. dtype: of its weights.
         """
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention
-        ).eval()
+        return auto.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """θ0 made ready for gradient steps: which of its weights train, and at what memory."""

@@ -108,11 +108,14 @@ class Truth(ABC):
     def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["Job"]:
         """Every model that is trained and evaluated, θ0 of each train seed first."""
         code = code_fingerprint([evaluate.__module__])
-        names = [(), *self.left_out(list(training.corpora))]
         return [
             Job(training, dict(subsets), seed, without, self.budget, code)
-            for seed, without in product(self.train_seeds, names)
+            for seed, without in self.models(list(training.corpora))
         ]
+
+    def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+        """The train seed of every model of `jobs`, and what it never sees."""
+        return list(product(self.train_seeds, [(), *self.left_out(corpora)]))
 
 
 @dataclass(frozen=True)

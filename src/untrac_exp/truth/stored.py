@@ -16,7 +16,7 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.store import fingerprint
 from untrac_exp.training import Training
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
-from untrac_exp.truth.models import Job, Truth
+from untrac_exp.truth.models import Truth
 
 _MARK = "# training "
 
@@ -30,7 +30,7 @@ class Stored(Truth):
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
         return []
 
-    def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list[Job]:
+    def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
         return []
 
     def changes(self, training: Training, subsets: Mapping[Subset, Encoded]) -> pd.DataFrame:
