@@ -51,6 +51,9 @@ class Config:
     """Of generated corpora and test sets (miniworld, tasks): another seed, another world."""
     n_per_corpus: int | None = MISSING
     """Sequences sampled from each corpus to compute influence on; null takes all."""
+    n_tokens_per_corpus: int | None = None
+    """Tokens of the sample of each corpus, where nothing is trained (trace); null samples
+    `n_per_corpus` rows. With both, rows are drawn until either is reached."""
     max_sequences: dict[str, int] | None = field(default_factory=dict)  # of null none can be set
     """Sequences of each corpus in the mixture; what is not named takes what the corpus holds."""
     threads: int | None = MISSING

@@ -63,9 +63,9 @@ def guessed_corpora(cfg: DictConfig, source: ModelSource) -> dict[str, Guess]:
                 n, length = int(chars / _CHARS_PER_TOKEN) // source.block_size, source.block_size
             guesses[corpus.name] = Guess(min(n, limits.get(corpus.name) or n), length)
         else:
-            guesses[corpus.name] = Guess(
-                limits.get(corpus.name) or cfg.n_per_corpus, source.block_size
-            )
+            tokens = cfg.n_tokens_per_corpus
+            sample = cfg.n_per_corpus or (tokens and -(-tokens // source.block_size))
+            guesses[corpus.name] = Guess(limits.get(corpus.name) or sample, source.block_size)
     return guesses
 
 

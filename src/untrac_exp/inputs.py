@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
+from untrac_exp.data.portions import drawn, token_sample
 from untrac_exp.data.prepare import check_names, encode_corpus
 from untrac_exp.data.sampling import further, sampled
 from untrac_exp.methods.base import Subset
@@ -25,6 +26,9 @@ from untrac_exp.training import Pretraining, Recipe, Training
 
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
+
+_ABSENT_WHERE_NULL = ("n_tokens_per_corpus", "budget")
+"""Keys that change nothing where they are null: results from before there were any stay valid."""
 
 _LEFT_TO_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
@@ -89,8 +93,9 @@ def encode_data(
 
     tokenizer: another than the source's.
 
-    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows are drawn
-    before anything else is done, so that no corpus is read as a whole.
+    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows, or rows
+    that have `n_tokens_per_corpus` tokens, are drawn before anything else is done, so that no
+    corpus is read as a whole.
     """
     check_names(corpora, testsets)
     settings: Pretraining = instantiate(cfg.pretraining)
@@ -98,26 +103,35 @@ def encode_data(
     if as_it_is and cfg.truth:
         raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
     wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
-    if as_it_is and cfg.n_per_corpus is not None:
-        corpora = [sampled(corpus, cfg.n_per_corpus, cfg.seed, window) for corpus in wholes]
+    most, n_tokens = cfg.n_per_corpus, cfg.n_tokens_per_corpus if as_it_is else None
+    if n_tokens is not None:
+        corpora = [drawn(corpus, n_tokens, most, cfg.seed, window) for corpus in wholes]
+    elif as_it_is and most is not None:
+        corpora = [sampled(corpus, most, cfg.seed, window) for corpus in wholes]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
     limits = cfg.max_sequences or {}
+    folders = {
+        corpus.name: encode_corpus(
+            corpus,
+            tokenizer,
+            block_size=source.block_size,
+            seq2seq=source.seq2seq,
+            max_sequences=limits.get(corpus.name),
+            store=store,
+            packed=not as_it_is,
+        )
+        for corpus in corpora
+    }
+    if n_tokens is not None:
+        folders = {
+            name: token_sample(folder, n_tokens, cfg.seed, source.seq2seq, store)
+            for name, folder in folders.items()
+        }
     training = Training(
         source=source,
         tokenizer=tokenizer,
-        corpora={
-            corpus.name: encode_corpus(
-                corpus,
-                tokenizer,
-                block_size=source.block_size,
-                seq2seq=source.seq2seq,
-                max_sequences=limits.get(corpus.name),
-                store=store,
-                packed=not as_it_is,
-            )
-            for corpus in corpora
-        },
+        corpora=folders,
         settings=settings,
         settings_key=plain(cfg.pretraining),
         trainer=instantiate(cfg.trainer),
@@ -141,9 +155,10 @@ def encode_data(
 
     def undrawn() -> dict[str, Encoded]:
         found = {}
-        if as_it_is and cfg.n_per_corpus is not None:
-            for whole, drawn in zip(wholes, corpora, strict=True):
-                rows = further(whole, cfg.n_per_corpus, cfg.seed, window, list(drawn.rows))
+        if as_it_is and (most, n_tokens) != (None, None):
+            for whole, sample in zip(wholes, corpora, strict=True):
+                there = list(sample.rows)
+                rows = further(whole, most or len(there), cfg.seed, window, there)
                 if rows:
                     what = f"corpus '{whole.name}'"
                     found[whole.name] = encode(
@@ -181,7 +196,11 @@ def part_key(cfg: DictConfig, training: Training, theta0: Recipe) -> dict[str, A
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
-    return {key: value for key, value in plain(cfg).items() if key not in _DO_NOT_MATTER}
+    return {
+        key: value
+        for key, value in plain(cfg).items()
+        if key not in _DO_NOT_MATTER and not (value is None and key in _ABSENT_WHERE_NULL)
+    }
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -172,6 +172,7 @@ _known: dict[str, Any] = {}
 def _shared(cfg: DictConfig, find: Callable[[DictConfig], T]) -> T:
     """`find(cfg)`, once for all jobs of a sweep that share data and model."""
     names = ["corpora", "testset", "model", "max_sequences", "n_per_corpus", "pretraining"]
+    names.append("n_tokens_per_corpus")
     settings = plain(cfg)
     if cfg.pretraining.steps == 0:  # the corpora are sampled before they are read
         names.append("seed")

@@ -28,7 +28,10 @@ from untrac_exp.progress import duration
 from untrac_exp.report.plan import LONG_S
 from untrac_exp.stages.trainer import TrainerSettings
 
-SHORTER = "fewer texts (n_per_corpus), shorter ones (model.block_size) or another method take less"
+SHORTER = (
+    "fewer texts (n_tokens_per_corpus, n_per_corpus), shorter ones (model.block_size) or another "
+    "method take less"
+)
 """What makes a run take less time."""
 
 _ELSEWHERE = 5e13

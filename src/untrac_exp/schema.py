@@ -30,7 +30,7 @@ def check(cfg: DictConfig) -> None:
     for name in map(str, cfg):
         if name not in known:
             raise ValueError(f"{name}: there is no such key{did_you_mean(name, choices)}")
-    for name in ("n_per_corpus", "threads"):
+    for name in ("n_per_corpus", "n_tokens_per_corpus", "threads"):
         if cfg[name] is not None and cfg[name] < 1:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import IGNORED, PREFIX, Encoded, encode, pack, pad
 from untrac_exp.data.prepare import encode_corpus, load
 from untrac_exp.data.tokenizing import ROWS_A_CALL
+from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
 
 WORDS = ["</s>", *"abcdefghij"]
@@ -157,3 +158,28 @@ def test_concatenation_keeps_every_example_whatever_the_widths():
     assert both.batch(torch.tensor([0]))["input_ids"].tolist() == [[1]]
     assert both.batch(torch.tensor([1]))["labels"].tolist() == [[2, 3, 4]]
     assert both.scored.tolist() == [0, 2]
+
+
+def test_reading_by_length_pads_to_the_longest_of_a_batch_and_changes_no_loss():
+    torch.manual_seed(0)
+    lengths = torch.randint(2, 60, (50,), dtype=torch.int32)
+    ids = torch.randint(0, 90, (50, 512), dtype=torch.int32)
+    labels = ids.masked_fill(torch.arange(512) >= lengths[:, None], IGNORED)
+    data = Encoded(ids, labels, lengths)
+    config = AutoConfig.for_model(
+        "opt", vocab_size=90, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=512,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    padded = read = 0
+    for indices, batch in data.batches(256):
+        assert batch["input_ids"].shape[1] == int(lengths[indices].max())
+        padded += batch["input_ids"].numel()
+        read += len(indices)
+    assert read == 50
+    assert padded < 1.25 * data.read  # of 512 tokens a text it would be 17 times as many
+    found = example_losses(model, data, 256)
+    with torch.no_grad():
+        for i, n in enumerate(lengths.tolist()):
+            alone = model(ids[i : i + 1, :n].long(), labels=ids[i : i + 1, :n].long()).loss
+            assert float(found.nll[i]) == pytest.approx(float(alone) * (n - 1), rel=1e-5)

@@ -1,0 +1,96 @@
+"""Portions of datasets by tokens: the same number of each, nested, with long texts cut down."""
+
+from math import ceil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from untrac_exp.data.base import Corpus
+from untrac_exp.data.encoding import IGNORED, Encoded, pad
+from untrac_exp.data.prepare import FILE, load
+from untrac_exp.data.sampling import sampled
+from untrac_exp.store import Store
+from untrac_exp.store.code import code_fingerprint
+
+_ROWS = 256
+"""Rows of a first draw, by whose length the number of rows is reckoned."""
+_CHARS_PER_TOKEN = 6
+"""More than texts have as a rule, so that what is drawn has the tokens asked for."""
+
+
+def within(data: Encoded, tokens: int, seed: int, width: int | None = None) -> Tensor:
+    """Examples (n,) of `data` in an order drawn by `seed`, until they have `tokens` tokens.
+
+    At least one, the last one whole; all of them in their own order where they have no more. A
+    larger portion begins with a smaller one. width: examples count as cut to so many tokens.
+    """
+    sizes = data.lengths.long() if width is None else data.lengths.long().clamp(max=width)
+    if data.seq2seq:
+        out = (data.labels != IGNORED).sum(1)
+        sizes = sizes + (out if width is None else out.clamp(max=width))
+    if int(sizes.sum()) <= tokens:
+        return torch.arange(len(data))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    before = sizes[order].cumsum(0) - sizes[order]
+    return order[before < tokens]
+
+
+def shortened(data: Encoded, width: int) -> Encoded:
+    """Examples of at most `width` tokens, as `encode` would cut them to blocks of that size.
+
+    Of a context the end is kept, of what is scored the beginning, and for a causal model the token
+    that a sequence begins with.
+    """
+    if max(data.input_ids.shape[1], data.labels.shape[1]) <= width:
+        return data
+    inputs, labels = [], []
+    for ids, of, length in zip(data.input_ids, data.labels, data.lengths.tolist(), strict=True):
+        scored = (of != IGNORED).nonzero().flatten()
+        if data.seq2seq:
+            inputs.append(ids[max(0, length - width) : length].tolist())
+            labels.append(of[: int(scored[-1]) + 1][:width].tolist())
+            continue
+        places = torch.arange(length)
+        if length > width:
+            first = max(1, int(scored[0]))
+            target = min(length - first, width - 1)
+            start = first - (width - 1 - target)
+            places = torch.cat([places[:1], places[max(1, start) : first + target][: width - 1]])
+        inputs.append(ids[places].tolist())
+        labels.append(of[places].tolist())
+    return pad(inputs, labels, data.seq2seq)
+
+
+def portion(data: Encoded, tokens: int, width: int, seed: int) -> tuple[Encoded, Tensor]:
+    """About `tokens` tokens in examples of at most `width`, and which examples (n,) they are."""
+    rows = within(data, tokens, seed, width)
+    whole = len(rows) == len(data)
+    return shortened(data if whole else data.select(rows), width), rows
+
+
+def drawn(corpus: Corpus, tokens: int, most: int | None, seed: int, window_chars: int) -> Corpus:
+    """Rows of a corpus that have `tokens` tokens or more, as far as it has them; see `sampled`.
+
+    most: rows, whatever their tokens; None for as many as it takes.
+    """
+    first = sampled(corpus, _ROWS if most is None else min(_ROWS, most), seed, window_chars)
+    rows = list(first.rows)
+    n = ceil(len(rows) * tokens * _CHARS_PER_TOKEN / max(1, sum(map(_length, rows))))
+    n = n if most is None else min(n, most)
+    return sampled(corpus, n, seed, window_chars) if len(rows) >= _ROWS and n > _ROWS else first
+
+
+def token_sample(folder: Path, tokens: int, seed: int, seq2seq: bool, store: Store) -> Path:
+    """The folder of about `tokens` tokens of those in `folder`; that one if it has no more."""
+    data = load(folder, seq2seq)
+    rows = within(data, tokens, seed)
+    if len(rows) == len(data):
+        return folder
+    code = code_fingerprint([__name__])
+    key = {"of": folder.name, "tokens": tokens, "seed": seed, "code": code}
+    return store.get("tokens", key, lambda out: data.select(rows).save(out / FILE))
+
+
+def _length(row: tuple) -> int:
+    return len(row[0]) + len(row[1])

@@ -1,0 +1,80 @@
+"""Portions by tokens: as large as asked, nested, and cut as the encoder cuts."""
+
+import pytest
+import torch
+
+from tests.trace_checkpoints import tokenizer
+from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.encoding import IGNORED, encode
+from untrac_exp.data.portions import drawn, portion, shortened, token_sample, within
+from untrac_exp.data.prepare import encode_corpus, load
+from untrac_exp.store import Store
+
+WORDS = "city river founded population century lol noob flame".split()
+TEXTS = [" ".join(WORDS[(i * k + k) % 8] for k in range(1 + i % 17)) for i in range(60)]
+ROWS = [Row(text) for text in TEXTS]
+WITH_CONTEXT = [Row(text, " ".join(WORDS[: i % 9])) for i, text in enumerate(TEXTS)]
+
+
+def encoded(rows, block_size=64, seq2seq=False):
+    return encode(rows, tokenizer(), block_size, seq2seq, "texts")
+
+
+@pytest.mark.parametrize("rows", [ROWS, WITH_CONTEXT], ids=["plain", "with context"])
+@pytest.mark.parametrize("width", [4, 9, 16])
+def test_examples_are_shortened_as_they_would_be_encoded(rows, width):
+    ours, theirs = shortened(encoded(rows), width), encoded(rows, width)
+    assert torch.equal(ours.lengths, theirs.lengths)
+    assert torch.equal(ours.input_ids, theirs.input_ids)
+    assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_encoder_decoder_examples_keep_something_to_score():
+    ours = shortened(encoded(WITH_CONTEXT, seq2seq=True), 6)
+    assert ours.input_ids.shape[1] == ours.labels.shape[1] == 6
+    assert (ours.scored > 0).all()
+
+
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_a_portion_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2seq):
+    data = encoded(WITH_CONTEXT, seq2seq=seq2seq)
+    before: list[int] = []
+    for tokens in (1, 40, 80, 160, data.read):
+        rows = within(data, tokens, seed=3)
+        read = data.select(rows).read
+        longest = max(data.select(rows[i : i + 1]).read for i in range(len(rows)))
+        assert read >= tokens
+        assert read - tokens < longest
+        if tokens < data.read:
+            assert rows.tolist()[: len(before)] == before
+            before = rows.tolist()
+    assert rows.tolist() == list(range(len(data)))
+
+
+def test_a_portion_of_short_examples_counts_them_as_they_are_cut():
+    part, rows = portion(encoded(ROWS), 100, width=4, seed=0)
+    assert int(part.lengths.max()) == 4
+    assert 100 <= part.read < 104
+    assert part.input_ids.shape[1] == 4
+    assert (part.labels[:, 1:] != IGNORED).any(1).all()
+    assert len(rows) == len(part)
+
+
+def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
+    short = Corpus("short", [Row(f"{WORDS[i % 8]} {i}") for i in range(5000)])
+    long = Corpus(
+        "long", [Row(" ".join(WORDS[(i + k) % 8] for k in range(900))) for i in range(40)]
+    )
+    few = Corpus("few", ROWS[:3])
+    store, read = Store(tmp_path), {}
+    for corpus in (short, long, few):
+        sample = drawn(corpus, 6000, None, 0, window_chars=4 * 64)
+        folder = encode_corpus(
+            sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
+            packed=False,
+        )  # fmt: skip
+        read[corpus.name] = load(token_sample(folder, 6000, 0, False, store), False).read
+    assert 6000 <= read["short"] < 6064
+    assert 6000 <= read["long"] < 6064
+    assert read["few"] == encoded(ROWS[:3]).read
+    assert len(list(drawn(short, 6000, 100, 0, 256).rows)) == 100
