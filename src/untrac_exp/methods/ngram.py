@@ -26,7 +26,7 @@ Language Modeling", Computer Speech and Language, 1999. Matching the model's los
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from untrac_exp.data.encoding import IGNORED, Encoded
+from untrac_exp.data.portions import within
 from untrac_exp.methods.base import (
     Arrays,
     Change,
@@ -56,13 +57,23 @@ _STRENGTHS = (1e-2, 1e4)
 
 @dataclass(frozen=True)
 class NGram(Method):
-    """order: most tokens of an n-gram, the predicted one among them."""
+    """order: most tokens of an n-gram, the predicted one among them.
+
+    probe: tokens of a test subset of which the model's loss is read, None for all. It is only to
+    find the surrogate's strength, and most of the cost.
+    """
 
     order: int = 3
+    probe: int | None = None
 
     def __post_init__(self) -> None:
-        if self.order < 1:
-            raise ValueError(f"method.order={self.order} must be at least 1")
+        for name, value in (("order", self.order), ("probe", self.probe)):
+            if value is not None and value < 1:
+                raise ValueError(f"method.{name}={value} must be at least 1")
+
+    def probing(self, tokens: int) -> "NGram":
+        """This method, with so many tokens of each subset read by the model."""
+        return replace(self, probe=tokens)
 
     def influences(self, subject: Subject) -> Influences:
         vocab_size = subject.model.config.vocab_size
@@ -77,8 +88,9 @@ class NGram(Method):
             for corpus, after in zip(subject.trained_on, found["after"], strict=True):
                 scores.append(score_row(corpus, subset, before, after))
                 changes.append(Change(corpus, subset, subset, before, after))
-            if before.mean > found["model"] + 0.1:
-                weak.append(f"{'/'.join(subset)} ({before.mean:.2f} against {found['model']:.2f})")
+            ours, model = float(found["surrogate"]), float(found["model"])
+            if ours > model + 0.1:
+                weak.append(f"{'/'.join(subset)} ({ours:.2f} against {model:.2f})")
         warnings = []
         if weak:
             warnings.append(
@@ -90,24 +102,32 @@ class NGram(Method):
         )
 
     def tokens(self, work: Work) -> Tokens:
-        return Tokens(sum(data.read for data in work.subsets.values()), 0)
+        most = self.probe
+        read = [data.read for data in work.subsets.values()]
+        return Tokens(sum(n if most is None else min(n, most) for n in read), 0)
 
     def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
         """Summed nats of every example, of all corpora (N,) and without each (Z, N).
 
-        And the mean of the model's own.
+        And the mean of the model's own on what it reads, and the surrogate's there.
         """
+        read, rows = data, torch.arange(len(data))
+        if self.probe is not None:
+            rows = within(data, self.probe, seed=0)
+            read = data.select(rows)
 
         def compute() -> Arrays:
-            model = subject.losses(data).mean
-            nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model)
+            model = subject.losses(read).mean
             examples = _grams(data, 1, vocab_size, scored=True)[1]
+            there = np.isin(examples, rows.numpy())
+            nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model, there)
             sums = np.zeros((len(nll), len(data)))
             for row, values in zip(sums, nll, strict=True):
                 np.add.at(row, examples, values)
-            return {"before": sums[0], "after": sums[1:], "model": np.array(model)}
+            means = {"model": np.array(model), "surrogate": nll[0][there].mean()}
+            return {"before": sums[0], "after": sums[1:], **means}
 
-        reads = {"corpora": subject.trained_on.values(), "subset": [data]}
+        reads = {"corpora": subject.trained_on.values(), "subset": [data], "model": [read]}
         return subject.part("losses", compute, reads, draws=False)
 
 
@@ -125,19 +145,27 @@ class Counts(NamedTuple):
 
 
 def matched_losses(
-    corpora: Mapping[str, Encoded], data: Encoded, order: int, vocab_size: int, loss: float
+    corpora: Mapping[str, Encoded],
+    data: Encoded,
+    order: int,
+    vocab_size: int,
+    loss: float,
+    at: np.ndarray | None = None,
 ) -> np.ndarray:
     """As `token_losses`, of the weakest model of at most `order` whose mean loss is `loss`.
 
-    Of the best model of that order where none is as good.
+    Of the best model of that order where none is as good. at: (T,) the scored tokens that the mean
+    is over; None for all.
     """
+    seen = slice(None) if at is None else at
     orders: list[Counts] = []
     for n in range(1, order + 1):
         orders.append(count(corpora, data, n, vocab_size))
 
         def excess(log_strength: float) -> float:
             alone = [Counts(*(array[:1] for array in one)) for one in orders]
-            return float(token_losses(alone, np.exp(log_strength), vocab_size).mean()) - loss
+            nll = token_losses(alone, np.exp(log_strength), vocab_size)[0]
+            return float(nll[seen].mean()) - loss
 
         low, high = np.log(_STRENGTHS)
         best = minimize_scalar(excess, bounds=(low, high), method="bounded", options={"xatol": 0.1})
