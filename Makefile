@@ -87,7 +87,7 @@ format: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff format
 
 docs: $(READY) ## the documentation site in site/, warnings as errors
-	@$(BIN)/python -m mkdocs build --strict --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
 
 wheel: $(READY) ## build dist/untrac_exp-*.whl, conf/ included
 	@$(BIN)/python -m hatchling build -t wheel
