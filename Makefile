@@ -16,12 +16,16 @@ SCALE ?= mini
 # sweeps at a time in `make paper`; at mini scale each keeps one core busy
 JOBS ?= 2
 
+# every method, for the leaderboard
+METHODS := $(basename $(notdir $(wildcard conf/method/*.yaml)))
+BENCHMARKS := natural natural_subsets docstrings harms harms_subsets tasks_a tasks_b
+
 TABLES := table2 table3 table4 table5
 FIGURES := figure2 figure3 figure4
 BEYOND := cost objectives scaling
 
 .PHONY: help .venv demo test test-full lint format docs wheel gpu-check clean clean-outputs sync \
-	paper $(TABLES) $(FIGURES) $(BEYOND)
+	paper leaderboard $(TABLES) $(FIGURES) $(BEYOND)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[.a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +77,17 @@ scaling: $(call done,scaling_corpora scaling_model) ##
 # The sweeps with most to do, which need different truths, come first.
 paper: ## all tables and figures of the paper in outputs/paper/ (SCALE=mini, JOBS=2 sweeps at a time)
 	@$(MAKE) -j $(JOBS) table3 table2 table4 figure4 figure3 table5 figure2
+
+empty :=
+comma := ,
+
+outputs/%/$(SCALE)/.board: conf/experiment/%.yaml | $(READY)
+	@$(BIN)/python -m untrac_exp +experiment=$* scale=$(SCALE) seed=0 \
+		method=$(subst $(empty) $(empty),$(comma),$(METHODS))
+	@touch $@
+
+leaderboard: $(BENCHMARKS:%=outputs/%/$(SCALE)/.board) ## every method on every benchmark: hours (SCALE=mini)
+	@$(BIN)/python experiments/leaderboard/board.py --scale $(SCALE)
 
 sync: $(READY) ## upload the W&B runs that were logged offline
 	@cd outputs && ../$(BIN)/wandb sync --yes

@@ -1,0 +1,191 @@
+"""The leaderboard: every method on every benchmark, agreement as a share of what can be had.
+
+    make leaderboard
+    python experiments/leaderboard/board.py [--scale mini] [--readme]
+
+Reads the sweeps of `BENCHMARKS` that are there and says which are not. With ``--readme`` the table
+goes into docs/results.md, between its marks ``leaderboard``, and the figure beside it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from untrac_exp.agreement import truth_mean
+from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.files import write_bytes
+from untrac_exp.report.published import Place, commits, fill, markdown, save, write_table
+from untrac_exp.report.style import figure_style
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "results.md"
+BENCHMARKS = {
+    "natural": "natural",
+    "natural, subsets": "natural_subsets",
+    "docstrings": "docstrings",
+    "invented": "harms",
+    "invented, subsets": "harms_subsets",
+    "tasks A": "tasks_a",
+    "tasks B": "tasks_b",
+}
+"""Heading -> experiment. The first is the headline: it orders the methods."""
+RESAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on one benchmark: share of the attainable agreement, its interval, seconds."""
+
+    share: float
+    low: float
+    high: float
+    seconds: float
+
+
+def entries(sweep: Sweep) -> dict[str, Entry]:
+    """Method -> its entry, the mean over test sets and runs.
+
+    The agreement is Pearson, or Spearman (LDS) where the truth is of random subsets. The interval
+    is a 95 % bootstrap over corpora, shared by all methods; NaN for random subsets, whose models
+    hang together.
+    """
+    subsets = any("LDS" in str(job.get("over")) for job in sweep.metrics)
+    statistic = "spearman" if subsets else "pearson"
+    table = sweep.agreement[sweep.agreement["variant"] == ""]
+    shares = (table[statistic] / table[f"attainable_{statistic}"]).groupby(table["method"])
+    jobs = sweep.jobs[sweep.jobs["variant"] == ""]
+    seconds = {str(k): float(v) for k, v in jobs.groupby("method")["wall_s"].mean().items()}
+    draws = {} if subsets else resampled(sweep)
+    found = {}
+    for method, share in shares.agg(lambda values: values.mean(skipna=False)).items():
+        low, high = np.nan, np.nan
+        if method in draws:
+            low, high = np.nanquantile(draws[method], [0.025, 0.975])
+        found[str(method)] = Entry(float(share), float(low), float(high), seconds[str(method)])
+    return found
+
+
+def resampled(sweep: Sweep) -> dict[str, np.ndarray]:
+    """Method -> its share of the attainable agreement over resampled corpora (`RESAMPLES`,)."""
+    scores = sweep.scores[sweep.scores["variant"] == ""]
+    truth = truth_mean(sweep.truth[sweep.truth["variant"] == ""])
+    attainable = sweep.agreement.groupby("testset")["attainable_pearson"].first()
+    corpora = list(truth["corpus"].unique())
+    theirs = truth.pivot(index=["testset", "subset"], columns="corpus", values="influence")[corpora]
+    random = np.random.default_rng(0)
+    counts = random.multinomial(len(corpora), np.full(len(corpora), 1 / len(corpora)), RESAMPLES)
+    weights = counts[(counts > 0).sum(1) > 2] / len(corpora)
+    found: dict[str, list[np.ndarray]] = {}
+    runs = ["method", "train_seed", "seed", "testset", "subset"]
+    ours = scores.pivot(index=runs, columns="corpus", values="influence")[corpora]
+    sizes = theirs.groupby("testset").size()
+    for at, x in zip(ours.index, ours.to_numpy(), strict=True):
+        y = theirs.loc[at[3:]].to_numpy()
+        r = _correlations(x, y, weights) / attainable[at[3]]
+        found.setdefault(str(at[0]), []).append(r / sizes[at[3]])
+    n = {method: len(values) for method, values in found.items()}
+    weight = {method: sum(1 / sizes[at[3]] for at in ours.index if at[0] == method) for method in n}
+    return {method: np.sum(values, axis=0) / weight[method] for method, values in found.items()}
+
+
+def _correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Pearson of x and y (C,) under every row of weights (R, C), which sum to 1."""
+    dx, dy = x - (weights @ x)[:, None], y - (weights @ y)[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = (weights * dx * dy).sum(1) / np.sqrt(
+            (weights * dx**2).sum(1) * (weights * dy**2).sum(1)
+        )
+    return np.asarray(r)
+
+
+def publish(place: Place, benchmarks: dict[str, str]) -> str:
+    """Write the table and the figure; returns the table as Markdown."""
+    boards: dict[str, dict[str, Entry]] = {}
+    jobs, missing = [], []
+    for name, experiment in benchmarks.items():
+        if not (place.outputs / experiment / place.scale / "summary.csv").exists():
+            missing.append(f"`+experiment={experiment}`")
+            continue
+        sweep = collect(place.sweep(experiment))
+        boards[name] = entries(sweep)
+        jobs += sweep.metrics
+    if not boards:
+        raise ValueError(f"{place.outputs}: none of the benchmarks; run make leaderboard")
+    first = next(iter(boards.values()))
+    methods = list(dict.fromkeys(method for board in boards.values() for method in board))
+    methods.sort(key=lambda method: -first[method].share if method in first else np.inf)
+    rows = []
+    for method in methods:
+        row = {"method": f"`{method}`"}
+        for name, board in boards.items():
+            row[name] = _cell(board[method]) if method in board else ""
+        rows.append(row | {"seconds": f"{first[method].seconds:.0f}" if method in first else ""})
+    table = pd.DataFrame(rows).set_index("method")
+    caption = "Agreement with the truth as a share of the attainable, 95 % over corpora"
+    write_table(place, table.reset_index(), table, caption)
+    with figure_style():
+        save(place, draw(boards, methods))
+    not_run = f"\n\nNot run: {', '.join(missing)}." if missing else ""
+    return (
+        f"{markdown(table)}\n\n{caption}, mean over test sets and runs; seconds of a job on "
+        f"{next(iter(boards))}. Run at {' and '.join(commits(jobs))}; printed by "
+        f"`python experiments/leaderboard/board.py --readme`.{not_run}"
+    )
+
+
+def _cell(entry: Entry) -> str:
+    if np.isnan(entry.share):
+        return "–"
+    interval = "" if np.isnan(entry.low) else f" ({entry.low:.2f} to {entry.high:.2f})"
+    return f"{entry.share:.2f}{interval}".replace("-", "−")
+
+
+def draw(boards: dict[str, dict[str, Entry]], methods: Sequence[str]) -> Figure:
+    """Methods from top to bottom, a panel for each benchmark, intervals as bars."""
+    figure = Figure(figsize=(1.6 + 1.9 * len(boards), 0.6 + 0.32 * len(methods)))
+    axes = np.atleast_1d(figure.subplots(1, len(boards), sharey=True))
+    for ax, (name, board) in zip(axes, boards.items(), strict=True):
+        for y, method in enumerate(methods):
+            if method in board:
+                entry = board[method]
+                ax.plot([entry.low, entry.high], [y, y], color="0.7", linewidth=2, zorder=1)
+                ax.plot(entry.share, y, "o", color="C0", zorder=2)
+        ax.set_title(name)
+        ax.set_xlim(min(-0.05, *(e.share - 0.05 for e in board.values())), 1.05)
+        ax.axvline(1, color="0.8", linestyle=":", zorder=0)
+    axes[0].set_yticks(range(len(methods)), methods)
+    axes[0].invert_yaxis()
+    figure.supxlabel("agreement ÷ attainable")
+    figure.tight_layout()
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; exit status 1 with one line where nothing is there."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
+    parser.add_argument("--scale", default="mini", help="mini or paper")
+    parser.add_argument("--readme", action="store_true", help="write it into docs/results.md")
+    given = parser.parse_args(arguments)
+    place = Place(given.outputs, given.scale, Path(__file__).resolve().parent)
+    try:
+        text = publish(place, BENCHMARKS)
+        if given.readme:
+            picture = place.target.with_suffix(".png")
+            write_bytes(PAGE.with_name("leaderboard.png"), picture.read_bytes())
+            fill(PAGE, f"{text}\n\n![leaderboard](leaderboard.png)", "leaderboard")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
