@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import time
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 from untrac_exp import store as store_module
 from untrac_exp.progress import Progress, heard_by
 from untrac_exp.store import Store, Wanted, lock
+from untrac_exp.store.__main__ import main as cli
 from untrac_exp.store.lock import claim_file, read_claim, try_lock
 
 fork = multiprocessing.get_context("fork")
@@ -261,3 +263,47 @@ def try_lock_in(store, one):
     path = store.path(one.kind, one.key)
     path.parent.mkdir(parents=True, exist_ok=True)
     return try_lock(path)
+
+
+# --- watch ---
+
+
+def shown(store, capsys):
+    assert cli(["watch", "--once", "--root", str(store.root)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_watch_shows_what_is_built_by_whom_and_the_time_left(store, path, capsys):
+    key = {"train_seed": 1, "without": ["sea"], "pretraining": {"steps": 40}}
+    store.get("model", {**key, "without": []}, partial(write, seconds=0.1))
+    elsewhere(
+        path, since=time.time() - 60, about={"kind": "model", "key": key},
+        progress={"what": "pretraining", "done": 10, "total": 40, "left_s": 180.0},
+    )  # fmt: skip
+    quiet = store.path("part", {"n": 0})
+    quiet.parent.mkdir()
+    method = {"method": {"_target_": "untrac_exp.methods.untrac.UnTrac"}}
+    elsewhere(quiet, host="node8", since=time.time() - 200, about={"key": {**method, "part": "u"}})
+    os.utime(claim_file(quiet), (time.time() - 100,) * 2)
+    first, processes, silence, _, *rows = shown(store, capsys)
+    assert first.endswith("1 model built, 1 in the last hour")
+    assert processes == "2 processes at work on 2 machines"
+    assert silence == "what is silent for 5 min is taken over by who needs it"
+    assert [row.split()[0] for row in rows] == ["part", "model"]
+    assert "node8 pid 1 silent for 2 min" in rows[0]
+    assert "untrac: u" in rows[0]
+    assert "without sea, train seed 1, 40 steps" in rows[1]
+    assert "node7 pid 1" in rows[1]
+    assert rows[1].split()[-6:] == ["60", "s", "3", "min", "pretraining", "10/40"]
+
+
+def test_watch_guesses_the_time_left_from_what_has_been_built(store, path, capsys):
+    store.get("model", {"n": 1}, partial(write, seconds=2))
+    elsewhere(path, about={"kind": "model", "key": {"n": 0}}, since=time.time())
+    *_, row = shown(store, capsys)
+    assert re.search(r" 0 s +[12] s", row)
+
+
+def test_watch_where_nothing_is_built(store, capsys):
+    store.get(*wanted(1)[0][:3])
+    assert shown(store, capsys)[1] == "nothing is being built"

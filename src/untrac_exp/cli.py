@@ -43,14 +43,16 @@ def job(cfg: DictConfig) -> None:
 
 
 def _start_workers(cfg: DictConfig) -> None:
-    """Have the truth's workers import while this process does, if it will need them.
+    """Have the job's further processes import while this one does, if it may need them.
 
     Before the configuration is checked, so it may hold anything.
     """
     finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
-    number, target = (OmegaConf.select(cfg, f"truth.{key}") for key in ("workers", "_target_"))
-    if isinstance(number, int) and number > 1 and isinstance(target, str) and not finished.exists():
-        workers.context(target.rpartition(".")[0])
+    trainer, threads = (OmegaConf.select(cfg, key) for key in ("trainer", "threads"))
+    if not isinstance(trainer, DictConfig) or not isinstance(threads, int | None):
+        return
+    if workers.number(trainer, threads) > 1 and not finished.exists():
+        workers.context("untrac_exp.experiment")
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ class Config:
 _IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # but not what is below them
 _NOT_IN_A_NAME = {
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
-    *("plan", "plan_flops_per_s", "truth.workers"),
+    *("plan", "plan_flops_per_s", "trainer.workers"),
 }
 _LONGEST, _LONGEST_VALUE = 120, 80
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -17,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
-from untrac_exp import __version__, processes
+from untrac_exp import __version__, processes, workers
 from untrac_exp.agreement import agreement, ceilings, truth_mean
 from untrac_exp.config import variant
 from untrac_exp.cost import Meter, reset_peaks
@@ -56,31 +57,61 @@ _FORCED = {
 def run(cfg: DictConfig) -> None:
     """One job of a sweep, from its configuration to the files it leaves."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
-    prepare_process(cfg)
+    many = workers.number(cfg.trainer, cfg.threads)
+    prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
+    if many > 1 and processes.together():
+        raise ValueError(
+            f"trainer.workers={many}: processes that torchrun starts work on one model; use "
+            "trainer.workers=1, or start without torchrun"
+        )
     job_code(cfg)  # read now, as it was imported: it may be edited while the data are made
-    data = load_data(cfg, Store(cfg.store, cfg.force, _began()))
+    began = _began()
+    data = load_data(cfg, Store(cfg.store, cfg.force, began))
     key = job_key(cfg, data)
     if processes.agreed(not cfg.force and is_finished(outdir, fingerprint(key))):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        method = instantiate(cfg.method)  # first, for the truth may take hours
-        # truth=none is an empty node
-        truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
-        changes = None if truth is None else truth.changes(data.training, data.subsets)
-        theta0 = data.training.recipe(cfg.train_seed)
-        # trained before the method's clock starts; processes ask together
-        lies = theta0.folder() if isinstance(theta0, Trained) else None
-        meter = Meter()
-        answer = influences(method, cfg, data, meter)
+        with workers.helped(many, _help, cfg, began, many) as call_help:
+            data.training.store.call_help = call_help
+            found = _build(cfg, data)
         if processes.is_first():
-            _write(outdir, cfg, data, fingerprint(key), answer, truth, changes, meter, lies)
+            _write(outdir, cfg, data, fingerprint(key), found)
             _log_to(cfg, outdir)
         processes.wait()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
+
+
+class Found(NamedTuple):
+    """What a job has found out. theta0: where it lies; meter: what the answer has cost."""
+
+    answer: Influences
+    meter: Meter
+    theta0: Path | None
+    truth: Truth | None
+    changes: pd.DataFrame | None
+
+
+def _build(cfg: DictConfig, data: Data) -> Found:
+    """Train and compute what the store lacks, as far as others do not, and read it all."""
+    method = instantiate(cfg.method)  # first, for the truth may take hours
+    # truth=none is an empty node
+    truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
+    changes = None if truth is None else truth.changes(data.training, data.subsets)
+    theta0 = data.training.recipe(cfg.train_seed)
+    # trained before the method's clock starts; processes ask together
+    lies = theta0.folder() if isinstance(theta0, Trained) else None
+    meter = Meter()
+    return Found(influences(method, cfg, data, meter), meter, lies, truth, changes)
+
+
+def _help(cfg: DictConfig, began: float, workers: int) -> None:
+    """The same in a further process; what it finds is in the store."""
+    prepare_process(cfg, workers)
+    _build(cfg, load_data(cfg, Store(cfg.store, cfg.force, began)))
 
 
 def _began() -> float:
@@ -189,13 +220,10 @@ def _write(
     cfg: DictConfig,
     data: Data,
     key: str,
-    answer: Influences,
-    truth: Truth | None,
-    changes: pd.DataFrame | None,
-    meter: Meter,
-    theta0: Path | None,
+    found: Found,
 ) -> None:
     """The files of a run; metrics.json comes last and says that the job is done."""
+    answer, meter, theta0, truth, changes = found
     warnings = list(answer.warnings)
     files.write_scores(outdir, answer.scores)
     if answer.trajectory is not None:
@@ -203,11 +231,11 @@ def _write(
     if answer.own_loss is not None:
         files.write_own_loss(outdir, answer.own_loss)
     if truth is None and answer.changes:
-        found = evidence(data, answer)
-        warnings += found.warnings
-        files.write_ranking(outdir, found.ranking)
-        files.write_examples(outdir, found.examples)
-        files.write_shared(outdir, found.shared)
+        seen = evidence(data, answer)
+        warnings += seen.warnings
+        files.write_ranking(outdir, seen.ranking)
+        files.write_examples(outdir, seen.examples)
+        files.write_shared(outdir, seen.shared)
     agreed: dict[str, dict[str, float]] | None = None
     actual = pd.DataFrame(columns=files.TRUTH)
     if truth is not None and changes is not None:

@@ -23,6 +23,7 @@ from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint, targets
 from untrac_exp.training import Pretraining, Recipe, Training
+from untrac_exp.workers import threads_of_each
 
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
 """Keys that leave the results as they are."""
@@ -67,11 +68,15 @@ class Data:
         return found
 
 
-def prepare_process(cfg: DictConfig) -> None:
-    """Set what holds for the whole process: threads, and what libraries say."""
+def prepare_process(cfg: DictConfig, workers: int = 1) -> None:
+    """Set what holds for the whole process: threads, and what libraries say.
+
+    workers: how many processes share the cores.
+    """
     quiet()
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    threads = threads_of_each(cfg.trainer, cfg.threads, workers)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def load_data(cfg: DictConfig, store: Store) -> Data:
@@ -196,11 +201,13 @@ def part_key(cfg: DictConfig, training: Training, theta0: Recipe) -> dict[str, A
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
-    return {
+    settings = {
         key: value
         for key, value in plain(cfg).items()
         if key not in _DO_NOT_MATTER and not (value is None and key in _ABSENT_WHERE_NULL)
     }
+    settings["trainer"].pop("workers", None)
+    return settings
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

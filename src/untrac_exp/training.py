@@ -19,7 +19,7 @@ from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, Pretrai
 from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.shares import fitting
 from untrac_exp.stages.trainer import TrainerSettings
-from untrac_exp.store import Store, fingerprint
+from untrac_exp.store import Store, Wanted, fingerprint
 from untrac_exp.store.code import code_fingerprint, targets
 
 Budget = Literal["steps", "epochs"]
@@ -69,6 +69,10 @@ class Recipe(ABC):
         """The hash of what its weights depend on."""
         return fingerprint({**self.key, "checkpoint_every": None})
 
+    def wanted(self) -> list[Wanted]:
+        """The artifact that holds it, if there is one."""
+        return []
+
     @abstractmethod
     def checkpoints(self) -> list[Path]:
         """Weights of the model's own past, the oldest first."""
@@ -87,6 +91,9 @@ class Trained(Recipe):
     store: Store
     source: ModelSource
     dtype: torch.dtype
+
+    def wanted(self) -> list[Wanted]:
+        return [Wanted("model", self.key, self.build)]
 
     def folder(self) -> Path:
         """Weights, losses, cost and checkpoints; from the store, or trained now."""
@@ -123,7 +130,7 @@ class Training:
     """Everything that determines the models trained on one mixture.
 
     corpora: folders of tokens by name, in the mixture's order. settings_key: the configuration of
-    `settings`, in plain values. Can be sent to another process.
+    `settings`, in plain values.
     """
 
     source: ModelSource
@@ -134,10 +141,6 @@ class Training:
     trainer: TrainerSettings
     store: Store
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the tokens, which another process reads for itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "data"}
-
     @cached_property
     def data(self) -> dict[str, Encoded]:
         """The tokens of every corpus."""
@@ -145,7 +148,6 @@ class Training:
 
     @cached_property
     def _code(self) -> str:
-        """Sent to other processes, which may have imported it before it was edited."""
         modules = [__name__, type(self.source).__module__]
         return code_fingerprint([*modules, *targets(self.settings_key)])
 

@@ -62,7 +62,7 @@ def test_each_model_is_trained_once_and_losses_outlive_it(world, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr("untrac_exp.training.pretrain", never)
-    again = influences(LeaveDatasetOut([0, 1], workers=2), training, subsets)
+    again = influences(LeaveDatasetOut([0, 1]), training, subsets)
     assert first.equals(again)
 
 
@@ -73,16 +73,13 @@ def test_nothing_left_to_train_on(world):
         influences(LeaveDatasetOut([0]), alone, subsets)
 
 
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["one_process", "two_workers"]
-)
 @pytest.mark.parametrize("checkpoint", [False, True], ids=["scratch", "checkpoint"])
-def test_with_dropout_too_the_truth_depends_on_its_seeds_alone(tmp_path, checkpoint, workers):
+def test_with_dropout_too_the_truth_depends_on_its_seeds_alone(tmp_path, checkpoint):
     truths = []
-    for i, processes in enumerate((1, workers)):
+    for i in range(2):
         world = make_world(tmp_path / f"store{i}", 0.1, checkpoint)
         torch.manual_seed(i)  # whatever has drawn random numbers before
-        truths.append(influences(LeaveDatasetOut([0, 1], workers=processes), *world))
+        truths.append(influences(LeaveDatasetOut([0, 1]), *world))
     assert truths[0].equals(truths[1])
     with_seed = truths[0].groupby("train_seed")["influence"].apply(list)
     assert with_seed[0] != with_seed[1]
@@ -101,7 +98,9 @@ def test_a_checkpoint_with_dropout_has_one_truth(tmp_path):
     }  # fmt: skip
     found = []
     for workers in ("1", "2"):
-        ended = command(overrides({**job, "truth.workers": workers, "outputs": workers}), tmp_path)
+        ended = command(
+            overrides({**job, "trainer.workers": workers, "outputs": workers}), tmp_path
+        )
         assert ended.status == 0, ended.err
         [path] = (tmp_path / workers).rglob("truth.csv")
         found.append(path.read_bytes())

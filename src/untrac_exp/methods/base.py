@@ -2,11 +2,11 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,12 @@ from untrac_exp.agreement import bootstrap_interval
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_losses
+from untrac_exp.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
-from untrac_exp.store import Store
+from untrac_exp.store import Store, Wanted
 
 Arrays = dict[str, np.ndarray]
+Name = TypeVar("Name")
 
 
 class Subset(NamedTuple):
@@ -35,6 +37,21 @@ class Checkpoint(NamedTuple):
 
     path: Path
     lr: float
+
+
+class Part(NamedTuple):
+    """A part of a method's answer that is computed apart from the others, and kept.
+
+    reads: the datasets that `compute` reads, by their role in it; None for all that the subject
+    holds. draws: whether it depends on the subject's `seed` beyond that. group: parts of one group
+    share what they compute on the way, so one process computes them.
+    """
+
+    name: str
+    compute: Callable[[], Arrays]
+    reads: Mapping[str, Iterable[Encoded]] | None = None
+    draws: bool = True
+    group: Hashable = None
 
 
 @dataclass
@@ -98,12 +115,32 @@ class Subject:
         reads: Mapping[str, Iterable[Encoded]] | None = None,
         draws: bool = True,
     ) -> Arrays:
-        """A part of the answer, computed once and kept, so that a killed job takes up here.
+        """One part of the answer; see `Part` and `parts`."""
+        return self.parts({name: Part(name, compute, reads, draws)})[name]
 
-        It is found again by any job of the same `key`, name and data. reads: the datasets that
-        `compute` reads, by their role in it; None for all that this object holds. draws: whether it
-        depends on `seed` beyond that.
+    def parts(self, parts: Mapping[Name, Part], what: str | None = None) -> dict[Name, Arrays]:
+        """Parts that do not depend on each other, in their order.
+
+        Each is computed once and kept, so that a killed job takes up here: it is found again by any
+        job of the same `key`, name and data. Processes that ask for the same parts share the work.
+        what: of the parts, for the log.
         """
+        outer, start = self.meter, time.monotonic()
+        names = list(parts)
+        progress = Progress(what, len(names)) if what else None
+        found: dict[Name, Arrays] = {}
+        wanted = [self._wanted(part) for part in parts.values()]
+        for i, path in self.store.get_all(wanted):
+            outer.add(Meter.load(path / "cost.json"))
+            with np.load(path / "arrays.npz") as arrays:
+                found[names[i]] = dict(arrays)
+            if progress:
+                progress(len(found))
+        outer.wall_s -= time.monotonic() - start  # the parts' own clocks have counted it
+        return {name: found[name] for name in names}
+
+    def _wanted(self, part: Part) -> Wanted:
+        reads = part.reads
         if reads is None:
             reads = {
                 "corpora": self.corpora.values(),
@@ -112,27 +149,21 @@ class Subject:
             }
         key = {
             **self.key,
-            "part": name,
+            "part": part.name,
             "reads": {role: [data.fingerprint for data in read] for role, read in reads.items()},
-            "seed": self.seed if draws else None,
+            "seed": self.seed if part.draws else None,
         }
-        outer = self.meter
 
         def build(out: Path) -> None:
-            self.meter = Meter()
+            outer, self.meter = self.meter, Meter()
             try:
-                np.savez(out / "arrays.npz", **compute())  # type: ignore[arg-type]
+                np.savez(out / "arrays.npz", **part.compute())  # type: ignore[arg-type]
                 self.meter.stop()
                 self.meter.save(out / "cost.json")
             finally:
                 self.meter = outer
 
-        start = time.monotonic()
-        path = self.store.get("part", key, build)
-        outer.add(Meter.load(path / "cost.json"))
-        outer.wall_s -= time.monotonic() - start  # the part's own clock has counted it
-        with np.load(path / "arrays.npz") as arrays:
-            return dict(arrays)
+        return Wanted("part", key, build, group=part.group)
 
 
 class Change(NamedTuple):

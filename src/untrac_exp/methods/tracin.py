@@ -13,8 +13,6 @@ NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.
 from collections import defaultdict
 from dataclasses import dataclass
 
-from safetensors.torch import load_model
-
 from untrac_exp.methods.base import (
     Influences,
     Method,
@@ -24,8 +22,7 @@ from untrac_exp.methods.base import (
     Work,
     gradient_scores,
 )
-from untrac_exp.methods.common.products import dot, products
-from untrac_exp.progress import Progress
+from untrac_exp.methods.common.products import dot, products_at
 
 
 @dataclass(frozen=True)
@@ -39,15 +36,12 @@ class TracIn(Method):
                 "set pretraining.checkpoint_every to at most pretraining.steps, or, for a model "
                 "trained elsewhere, use method=graddot"
             )
-        progress = Progress("tracin: checkpoints", len(subject.checkpoints))
+        files, rates = zip(*subject.checkpoints, strict=True)
         values: dict[tuple[str, Subset], float] = defaultdict(float)
-        for i, (path, lr) in enumerate(subject.checkpoints):
-            with subject.leaving_theta0() as model:
-                load_model(model, path, device=str(model.device))
-                found = products(subject, f"products-{path.stem}", dot, draws=False)
-            for cell, value in found.items():
+        found = products_at(files, subject, "products", dot, draws=False)
+        for lr, cells in zip(rates, found, strict=True):
+            for cell, value in cells.items():
                 values[cell] += lr * value
-            progress(i + 1)
         return Influences(gradient_scores(values))
 
     def tokens(self, work: Work) -> Tokens:

@@ -17,7 +17,6 @@ from functools import partial
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_forgotten
 from untrac_exp.methods.common.watch import Panel, Unlearn
-from untrac_exp.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class UnTrac(Unlearn, Method):
         apart = retain_of_forgotten(subject, self.objective.held)
         panel = Panel(subject.subsets)
         record = self.record(subject, panel, apart.warnings)
-        progress = Progress("untrac: corpora unlearned", len(subject.corpora))
-        for i, (corpus, data) in enumerate(subject.corpora.items()):
+        runs = {}
+        for corpus, data in subject.corpora.items():
             retain = {name: held for name, held in apart.retain.items() if name != corpus}
-            seen = self.watch(subject, corpus, data, panel, retain)
+            runs[corpus] = self.watch(subject, corpus, data, panel, retain)
+        for corpus, seen in subject.parts(runs, "untrac: corpora unlearned").items():
             record.add(corpus, seen, partial(_cell, corpus))
-            progress(i + 1)
         return record.influences()
 
     def tokens(self, work: Work) -> Tokens:

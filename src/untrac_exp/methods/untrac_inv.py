@@ -19,7 +19,6 @@ from functools import partial
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_read
 from untrac_exp.methods.common.watch import Panel, Unlearn
-from untrac_exp.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class UnTracInv(Unlearn, Method):
         apart = retain_of_read(subject, self.objective.held)
         panel = Panel(apart.read)
         record = self.record(subject, panel, apart.warnings)
-        progress = Progress("untrac_inv: test subsets unlearned", len(subject.subsets))
-        for i, (subset, data) in enumerate(subject.subsets.items()):
-            name = "/".join(subset)
-            seen = self.watch(subject, name, data, panel, apart.retain)
-            record.add(name, seen, partial(_cell, subset))
-            progress(i + 1)
+        runs = {
+            subset: self.watch(subject, "/".join(subset), data, panel, apart.retain)
+            for subset, data in subject.subsets.items()
+        }
+        for subset, seen in subject.parts(runs, "untrac_inv: test subsets unlearned").items():
+            record.add("/".join(subset), seen, partial(_cell, subset))
         return record.influences()
 
     def tokens(self, work: Work) -> Tokens:

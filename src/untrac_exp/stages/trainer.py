@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -34,6 +34,8 @@ class TrainerSettings:
     shard: while pretraining, give each device a part of the weights, of their gradients and of the
     optimizer's state (FSDP). Unlearning needs the model whole on each.
     theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.
+    workers: processes of one job that build its truth's models and its method's parts together, a
+    device each; auto for as many as there are devices, or CPU cores (see `untrac_exp.workers`).
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -45,6 +47,7 @@ class TrainerSettings:
     compile: bool = False
     shard: bool = False
     theta0_on_cpu: bool = False
+    workers: int | Literal["auto"] = 1
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,6 +56,9 @@ class TrainerSettings:
             raise ValueError(
                 f"trainer.precision={self.precision}: {reason}; use {', '.join(_PRECISIONS)}"
             )
+
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError(f"trainer.workers={self.workers} must be at least 1, or auto")
 
     def build(self, **stage: Any) -> lightning.Trainer:
         """A trainer with this place's settings and the `stage`'s own."""

@@ -1,4 +1,4 @@
-"""See and prune a store: `python -m untrac_exp.store ls` and `... gc`."""
+"""See, watch and prune a store: `python -m untrac_exp.store ls`, `... watch` and `... gc`."""
 
 import argparse
 import json
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from untrac_exp.store import MANIFEST, damage, remove
 from untrac_exp.store.lock import try_lock
+from untrac_exp.store.watch import watch
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
@@ -65,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--verify", action="store_true", help="compute every checksum")
     ls.set_defaults(run=_ls)
 
+    live = commands.add_parser(
+        "watch", parents=[shared], help="show what is being built, by whom, and the time left"
+    )
+    live.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (%(default)s)")
+    live.add_argument("--once", action="store_true", help="show it once and end")
+    live.set_defaults(run=_watch)
+
     gc = commands.add_parser(
         "gc",
         parents=[shared],
@@ -107,6 +115,12 @@ def _ls(args: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(f"{count} in {args.root}, {_bytes(total)}")
+    return 0
+
+
+def _watch(args: argparse.Namespace) -> int:
+    with suppress(KeyboardInterrupt):
+        watch(args.root.absolute(), args.kind, args.every, args.once)
     return 0
 
 

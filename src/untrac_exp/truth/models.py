@@ -2,19 +2,12 @@
 
 A truth is a list of them: θ0 of every train seed, and counterfactual models of the same seeds. Both
 models of a difference share their seed, hence their first weights and the order of the data they
-share. `workers` of them are trained at a time, a process each.
+share. The store trains each of them once, by whichever process comes first.
 """
 
 import json
-import logging
-import multiprocessing
-import os
-import pickle
-import sys
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -22,15 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
-import torch
 
-from untrac_exp import processes
-from untrac_exp import workers as _workers
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subset
 from untrac_exp.progress import Progress
 from untrac_exp.stages.evaluation import evaluate
-from untrac_exp.stages.trainer import quiet
+from untrac_exp.store import Wanted
 from untrac_exp.store.code import code_fingerprint
 from untrac_exp.training import Budget, Recipe, Training
 
@@ -48,7 +38,6 @@ class Truth(ABC):
 
     train_seeds: Sequence[int]
     budget: Budget = "steps"
-    workers: int = 1
     over: ClassVar[str] = "corpora"
     """What a method's agreement with it is a correlation over, in words."""
 
@@ -57,8 +46,6 @@ class Truth(ABC):
             raise ValueError(f"truth.budget='{self.budget}' is unknown; use steps or epochs")
         if not self.train_seeds:
             raise ValueError("truth.train_seeds is empty; give at least one seed")
-        if self.workers < 1:
-            raise ValueError(f"truth.workers={self.workers} must be at least 1")
 
     @abstractmethod
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
@@ -87,12 +74,18 @@ class Truth(ABC):
         Columns train_seed, without (a tuple of corpora), testset, subset, influence (nats per
         token).
         """
-        jobs = self.jobs(training, subsets)
-        progress = Progress("truth: models", len(jobs))
+        wanted = [
+            (job, i, one)
+            for job in self.jobs(training, subsets)
+            for i, one in enumerate(job.wanted)
+        ]
+        progress = Progress("truth: losses of models", len(wanted))
         losses: dict[tuple[int, tuple[str, ...]], Losses] = {}
-        for job, means in evaluated(jobs, self.workers):
-            losses[job.seed, job.without] = means
-            progress(len(losses))
+        found = training.store.get_all([one for *_, one in wanted])
+        for done, (at, path) in enumerate(found, start=1):
+            job, i, _ = wanted[at]
+            losses.setdefault((job.seed, job.without), {}).update(job.read(i, path))
+            progress(done)
         rows = [
             {
                 "train_seed": seed, "without": without, "testset": subset.testset,
@@ -120,7 +113,7 @@ class Truth(ABC):
 
 @dataclass(frozen=True)
 class Job:
-    """One model to train and evaluate, in whatever process; θ0 where nothing is left out.
+    """One model to train and evaluate; θ0 where nothing is left out.
 
     code: of the evaluation, its hash.
     """
@@ -155,15 +148,22 @@ class Job:
     def is_done(self) -> bool:
         return all(self.training.store.find("losses", key) for key in self._keys.values())
 
-    def losses(self) -> Losses:
-        """Nats per token on every subset; trains the model unless the store has its losses."""
-        found: Losses = {}
-        for testset, key in self._keys.items():
-            names = [subset for subset in self.subsets if subset.testset == testset]
-            path = self.training.store.get("losses", key, partial(self._evaluate, names))
-            means = json.loads((path / "losses.json").read_text())
-            found |= dict(zip(names, means, strict=True))
-        return found
+    @cached_property
+    def wanted(self) -> list[Wanted]:
+        """The losses on each test set, which need the model."""
+        needs = self.recipe.wanted()
+        return [
+            Wanted("losses", key, partial(self._evaluate, self._names(testset)), needs)
+            for testset, key in self._keys.items()
+        ]
+
+    def read(self, index: int, path: Path) -> Losses:
+        """What is stored of `wanted[index]`, nats per token on every subset of the test set."""
+        names = self._names([*self._keys][index])
+        return dict(zip(names, json.loads((path / "losses.json").read_text()), strict=True))
+
+    def _names(self, testset: str) -> list[Subset]:
+        return [subset for subset in self.subsets if subset.testset == testset]
 
     def _evaluate(self, names: list[Subset], out: Path) -> None:
         training = self.training
@@ -180,47 +180,3 @@ class Job:
 def named(without: Sequence[str]) -> str:
     """A model for people, "θ0" or "without" what."""
     return f"without {', '.join(without)}" if without else "θ0"
-
-
-def evaluated(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Losses]]:
-    """Every job and its losses, as they are done, by so many processes at a time."""
-    if workers == 1 or processes.together() or all(job.is_done for job in jobs):
-        for job in jobs:
-            yield job, job.losses()
-        return
-    context = _workers.context(__name__)
-    threads = torch.get_num_threads()
-    with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
-        try:
-            with _workers.deaf_to_interrupts():
-                # Not the jobs themselves: torch would pass their tensors as open files, which
-                # ends in a traceback where a worker is terminated before it has them.
-                futures = {pool.submit(_losses, pickle.dumps(job)): job for job in jobs}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            # What they were training is taken up from its last checkpoint another time.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-
-
-def _losses(job: bytes) -> Losses:
-    """The losses of a pickled `Job`."""
-    return pickle.loads(job).losses()
-
-
-def _start_worker(threads: int) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    torch.set_num_threads(threads)
-    quiet()
-
-
-def _end_with_parent() -> None:
-    """However the parent dies: a worker that outlived it would train on and hold its locks."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -1,18 +1,19 @@
 """Products of dataset gradients: what GradDot, GradCos, TracIn and HIF have in common."""
 
 import tempfile
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from safetensors.torch import load_model
 from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Subject, Subset
+from untrac_exp.methods.base import Arrays, Part, Subject, Subset
 from untrac_exp.stages.gradient import mean_gradient
 
 Name = TypeVar("Name", bound=Hashable)
@@ -58,16 +59,30 @@ def products(
     subject: Subject,
     name: str,
     product: Callable[[Tensor, Tensor], float],
+    *args: Any,
+    **kwargs: Any,
+) -> dict[tuple[str, Subset], float]:
+    """`products_at` θ0."""
+    [found] = products_at([None], subject, name, product, *args, **kwargs)
+    return found
+
+
+def products_at(
+    weights: Sequence[Path | None],
+    subject: Subject,
+    name: str,
+    product: Callable[[Tensor, Tensor], float],
     solve: Callable[[Tensor], Tensor] | None = None,
     normalised: bool = False,
     draws: bool = True,
-) -> dict[tuple[str, Subset], float]:
+) -> list[dict[tuple[str, Subset], float]]:
     """`product` of every corpus' gradient (P,) and every test subset's (P,), both float32.
 
+    weights: files of the weights to take the gradients at, None for θ0; an answer for each.
     solve: a symmetric linear map (P,) -> (P,) that stands between the two; it is applied to the
     corpora or to the subsets, whichever are fewer. normalised: scale the corpora's gradients to
     length 1. In memory there are two gradients at most; the corpora's wait on disk. `name` and
-    `draws` are the parts', of which there is one for each test set.
+    `draws` are the parts', of which there is one for each of weights and test set.
     """
     solve_corpora = len(subject.corpora) <= len(subject.subsets)
     if solve is not None:  # not quite symmetric, so a part is of the side that was solved
@@ -79,31 +94,69 @@ def products(
     def solved(vector: Tensor, here: bool) -> Tensor:
         return solve(vector) if solve is not None and here else vector
 
-    def compute(stored: Vectors, subsets: Mapping[Subset, Encoded]) -> Arrays:
-        if not stored.names:  # only now, so that a finished job computes no gradient
-            for corpus, vector in gradients(subject, subject.corpora):
-                if normalised and vector.any():
-                    vector = vector / vector.norm()
-                stored.append(corpus, solved(vector, solve_corpora))
-        values = [
-            [product(g, h) for _, g in stored.items()]
-            for h in (
-                solved(vector, not solve_corpora).float().cpu()
-                for _, vector in gradients(subject, subsets)
-            )
-        ]
+    def compute(kept: _Kept, file: Path | None, subsets: Mapping[Subset, Encoded]) -> Arrays:
+        with _at(subject, file):
+            stored = kept.of(file)
+            if not stored.names:  # only now, so that a finished job computes no gradient
+                for corpus, vector in gradients(subject, subject.corpora):
+                    if normalised and vector.any():
+                        vector = vector / vector.norm()
+                    stored.append(corpus, solved(vector, solve_corpora))
+            values = [
+                [product(g, h) for _, g in stored.items()]
+                for h in (
+                    solved(vector, not solve_corpora).float().cpu()
+                    for _, vector in gradients(subject, subsets)
+                )
+            ]
         return {"products": np.array(values)}
 
-    found: dict[tuple[str, Subset], float] = {}
-    with vectors() as stored:
-        for subsets in testsets.values():
-            reads = {"corpora": subject.corpora.values(), "subsets": subsets.values()}
-            values = subject.part(name, partial(compute, stored, subsets), reads, draws)["products"]
-            for subset, row in zip(subsets, values.tolist(), strict=True):
-                found |= {
-                    (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
-                }
+    with _Kept() as kept:
+        parts = {
+            (i, testset): Part(
+                name if file is None else f"{name}-{file.stem}",
+                partial(compute, kept, file, subsets),
+                {"corpora": subject.corpora.values(), "subsets": subsets.values()},
+                draws,
+                group=(name, file),
+            )
+            for i, file in enumerate(weights)
+            for testset, subsets in testsets.items()
+        }
+        answers = subject.parts(parts, "products of gradients")
+    found: list[dict[tuple[str, Subset], float]] = [{} for _ in weights]
+    for (i, testset), arrays in answers.items():
+        for subset, row in zip(testsets[testset], arrays["products"].tolist(), strict=True):
+            found[i] |= {
+                (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
+            }
     return found
+
+
+@contextmanager
+def _at(subject: Subject, weights: Path | None) -> Iterator[None]:
+    """The subject's model at other weights for a while; None for θ0."""
+    if weights is None:
+        yield
+        return
+    with subject.leaving_theta0() as model:
+        load_model(model, weights, device=str(model.device))
+        yield
+
+
+class _Kept(ExitStack):
+    """The corpora's gradients at the weights that were asked for last; others are removed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file: Path | None = None
+        self._stored: Vectors | None = None
+
+    def of(self, file: Path | None) -> Vectors:
+        if self._stored is None or file != self._file:
+            self.close()
+            self._file, self._stored = file, self.enter_context(vectors())
+        return self._stored
 
 
 def dot(a: Tensor, b: Tensor) -> float:

@@ -14,6 +14,7 @@ from untrac_exp.methods.base import (
     Arrays,
     Change,
     Influences,
+    Part,
     Size,
     Subject,
     Subset,
@@ -83,13 +84,13 @@ class Unlearn:
         data: Encoded,
         panel: Panel,
         retain: Mapping[str, Encoded],
-    ) -> Arrays:
+    ) -> Part:
         """Unlearn `data` from θ0 and read the panel at every scheduled step.
 
         retain: sequences that an objective may hold on to, by corpus; see `retain`.
-        Returns steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss (R,),
-        the mean loss of the probe, a sample of `data` itself; own_steps holds 0 and every one of
-        steps.
+        The part has steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss
+        (R,), the mean loss of the probe, a sample of `data` itself; own_steps holds 0 and every one
+        of steps.
         """
         batch = min(self.batch_size, len(data))
         schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
@@ -142,7 +143,7 @@ class Unlearn:
             "panel": panel.datasets.values(),
             "retain": retain.values(),
         }
-        return subject.part("unlearning", compute, reads)
+        return Part("unlearning", compute, reads)
 
     def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> Tokens:
         """What watching `panel` reads while every one of `unlearned` is unlearned in its turn.

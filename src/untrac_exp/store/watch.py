@@ -1,0 +1,194 @@
+"""Who builds what in a store, and how long it will take: what `... watch` shows.
+
+Everything is read from the store's own files, on whatever node: the claims of what is being built
+(see `store.lock`) and the manifests of what is there. Nothing is locked or written.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from untrac_exp.store.artifact import MANIFEST
+from untrac_exp.store.lock import HEARTBEAT_S, LEASE_S, read_claim
+
+_QUIET_S = 3 * HEARTBEAT_S
+"""Without a heartbeat for so long, a builder is said to be silent."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One artifact that is being built. Times in seconds; left: None where nobody knows."""
+
+    kind: str
+    name: str
+    about: str
+    host: str
+    pid: int
+    for_s: float
+    left_s: float | None
+    step: str
+    silent_s: float
+
+
+def watch(root: Path, kind: str | None, every_s: float, once: bool) -> None:
+    """Show it, and again every so often until interrupted, or once."""
+    seen: dict[Path, _Built] = {}
+    if once:
+        Console(highlight=False, width=None if Console().is_terminal else 140).print(
+            _shown(root, kind, seen)
+        )
+        return
+    with Live(_shown(root, kind, seen), auto_refresh=False) as live:
+        while True:
+            time.sleep(every_s)
+            live.update(_shown(root, kind, seen), refresh=True)
+
+
+def running(root: Path, kind: str | None, done: Mapping[Path, "_Built"]) -> list[Running]:
+    """What is being built, the longest first."""
+    found = []
+    for file in root.glob(f"{kind or '*'}/*.claim"):
+        claim = read_claim(file)
+        if not claim or "about" not in claim:
+            continue  # just released, or not written yet
+        about = claim["about"]
+        key = about.get("key", {})
+        name = file.name.removesuffix(".claim")
+        artifact = file.with_name(name)
+        if artifact.is_dir() and not artifact.with_name(f"{name}.partial").is_dir():
+            continue  # of one who looked, or was killed at its end
+        for_s = max(0.0, time.time() - claim["since"])
+        try:
+            silent = max(0.0, time.time() - file.stat().st_mtime)
+        except FileNotFoundError:
+            continue
+        told = claim.get("progress")
+        found.append(
+            Running(
+                kind=file.parent.name,
+                name=name,
+                about=described(file.parent.name, key),
+                host=claim["host"],
+                pid=claim["pid"],
+                for_s=for_s,
+                left_s=_left(told, silent, for_s, _like(done.values(), file.parent.name, key)),
+                step="" if not told else f"{told['what']} {told['done']}/{told['total'] or '?'}",
+                silent_s=silent if silent > _QUIET_S else 0.0,
+            )
+        )
+    return sorted(found, key=lambda one: -one.for_s)
+
+
+def _left(
+    told: Mapping[str, Any] | None, told_before: float, for_s: float, like: Sequence[float]
+) -> float | None:
+    """By what the build says itself, else by how long builds of its like took."""
+    if told and told["left_s"] is not None:
+        return max(0.0, told["left_s"] - told_before)
+    return max(0.0, median(like) - for_s) if like else None
+
+
+def described(kind: str, key: Mapping[str, Any]) -> str:
+    """An artifact for people, by its key."""
+    if kind == "model" and "train_seed" in key:
+        without = key.get("without") or []
+        name = f"without {', '.join(without)}" if without else "θ0"
+        steps = (key.get("pretraining") or {}).get("steps")
+        return f"{name}, train seed {key['train_seed']}" + (f", {steps} steps" if steps else "")
+    if kind == "part":
+        reads = ", ".join(f"{len(read)} {role}" for role, read in key.get("reads", {}).items())
+        return f"{_method(key)}: {key.get('part')} ({reads})"
+    if kind == "losses":
+        return f"of model {str(key.get('model'))[:16]} on {len(key.get('subsets', []))} subsets"
+    return str(key.get("name", ""))
+
+
+def _method(key: Mapping[str, Any]) -> str:
+    target = str((key.get("method") or {}).get("_target_", ""))
+    return target.split(".")[-2] if "." in target else target
+
+
+@dataclass(frozen=True)
+class _Built:
+    kind: str
+    method: str
+    seconds: float
+    created: float
+
+
+def _like(done: Iterable[_Built], kind: str, key: Mapping[str, Any]) -> list[float]:
+    return [one.seconds for one in done if (one.kind, one.method) == (kind, _method(key))]
+
+
+def _update(root: Path, kind: str | None, seen: dict[Path, _Built]) -> None:
+    """Add what has been built since."""
+    for file in root.glob(f"{kind or '*'}/*/{MANIFEST}"):
+        if file.parent in seen or file.parent.suffix:
+            continue
+        try:
+            manifest = json.loads(file.read_bytes())
+            started, created = (
+                datetime.fromisoformat(manifest[name]).timestamp()
+                for name in ("started", "created")
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged, or of a version that did not say when it began
+        seen[file.parent] = _Built(
+            manifest["kind"], _method(manifest["key"]), created - started, created
+        )
+
+
+def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
+    _update(root, kind, seen)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("kind", "what", "by", "for", "left", "step"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    found = running(root, kind, seen)
+    for one in found:
+        here = "" if one.host == socket.gethostname() else f"{one.host} "
+        silent = f" silent for {_time(one.silent_s)}" if one.silent_s else ""
+        table.add_row(
+            one.kind,
+            one.about or one.name,
+            Text(f"{here}pid {one.pid}{silent}", style="red" if silent else ""),
+            _time(one.for_s),
+            "?" if one.left_s is None else _time(one.left_s),
+            one.step,
+        )
+    hosts = {one.host for one in found}
+    who = {(one.host, one.pid) for one in found}
+    lines = [f"{root}: {_counts(seen.values())}"]
+    if found:
+        lines.append(f"{len(who)} processes at work on {len(hosts)} machines")
+    else:
+        lines.append("nothing is being built")
+    if any(one.silent_s for one in found):
+        lines.append(f"what is silent for {_time(LEASE_S)} is taken over by who needs it")
+    return Group(*lines, *([table] if found else []))
+
+
+def _counts(done: Collection[_Built]) -> str:
+    """`18 model, 36 losses; 3 in the last hour`."""
+    kinds: dict[str, int] = {}
+    for one in done:
+        kinds[one.kind] = kinds.get(one.kind, 0) + 1
+    recent = sum(one.created > time.time() - 3600 for one in done)
+    listed = ", ".join(f"{n} {name}" for name, n in sorted(kinds.items()))
+    return f"{listed or 'nothing'} built, {recent} in the last hour"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
