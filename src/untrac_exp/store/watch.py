@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from untrac_exp.progress import duration
 from untrac_exp.store.artifact import MANIFEST
 from untrac_exp.store.lock import HEARTBEAT_S, LEASE_S, read_claim
 
@@ -157,13 +158,13 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
     found = running(root, kind, seen)
     for one in found:
         here = "" if one.host == socket.gethostname() else f"{one.host} "
-        silent = f" silent for {_time(one.silent_s)}" if one.silent_s else ""
+        silent = f" silent for {duration(one.silent_s)}" if one.silent_s else ""
         table.add_row(
             one.kind,
             one.about or one.name,
             Text(f"{here}pid {one.pid}{silent}", style="red" if silent else ""),
-            _time(one.for_s),
-            "?" if one.left_s is None else _time(one.left_s),
+            duration(one.for_s),
+            "?" if one.left_s is None else duration(one.left_s),
             one.step,
         )
     hosts = {one.host for one in found}
@@ -174,7 +175,7 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
     else:
         lines.append("nothing is being built")
     if any(one.silent_s for one in found):
-        lines.append(f"what is silent for {_time(LEASE_S)} is taken over by who needs it")
+        lines.append(f"what is silent for {duration(LEASE_S)} is taken over by who needs it")
     return Group(*lines, *([table] if found else []))
 
 
@@ -186,9 +187,3 @@ def _counts(done: Collection[_Built]) -> str:
     recent = sum(one.created > time.time() - 3600 for one in done)
     listed = ", ".join(f"{n} {name}" for name, n in sorted(kinds.items()))
     return f"{listed or 'nothing'} built, {recent} in the last hour"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
