@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path
 
-from docs.generated import configuration, experiments, methods  # noqa: E402
+from docs.generated import configuration, experiments, methods, notebook  # noqa: E402
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
@@ -40,6 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         "configuration.md": configuration(ROOT),
         "experiments/index.md": experiments(ROOT),
+        "notebook.md": notebook(ROOT / "examples" / "trace.ipynb"),
     }
     for path in sorted((ROOT / "experiments").glob("*/*")):
         if path.suffix in (".md", ".png"):
@@ -65,7 +66,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _turn(found: re.Match[str], source: str, known: set[str]) -> str:
     image, text, link = found.groups()
-    if link.startswith(("http", "#", "mailto:")):
+    if link.startswith(("http", "#", "mailto:", "data:")):
         return found[0]
     path, hash_, anchor = link.partition("#")
     here = {page: name for name, page in _PAGES.items()}.get(source)

@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from scipy import stats
 
+from untrac_exp.report.panels import influence_panel, label_cells, ranking_panel
 from untrac_exp.report.style import (
     COLOURS,
-    DIVERGING,
     GRID,
     INK,
     blank_figure,
@@ -60,23 +60,14 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
         part = influence[influence["label"] == label]
         matrix = part.pivot(index="corpus", columns="subset", values="influence")
         values = matrix.reindex(index=list(corpora), columns=subsets).to_numpy(dtype=float)
-        largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
-        scaled = values / largest if largest else values
-        image = axes.imshow(
-            np.ma.masked_invalid(scaled), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto"
-        )
-        _mark_negative(axes, scaled)
+        image = influence_panel(axes, values)
         axes.set_title(title, loc="left", fontweight="bold", pad=14)
-        scale = f"±{largest:.3g}" if np.isfinite(values).any() else "undefined"
-        axes.annotate(
-            scale, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=8
-        )
-        axes.set_yticks(range(len(corpora)), names if i % columns == 0 else [""] * len(names))
         lowest = i + columns >= len(labels)
-        columns_named = shortened(subsets) if lowest else [""] * len(subsets)
-        axes.set_xticks(range(len(subsets)), columns_named, rotation=90)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        label_cells(
+            axes,
+            names if i % columns == 0 else [""] * len(names),
+            shortened(subsets) if lowest else [""] * len(subsets),
+        )
     bar = figure.colorbar(image, cax=figure.add_subplot(places[rows, 0]), orientation="horizontal")
     bar.set_ticks([-1, 0, 1], labels=["−largest", "0", "+largest"])
     bar.set_label("influence (positive: the corpus helps)")
@@ -84,18 +75,23 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
     return figure
 
 
-def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
-    row, column = np.nonzero(np.nan_to_num(scaled) < 0)
-    strength = np.abs(scaled[row, column])
-    axes.scatter(
-        column,
-        row,
-        marker="_",
-        s=16,
-        linewidths=0.9,
-        # Not INK: cells are as bright on a dark page as on a light one.
-        c=np.where(strength > 0.6, "#ffffff", "#222222"),
-    )
+def ranking_bars(ranking: pd.DataFrame) -> Figure:
+    """Corpora by influence on one test set, a panel for each method.
+
+    ranking: columns label, corpus, influence, ci_low, ci_high.
+    """
+    labels = list(ranking["label"].unique())
+    rows, columns = grid_shape(len(labels), 3)
+    n = ranking["corpus"].nunique()
+    figure = blank_figure(min(_PAGE, 3.9 * columns), rows * (0.22 * n + 0.75) + 0.2)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for i, (axes, label) in enumerate(zip(grid.flat, labels, strict=False)):
+        ranking_panel(axes, ranking[ranking["label"] == label], look(i)["color"])
+        axes.set_title(wrapped(label, 2.4), loc="left", fontweight="bold")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    _hide_unused(grid, len(labels))
+    figure.supxlabel("influence (positive: the corpus helps)", fontsize=9)
+    return figure
 
 
 def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:

@@ -23,7 +23,7 @@ _DPI = 160
 class Drawing:
     """A figure as drawn: its file name, what it shows in words, and its SVG.
 
-    kind: influence, trajectories, agreement or cost. testset: "" where it shows all of them.
+    kind: ranking, influence, trajectories, agreement or cost. testset: "" where it shows all.
     """
 
     name: str
@@ -84,6 +84,17 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
         )
     names = _file_names(sweep.testsets)
     for testset in sweep.testsets:
+        if sweep.truth.empty:
+            found.append(
+                (
+                    f"ranking-{names[testset]}",
+                    "ranking",
+                    testset,
+                    f"Corpora by their influence on {testset} with 95 % intervals, a panel for "
+                    "each method; the ranking has the same numbers.",
+                    drawings.ranking_bars(ranking(sweep, testset)),
+                )
+            )
         found.append(
             (
                 f"influence-{names[testset]}",

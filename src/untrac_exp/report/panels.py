@@ -1,0 +1,73 @@
+"""Drawings on one pair of axes, shared by the figures of a report and by `untrac_exp.plot`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from untrac_exp.report.style import COLOURS, DIVERGING, INK, shortened
+
+
+def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> None:
+    """A bar a corpus with its 95 % interval, the largest influence on top.
+
+    table: columns corpus, influence and, where there are intervals, ci_low and ci_high.
+    """
+    table = table.sort_values("influence", ascending=False, kind="stable")
+    places = np.arange(len(table))
+    values = table["influence"].to_numpy(dtype=float)
+    axes.barh(places, values, height=0.62, color=colour, alpha=0.85)
+    if {"ci_low", "ci_high"} <= set(table.columns):
+        ends = table[["ci_low", "ci_high"]].to_numpy(dtype=float)
+        known = np.isfinite(ends).all(axis=1)
+        axes.hlines(places[known], *ends[known].T, color=INK, linewidth=1)
+        for end in ends[known].T:
+            axes.plot(end, places[known], linestyle="none", marker="|", markersize=5, color=INK)
+    axes.axvline(0, color=INK, linewidth=0.7)
+    axes.set_yticks(places, shortened(list(table["corpus"]), 24))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+
+
+def influence_panel(axes: Axes, values: np.ndarray) -> AxesImage:
+    """Corpora x subsets in colour, scaled to the largest influence, which is written above.
+
+    A dash marks what is negative, for readers without colour. values: (corpora, subsets).
+    """
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    scaled = values / largest if largest else values
+    image = axes.imshow(
+        np.ma.masked_invalid(scaled), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto"
+    )
+    _mark_negative(axes, scaled)
+    scale = f"±{largest:.3g}" if np.isfinite(values).any() else "undefined"
+    axes.annotate(
+        scale, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=8
+    )
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
+
+
+def label_cells(axes: Axes, corpora: Sequence[str], subsets: Sequence[str]) -> None:
+    """Name rows and columns of a heat map; "" leaves one without a name."""
+    axes.set_yticks(range(len(corpora)), list(corpora))
+    axes.set_xticks(range(len(subsets)), list(subsets), rotation=90)
+
+
+def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
+    row, column = np.nonzero(np.nan_to_num(scaled) < 0)
+    strength = np.abs(scaled[row, column])
+    axes.scatter(
+        column,
+        row,
+        marker="_",
+        s=16,
+        linewidths=0.9,
+        # Not INK: cells are as bright on a dark page as on a light one.
+        c=np.where(strength > 0.6, "#ffffff", "#222222"),
+    )
