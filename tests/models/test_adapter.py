@@ -123,9 +123,9 @@ def test_half_precision_is_traced(tmp_path):
     rounded = loaded(tmp_path, "llama", dtype=torch.bfloat16).float()
     steps = {**STEPS, "optimizer.lr": 0.01}
     half = {"model.dtype": "bfloat16", "trainer.theta0_on_cpu": True}
-    scores = trace(tmp_path / "llama", None, TEXTS, {"t": BAD}, **steps, **half)
+    scores = trace(tmp_path / "llama", None, TEXTS, {"t": BAD}, "untrac_inv", **steps, **half)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
-    single = trace(rounded, tokenizer, TEXTS, {"t": BAD}, **steps)
+    single = trace(rounded, tokenizer, TEXTS, {"t": BAD}, "untrac_inv", **steps)
     largest = single["influence"].abs().max()
     assert largest > 0.1
     assert scores["influence"].tolist() == pytest.approx(
