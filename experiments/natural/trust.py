@@ -36,7 +36,8 @@ def claims(experiment: str, method: str, train_seed: int) -> tuple[pd.DataFrame,
     prepare_process(cfg)
     data = load_data(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
-    found = pairs(influences(instantiate(cfg.method), cfg, data, Meter()).changes)
+    answer = influences(instantiate(cfg.method), cfg, data, Meter())
+    found = pairs(answer.changes, answer.missed)
     changes = truth.changes(data.training, data.subsets)
     return found[found["low"] > 0], truth.influences(changes, list(data.training.corpora))
 

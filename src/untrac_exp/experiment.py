@@ -4,7 +4,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -195,7 +195,7 @@ class Evidence:
 
 def evidence(data: Data, answer: Influences) -> Evidence:
     """What a person who has no truth needs in order to judge an answer."""
-    ranking = rank(answer.changes)
+    ranking = rank(answer.changes, answer.missed)
     corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
     tests: dict[Hashable, list[str]] = {
         Subset(testset.name, name): [row.target for row in rows]

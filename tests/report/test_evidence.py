@@ -84,6 +84,19 @@ def test_pairs_of_a_subset_are_compared_as_neighbours_in_a_ranking_are():
     assert far["difference"] == pytest.approx(influence["c"] - influence["a"])
 
 
+def test_what_a_method_misses_widens_every_difference_by_the_spread_of_its_influences():
+    """Without noise in the examples the half width is the normal quantile of missed × spread."""
+    influences = {"a": 1.0, "b": 0.4, "c": 0.0}
+    changes = [change(name, T, [value] * 5) for name, value in influences.items()]
+    half = 1.959964 * 0.3 * np.std(list(influences.values()), ddof=1)
+    found = pairs(changes, missed=0.3)
+    assert found["low"].tolist() == pytest.approx((found["difference"] - half).tolist())
+    assert found["high"].tolist() == pytest.approx((found["difference"] + half).tolist())
+    leads = rank(changes, missed=0.3)
+    assert leads["lead_low"].tolist()[:2] == pytest.approx([0.6 - half, 0.4 - half])
+    assert pairs(changes)["low"].tolist() == pytest.approx(pairs(changes)["difference"].tolist())
+
+
 def test_pairs_of_several_subsets_are_kept_apart():
     other = Subset("t", "more")
     changes = [change(name, of, [value, value + 0.1], of) for name, of, value in

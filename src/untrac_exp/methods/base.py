@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -190,6 +190,7 @@ class Influences:
     changes: what the scores are means of, for methods that evaluate losses; read: the datasets they
     were read on, by `Change.of`.
     warnings: what a reader must know before trusting the scores, a sentence each.
+    missed: the method's, see `Method.missed`.
     """
 
     scores: pd.DataFrame
@@ -198,6 +199,7 @@ class Influences:
     changes: Sequence[Change] = ()
     warnings: Sequence[str] = ()
     read: Mapping[Any, Encoded] = field(default_factory=dict)
+    missed: float = 0.0
 
 
 class Size(Protocol):
@@ -243,6 +245,12 @@ class Tokens(NamedTuple):
 
 class Method(ABC):
     """An attribution method; its fields are its configuration."""
+
+    missed: ClassVar[float] = 1.5
+    """Standard error of the difference of two corpora's influences that another draw of the
+    examples does not show (the model, the step, the direction), as a share of the standard
+    deviation of the influences over corpora. It widens what is claimed of an order, until what is
+    claimed is right: `experiments/natural/trust.py` measures it."""
 
     @abstractmethod
     def influences(self, subject: Subject) -> Influences:

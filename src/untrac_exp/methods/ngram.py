@@ -27,7 +27,7 @@ Language Modeling", Computer Speech and Language, 1999. Matching the model's los
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,8 @@ class NGram(Method):
     probe: tokens of a test subset of which the model's loss is read, None for all. It is only to
     find the surrogate's strength, and most of the cost.
     """
+
+    missed: ClassVar[float] = 0.3
 
     order: int = 3
     probe: int | None = None

@@ -3,11 +3,13 @@
 Intervals are 95 % bootstrap intervals over the examples that were read. UnTrac reads the same test
 texts after each corpus, so two corpora share their resamples and their difference is a paired one.
 UnTrac-Inv reads each corpus' own examples, drawn independently: so are their resamples, and the
-difference of two corpora is one of independent means. What is *not* in the intervals is what was
-unlearned: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv).
+difference of two corpora is one of independent means. What is *not* in the intervals of single
+influences is what was unlearned: another sample of the corpus (UnTrac), other test texts
+(UnTrac-Inv). The intervals of differences are wider by what a method misses beside that, in units
+of the spread (standard deviation) of its influences over the corpora; see `Method.missed`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -19,6 +21,7 @@ from untrac_exp.agreement import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.report.files import EXAMPLES, RANKING
+from untrac_exp.trust import widened
 
 TEST, CORPUS = "test set", "corpus"
 PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
@@ -29,9 +32,10 @@ FEW = 32
 """Test texts below which an answer is called weak."""
 
 
-def rank(changes: Sequence[Change]) -> pd.DataFrame:
+def rank(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
     """Corpora by their influence on each test set, the mean over its subsets.
 
+    missed: as in `Method.missed`.
     Columns as in `RANKING`, nats per token; lead: how much more than the corpus one rank below,
     with its interval, NaN for the last. Corpora whose lead's interval includes 0 are not told
     apart from the next.
@@ -53,20 +57,22 @@ def rank(changes: Sequence[Change]) -> pd.DataFrame:
             lead = (np.nan, np.nan, np.nan)
             if i + 1 < len(corpora):
                 below = corpora[i + 1]
+                difference = influence[corpus] - influence[below]
                 between = percentile_interval(resampled_of[corpus] - resampled_of[below])
-                lead = (influence[corpus] - influence[below], float(between[0]), float(between[1]))
+                low, high = widened(difference, *between, missed * _spread(influence.values()))
+                lead = (difference, float(low), float(high))
             low, high = percentile_interval(resampled_of[corpus])
             row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
             rows.append((*row, *lead))
     return pd.DataFrame(rows, columns=RANKING)
 
 
-def pairs(changes: Sequence[Change]) -> pd.DataFrame:
+def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
     """Every two corpora on every subset, compared as `rank` compares neighbours.
 
     Columns testset, subset, first, second, difference, low, high: first has more influence, by the
-    difference (>= 0, nats per token) with its interval. Those whose low is above 0 are the claims
-    that `trust.checked` holds against a truth, and `trust.widened` widens.
+    difference (>= 0, nats per token) with its interval. missed: as in `Method.missed`. Those whose
+    low is above 0 are the claims that `trust.checked` holds against a truth.
     """
     found = []
     of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
@@ -75,8 +81,9 @@ def pairs(changes: Sequence[Change]) -> pd.DataFrame:
         influence = float(total / int(change.before.tokens.sum()))
         of_subset.setdefault(change.subset, []).append((change.corpus, influence, resampled))
     for subset, corpora in of_subset.items():
+        extra = missed * _spread(influence for _, influence, _ in corpora)
         for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
-            low, high = percentile_interval(a[2] - b[2])
+            low, high = widened(a[1] - b[1], *percentile_interval(a[2] - b[2]), extra)
             found.append((*subset, a[0], b[0], a[1] - b[1], float(low), float(high)))
     return pd.DataFrame(found, columns=PAIRS)
 
@@ -152,6 +159,12 @@ def weaknesses(
             f"'{corpus}': its influence is in part that of copies (duplicates.csv)"
         )
     return warnings
+
+
+def _spread(influences: Iterable[float]) -> float:
+    """Standard deviation over corpora; 0 of one."""
+    values = np.array(list(influences))
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def _texts(n: int) -> str:
