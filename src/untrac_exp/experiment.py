@@ -132,7 +132,7 @@ def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Inf
         log.warning("%s: %s", type(method).__name__, said)
     answer = method.influences(subject)
     meter.stop()
-    return answer
+    return replace(answer, missed=method.missed)
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:

@@ -246,7 +246,7 @@ class Tokens(NamedTuple):
 class Method(ABC):
     """An attribution method; its fields are its configuration."""
 
-    missed: ClassVar[float] = 1.5
+    missed: ClassVar[float] = 1.25
     """Standard error of the difference of two corpora's influences that another draw of the
     examples does not show (the model, the step, the direction), as a share of the standard
     deviation of the influences over corpora. It widens what is claimed of an order, until what is

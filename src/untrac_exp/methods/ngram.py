@@ -63,7 +63,7 @@ class NGram(Method):
     find the surrogate's strength, and most of the cost.
     """
 
-    missed: ClassVar[float] = 0.3
+    missed: ClassVar[float] = 0.6
 
     order: int = 3
     probe: int | None = None
