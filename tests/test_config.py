@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 import untrac_exp.methods
 import untrac_exp.objectives
@@ -282,3 +283,14 @@ def test_every_method_has_the_learning_rate_that_was_chosen_for_it():
     assert composed("method=untrac", "unlearning.lr=0.5").method.optimizer.lr == 0.5
     assert composed("method=untrac", "optimizer.lr=0.25").method.optimizer.lr == 0.25
     assert composed("method=untrac", "scale=paper").method.optimizer.lr == 5e-5
+
+
+def test_a_size_that_depends_on_the_scale_stands_in_the_methods_own_file():
+    config = {"scale": "paper", "method": {"samples": "${by_scale:{mini:4,paper:64}}"}}
+    cfg = OmegaConf.create(config)
+    assert cfg.method.samples == 64
+    cfg.scale = "mini"
+    assert cfg.method.samples == 4
+    cfg.scale = "mine"
+    with pytest.raises(InterpolationResolutionError, match="there is mini or paper"):
+        _ = cfg.method.samples

@@ -220,6 +220,18 @@ def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
     return rates[name] if rise is None and name in rates else rates["default"]
 
 
+def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
+    """The value for the configured `scale`, as in ``samples: ${by_scale:{mini:64,paper:256}}``.
+
+    So a method whose sizes depend on the scale needs no file but its own. ValueError names the
+    scale that has no value.
+    """
+    if _root_.scale not in values:
+        there = " or ".join(map(str, values))
+        raise ValueError(f"scale={_root_.scale} has no value in by_scale; there is {there}")
+    return values[_root_.scale]
+
+
 def default_logger(*sources: str | None) -> str:
     """The `logger` where none is named: none for own files, which stay on this machine."""
     return "none" if "local" in sources else "wandb"
@@ -232,6 +244,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)
     OmegaConf.register_new_resolver("untrac_rate", rate, replace=True)
+    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
     OmegaConf.register_new_resolver("untrac_logger", default_logger, replace=True)
 
 
