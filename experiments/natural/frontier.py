@@ -25,9 +25,9 @@ from hydra.utils import instantiate
 from safetensors.torch import load_model
 
 from untrac_exp.agreement import ceilings, truth_mean
+from untrac_exp.asking import make_subject
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
-from untrac_exp.experiment import make_subject
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.products import gradient

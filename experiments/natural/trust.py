@@ -18,9 +18,9 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from untrac_exp.asking import influences
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
-from untrac_exp.experiment import influences
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Influences
 from untrac_exp.report.evidence import pairs

@@ -16,10 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
+from untrac_exp.asking import make_subject
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.experiment import make_subject
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Subject
 from untrac_exp.objectives.base import Unlearned

@@ -51,6 +51,8 @@ def _start_workers(cfg: DictConfig) -> None:
     trainer, threads = (OmegaConf.select(cfg, key) for key in ("trainer", "threads"))
     if not isinstance(trainer, DictConfig) or not isinstance(threads, int | None):
         return
+    if OmegaConf.select(cfg, "budget") is not None:  # a process on all cores
+        return
     if workers.number(trainer, threads) > 1 and not finished.exists():
         workers.context("untrac_exp.experiment")
 
@@ -72,6 +74,8 @@ def main() -> None:
         # Lightning answers Ctrl-C by sys.exit(1)
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
+        with suppress(ValueError):  # nothing has finished
+            report(stopped=True)
         _exit("stopped; the same command goes on from here", 130)
     except Exception as error:
         with suppress(ValueError):  # nothing has finished

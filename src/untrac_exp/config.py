@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,9 @@ class Config:
     force: Any = False
     """Run a job whose results are already there: true computes its method's answer again, all its
     tokens, θ0 and truth too."""
+    budget: Any = None
+    """Time for the command, as in 90s, 5min or 2h: the best answer within it (where nothing is
+    trained, as in trace). auto: 10min on a CPU and no limit elsewhere; null: no limit."""
     plan: bool = False
     """Print what would be run, and what it would cost, instead of running it."""
     plan_flops_per_s: float | None = None
@@ -81,9 +85,6 @@ class Config:
     objective: Any = MISSING
     method: Any = MISSING
     truth: Any = None
-    statistics: dict[str, str] = field(default_factory=dict)
-    """More statistics of the agreement, by name: `module.function` of the influences and the
-    truth's, each an array (corpora, subsets)."""
     trainer: Any = MISSING
     logger: Any = None
 
@@ -91,6 +92,7 @@ class Config:
 _IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # but not what is below them
 _NOT_IN_A_NAME = {
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
+    "budget",  # more of it goes on in the same folder
     *("plan", "plan_flops_per_s", "trainer.workers"),
 }
 _LONGEST, _LONGEST_VALUE = 120, 80
@@ -143,6 +145,12 @@ def share_axes(config: DictConfig) -> None:
     )
     with flag_override(hydra, ["readonly", "struct"], False):
         hydra.overrides.hydra.append(f"++hydra.sweeper.params={{{', '.join(quoted)}}}")
+
+
+def number_of_jobs(params: Params) -> int:
+    """Of a sweep; params: with the axes of the command line (`share_axes`)."""
+    swept = _parsed(f"{key}={values}" for key, values in (params or {}).items())
+    return math.prod(len([*one.sweep_iterator()]) for one in swept if one.is_sweep_override())
 
 
 def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:

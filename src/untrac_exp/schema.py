@@ -10,9 +10,9 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from untrac_exp.agreement import load_statistics
 from untrac_exp.config import Config
 from untrac_exp.errors import did_you_mean, not_text
+from untrac_exp.progress import seconds_of
 
 _HYDRAS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _KINDS = {
@@ -34,7 +34,14 @@ def check(cfg: DictConfig) -> None:
     for name in ("n_per_corpus", "n_tokens_per_corpus", "threads"):
         if cfg[name] is not None and cfg[name] < 1:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
-    load_statistics(cfg.statistics)
+    if cfg.budget is not None:
+        if cfg.budget != "auto":
+            seconds_of("budget", cfg.budget)
+        if cfg.pretraining.steps:
+            raise ValueError(
+                f"budget={cfg.budget}: it is for models that are taken as they are "
+                "(pretraining.steps=0), as in +experiment=trace; use budget=null"
+            )
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):
         raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")

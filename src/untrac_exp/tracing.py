@@ -16,12 +16,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from untrac_exp.asking import refined
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.errors import not_text, one_line
-from untrac_exp.experiment import evidence, influences
+from untrac_exp.evidence import evidence
 from untrac_exp.inputs import encode_data, prepare_process
 from untrac_exp.models.in_memory import held
 from untrac_exp.schema import check
@@ -52,14 +53,17 @@ def trace(
         testsets: the texts to explain, likewise; rows may name their `subset`.
         method: one of conf/method.
         settings: keys of the configuration, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
+            `budget="5min"` gives the best answer within so long, read in growing samples, and
+            Ctrl-C that of so far; unless given it is 10 minutes on a CPU, and None reads all.
             `store="folder"` keeps the parts of the answer, so that a killed run can be taken up;
             a model in memory is not known again.
 
     Returns:
         A row for each corpus, test set and subset: corpus, testset, subset, influence, ci_low,
         ci_high, in nats per token; positive where the corpus helps the model produce the text.
-        `.attrs["ranking"]`, `["examples"]`, `["shared"]`, `["warnings"]` and `["cost"]` are the
-        rest of the answer, as in ranking.csv, examples.csv, duplicates.csv and metrics.json.
+        `.attrs["ranking"]`, `["examples"]`, `["shared"]`, `["warnings"]`, `["cost"]` and
+        `["rounds"]` are the rest of the answer, as in ranking.csv, examples.csv, duplicates.csv and
+        metrics.json.
 
     Raises:
         ValueError: one line that names the argument or file and what to do about it.
@@ -84,11 +88,12 @@ def trace(
             tokenizer,
         )
         meter = Meter()
-        answer = influences(instantiate(cfg.method), cfg, data, meter)
-        found = evidence(data, answer)
-    scores = answer.scores
-    scores.attrs["warnings"] = [*answer.warnings, *found.warnings]
+        answered = refined(instantiate(cfg.method), cfg, data, meter)
+        found = evidence(data, answered)
+    scores = answered.answer.scores
+    scores.attrs["warnings"] = [*answered.answer.warnings, *found.warnings]
     scores.attrs["cost"] = meter.as_dict()
+    scores.attrs["rounds"] = answered.rounds
     for name in ("ranking", "examples", "shared"):
         scores.attrs[name] = getattr(found, name)
     return scores

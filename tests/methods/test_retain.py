@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import corpora, make_subject, sequences
 from tests.trace_checkpoints import TEXTS, save
+from untrac_exp.asking import make_subject as make_the_jobs
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.experiment import make_subject as make_the_jobs
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.watch import Unlearn

@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from tests.command import JOB, overrides, write_texts
+from untrac_exp.asking import make_subject
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
-from untrac_exp.experiment import make_subject
 from untrac_exp.inputs import load_data
 from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.trainer import quiet

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
 from untrac_exp.report.files import table_text, write_text
 
@@ -32,9 +31,7 @@ TRUTH_LABEL = "truth"
 
 
 def summarise(sweep: Sweep) -> pd.DataFrame:
-    """One row per method, variant and test set, sorted.
-
-    Columns as in ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics.
+    """One row per method, variant and test set, sorted; columns as in ``SUMMARY``.
 
     Mean and standard deviation (ddof 1; NaN for one run) are over runs: sampling seeds and train
     seeds of θ0; n_seeds is their number, and varied says what differed between them. A correlation
@@ -49,7 +46,6 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
     rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
     rows = rows.merge(sweep.jobs[[*JOB, "wall_s", "backward_tokens"]], on=JOB)
     summary = []
-    further = [name for name in sweep.statistics if name not in STATISTICS]
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
         pearson = group["pearson"].mean(skipna=False)
         attainable = group["attainable_pearson"].iloc[0]
@@ -71,12 +67,9 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),
                 "varied": varied(group),
-                **{f"{name}_mean": group[name].mean(skipna=False) for name in further},
-                **{f"{name}_std": group[name].std(ddof=1, skipna=False) for name in further},
             }
         )
-    columns = [f"{name}_{part}" for name in further for part in ("mean", "std")]
-    return pd.DataFrame(summary, columns=[*SUMMARY, *columns])
+    return pd.DataFrame(summary, columns=SUMMARY)
 
 
 def varied(runs: pd.DataFrame) -> str:
@@ -90,8 +83,8 @@ def varied(runs: pd.DataFrame) -> str:
 
 def write_summary(sweep: Sweep) -> Path:
     """Write ``summary.csv`` into the sweep's directory."""
-    table = summarise(sweep)
-    return write_text(sweep.directory / "summary.csv", table_text(table, list(table.columns)))
+    text = table_text(summarise(sweep), SUMMARY)
+    return write_text(sweep.directory / "summary.csv", text)
 
 
 def influences(sweep: Sweep) -> pd.DataFrame:

@@ -1,0 +1,120 @@
+"""A method is asked about θ0: what it is given, and its answer, within a time if there is one."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from transformers import PreTrainedModel
+
+from untrac_exp import processes
+from untrac_exp.anytime import Refined, refine
+from untrac_exp.cost import Meter, reset_peaks
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.deadline import budget_s
+from untrac_exp.inputs import Data, part_key
+from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
+from untrac_exp.rate import forecast
+from untrac_exp.report.live import board
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.training import Recipe, Training
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 1024
+"""Tokens that a CPU reads at once where there is a budget."""
+_REPORT_S = 20.0
+"""Of a budget, what the report after the last job may take."""
+
+
+def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Influences:
+    """What a method says of θ0."""
+    subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
+    if (said := forecast(method, subject)) is not None:
+        log.warning("%s: %s", type(method).__name__, said)
+    answer = method.influences(subject)
+    meter.stop()
+    return replace(answer, missed=method.missed)
+
+
+def refined(
+    method: Method,
+    cfg: DictConfig,
+    data: Data,
+    meter: Meter,
+    began: float | None = None,
+    job: int = 0,
+    of: int = 1,
+) -> Refined:
+    """What a method says of θ0; within `cfg.budget`, if there is one, its best answer.
+
+    began: when the command was given, in seconds since the epoch; None for now, if no report is to
+    follow. job: number of this one among the `of` jobs that share the budget, each of which takes
+    an equal part of what the ones before have left.
+    """
+    started = time.time()
+    device = device_of(data.training.trainer)
+    if (budget := budget_s(cfg.budget, device)) is None:
+        return Refined(influences(method, cfg, data, meter))
+    subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
+    if device.type == "cpu":  # or a backward pass could not be given up for a minute
+        subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
+    reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
+    left = processes.agreed((began or started) + budget - reserve - time.time())
+    with board(type(method).__name__, budget) as told:
+        end = time.time() + left / (of - job)
+        found = refine(method, subject, budget, end, told, must=job == 0)
+    return replace(found, answer=replace(found.answer, missed=method.missed))
+
+
+def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:
+    """θ0 on its device with the sequences that `seed` samples: what a method works on."""
+    training = data.training
+    checkpoints = theta0.checkpoints()
+    reset_peaks()
+    model = training.source.for_unlearning(theta0.load(training.source.attention))
+    _check_vocabulary(model, [*data.subsets.values(), *training.data.values()])
+    return Subject(
+        model=model.to(device_of(training.trainer)),
+        corpora={
+            name: tokens.sample(cfg.n_per_corpus, cfg.seed)
+            for name, tokens in training.data.items()
+        },
+        subsets=data.subsets,
+        checkpoints=[Checkpoint(path, _rate(cfg, training, path)) for path in checkpoints],
+        trainer=training.trainer,
+        store=training.store,
+        key=part_key(cfg, training, theta0),
+        further=partial(data.further, cfg.n_per_corpus, cfg.seed),
+        seed=cfg.seed,
+        max_tokens=training.trainer.max_tokens,
+        meter=meter,
+        trained_on=training.data,
+    )
+
+
+def _rate(cfg: DictConfig, training: Training, checkpoint: Path) -> float:
+    """The learning rate of the step that led to a checkpoint, which is named by its step."""
+    settings = training.settings
+    return cfg.pretraining.optimizer.lr * settings.schedule(
+        int(checkpoint.stem) - 1, settings.steps
+    )
+
+
+def _check_vocabulary(model: PreTrainedModel, datasets: Sequence[Encoded]) -> None:
+    size = model.get_input_embeddings().num_embeddings
+    largest = max(int(max(one.input_ids.max(), one.labels.max())) for one in datasets)
+    if largest >= size:
+        raise ValueError(
+            f"the tokenizer gives token {largest} and the model knows {size} tokens; use the "
+            "tokenizer that the model was trained with"
+        )
+
+
+def device_of(trainer: TrainerSettings) -> torch.device:
+    """Where models are."""
+    return trainer.build(barebones=True).strategy.root_device

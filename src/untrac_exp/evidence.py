@@ -1,0 +1,51 @@
+"""What the examples say about the answer to a question that has no truth."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from untrac_exp.anytime import Refined
+from untrac_exp.data.base import Row
+from untrac_exp.data.duplicates import shared_texts
+from untrac_exp.inputs import Data
+from untrac_exp.methods.base import Subset
+from untrac_exp.report.evidence import TEST, moved, rank, weaknesses
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the examples say about an answer; see `report.evidence`, and `shared_texts`."""
+
+    ranking: pd.DataFrame
+    examples: pd.DataFrame
+    shared: pd.DataFrame
+    warnings: list[str]
+
+
+def evidence(data: Data, found: Refined) -> Evidence:
+    """What a person who has no truth needs in order to judge an answer."""
+    answer = found.answer
+    ranking = rank(answer.changes, answer.missed)
+    corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
+    tests: dict[Hashable, list[str]] = {
+        Subset(testset.name, name): [row.target for row in rows]
+        for testset in data.testsets
+        for name, rows in testset.subsets.items()
+    }
+    shared = shared_texts(corpora, tests)
+    subsets = shared.pop("subset")
+    shared["testset"] = [subset.testset for subset in subsets]
+    shared["subset"] = [subset.subset for subset in subsets]
+    decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+    examples = moved(answer.changes, answer.read, decode)
+    for i, row in examples.iterrows():  # their place in the whole sample
+        of = Subset(row["testset"], row["subset"]) if row["read"] == TEST else row["corpus"]
+        if of in found.places:
+            examples.loc[i, "index"] = int(found.places[of][row["index"]])
+    return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
+
+
+def _text(row: Row) -> str:
+    return row.input + row.target
