@@ -143,7 +143,7 @@ def refine(
                 expected = _expected(done, following)
             left = end - time.time()
             board.ended(done, None if following is None else expected, left)
-            if following is not None and processes.agreed(expected > left):
+            if following is not None and processes.broadcast(expected > left):
                 break
     except OutOfTimeError:
         if not done:

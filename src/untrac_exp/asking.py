@@ -64,7 +64,7 @@ def refined(
     if device.type == "cpu":  # or a backward pass could not be given up for a minute
         subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
     reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
-    left = processes.agreed((began or started) + budget - reserve - time.time())
+    left = processes.broadcast((began or started) + budget - reserve - time.time())
     with board(type(method).__name__, budget) as told:
         end = time.time() + left / (of - job)
         found = refine(method, subject, budget, end, told, must=job == 0)

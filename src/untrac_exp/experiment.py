@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> None:
     many = 1 if _in_time(cfg) else workers.number(cfg.trainer, cfg.threads)
     prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
-    if many > 1 and processes.together():
+    if many > 1 and processes.is_distributed():
         raise ValueError(
             f"trainer.workers={many}: processes that torchrun starts work on one model; use "
             "trainer.workers=1, or start without torchrun"
@@ -62,7 +62,7 @@ def run(cfg: DictConfig) -> None:
     data = load_data(cfg, Store(cfg.store, cfg.force, began))
     key = job_key(cfg, data)
     stopped = False
-    if processes.agreed(not cfg.force and is_finished(outdir, fingerprint(key))):
+    if processes.broadcast(not cfg.force and is_finished(outdir, fingerprint(key))):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         if cfg.force:
@@ -79,7 +79,7 @@ def run(cfg: DictConfig) -> None:
             # what was stopped is not done: the same command goes on
             _write(outdir, cfg, data, None if stopped else fingerprint(key), found)
             _log_to(cfg, outdir)
-        processes.wait()
+        processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
     if stopped:
@@ -127,7 +127,7 @@ def _began() -> float:
     hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # written before the first job
     began = sweep.stat().st_mtime if hydra.mode == RunMode.MULTIRUN and sweep.exists() else None
-    return processes.agreed(time.time() if began is None else began)
+    return processes.broadcast(time.time() if began is None else began)
 
 
 def _in_time(cfg: DictConfig) -> bool:

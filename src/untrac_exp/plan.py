@@ -72,7 +72,7 @@ class Plan:
     artifacts: list[Artifact]
 
 
-class Looking(Store):
+class ReadOnlyStore(Store):
     """A store that is only read; what it lacks is built beside it, in a temporary one."""
 
     def __init__(self, root: str, force: Force, beside: str) -> None:
@@ -188,7 +188,7 @@ _beside = cache(lambda: tempfile.TemporaryDirectory(prefix="untrac-plan-"))
 
 def _read(cfg: DictConfig) -> tuple[Data, int | None]:
     """The job's data, and how many parameters its model has."""
-    data = load_data(cfg, Looking(cfg.store, cfg.force, _beside().name))
+    data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, _beside().name))
     return data, data.training.source.parameters(len(data.training.tokenizer))
 
 

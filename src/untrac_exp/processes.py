@@ -47,7 +47,7 @@ def number() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether this process has met others."""
     if number() == 1:
         return False
@@ -58,28 +58,28 @@ def together() -> bool:
 
 def is_first() -> bool:
     """Whether this process is the one that writes."""
-    return not together() or os.environ["RANK"] == "0"
+    return not is_distributed() or os.environ["RANK"] == "0"
 
 
-def mine(items: Iterable[T]) -> Iterator[T]:
+def shard(items: Iterable[T]) -> Iterator[T]:
     """This process' part of what all iterate."""
-    if not together():
+    if not is_distributed():
         return iter(items)
     return islice(items, int(os.environ["RANK"]), None, number())
 
 
-def total(tensor: "Tensor") -> "Tensor":
+def all_reduce(tensor: "Tensor") -> "Tensor":
     """The sum of a tensor over all processes, in place."""
-    if together():
+    if is_distributed():
         from torch import distributed as dist
 
         dist.all_reduce(tensor)
     return tensor
 
 
-def agreed(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process' value, for all."""
-    if not together():
+    if not is_distributed():
         return value
     from torch import distributed as dist
 
@@ -88,9 +88,9 @@ def agreed(value: T) -> T:
     return box[0]
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes are here."""
-    if together():
+    if is_distributed():
         from torch import distributed as dist
 
         dist.barrier()

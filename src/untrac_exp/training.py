@@ -15,9 +15,9 @@ from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.prepare import load, tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
+from untrac_exp.stages.micro_batches import fitting
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.shares import fitting
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, Wanted, fingerprint
 from untrac_exp.store.code import code_fingerprint, targets
@@ -107,7 +107,7 @@ class Trained(Recipe):
 
 
 @dataclass(frozen=True)
-class AsItIs(Recipe):
+class Untrained(Recipe):
     """The model its source gives, `pretraining.steps=0`. The store has no copy of it."""
 
     key: Mapping[str, Any]
@@ -168,7 +168,7 @@ class Training:
         double = self.trainer.precision == "64-true"
         if steps == 0:
             assert not without, "a model that is not trained has no counterfactual ones"
-            return AsItIs(model, self.source, self.tokenizer, train_seed, double)
+            return Untrained(model, self.source, self.tokenizer, train_seed, double)
         if without:
             keep = torch.cat(
                 [torch.full((len(data),), name not in without) for name, data in self.data.items()]

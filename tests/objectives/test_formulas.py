@@ -7,7 +7,7 @@ import torch
 
 from tests import dense
 from tests.conftest import sequences
-from tests.objectives.test_objectives import away, gradient, shares, unlearned
+from tests.objectives.test_objectives import away, gradient, micro_batches, unlearned
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL, coarse
@@ -15,8 +15,8 @@ from untrac_exp.objectives.npo import NPO
 
 
 def value(objective, job, model):
-    [share] = shares(job.data, len(job.data))
-    return float(objective.prepare(job)(model, share).detach())
+    [micro_batch] = micro_batches(job.data, len(job.data))
+    return float(objective.prepare(job)(model, micro_batch).detach())
 
 
 def probabilities(model, data):
@@ -58,13 +58,13 @@ def test_npo_lets_go_of_each_example_by_how_far_it_is_forgotten(trained):
         share_of_tokens = int(one.scored) / int(data.scored.sum())
         force = 2 / (1 + math.exp(beta * float(rise)))
         expected -= force * share_of_tokens * dense.gradient(model, one)
-    found = gradient(NPO(beta).prepare(unlearned(theta0, data)), model, shares(data, 5))
+    found = gradient(NPO(beta).prepare(unlearned(theta0, data)), model, micro_batches(data, 5))
     assert (found - expected).norm() <= 1e-9 * expected.norm()
 
 
 def test_npo_tends_to_ascent_everywhere(trained):
     theta0, data = trained[0], sequences(1, 3, 5, ragged=True)
-    job, model, parts = unlearned(theta0, data), away(theta0, by=0.3), shares(data, 2)
+    job, model, parts = unlearned(theta0, data), away(theta0, by=0.3), micro_batches(data, 2)
     ascent = gradient(Ascent().prepare(job), model, parts)
     errors = [
         float((gradient(NPO(beta).prepare(job), model, parts) - ascent).norm() / ascent.norm())
@@ -113,7 +113,9 @@ def test_kl_reads_other_sequences_at_every_step(trained):
     job, model = unlearned(theta0, data), away(theta0)
     loss = KL(1.0, examples=4, batch_size=2, top_k=None).prepare(job)
     plain = value(Ascent(), job, model)
-    found = [float(loss(model, shares(data, 5, step)[0]).detach()) - plain for step in range(8)]
+    found = [
+        float(loss(model, micro_batches(data, 5, step)[0]).detach()) - plain for step in range(8)
+    ]
     assert len({round(x, 12) for x in found[:4]}) == 4
     assert found[:4] == found[4:]
     whole = value(KL(1.0, 4, 99, None), unlearned(theta0, data), model) - plain

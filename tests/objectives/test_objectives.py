@@ -17,7 +17,7 @@ from untrac_exp.objectives.base import Unlearned
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL
 from untrac_exp.objectives.npo import NPO
-from untrac_exp.stages.shares import Sharing
+from untrac_exp.stages.micro_batches import MicroBatches
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "objective").glob("*.yaml"))
 OBJECTIVES = {file.stem: instantiate(OmegaConf.load(file)) for file in CONF}
@@ -46,17 +46,17 @@ def away(model, seed=1, by=0.05):
     return model
 
 
-def shares(data, micro_batch_size, step=3):
-    """The shares of batch `step`, which holds all of `data`."""
-    sharing = Sharing(len(data), micro_batch_size)
+def micro_batches(data, micro_batch_size, step=3):
+    """The micro-batches of batch `step`, which holds all of `data`."""
+    cut = MicroBatches(len(data), micro_batch_size)
     batches = [torch.arange(len(data))] * (step + 1)
-    return list(sharing(data, batches))[-sharing.per_process :]
+    return list(cut(data, batches))[-cut.per_process :]
 
 
 def gradient(loss, model, parts):
     model.zero_grad()
-    for share in parts:
-        (loss(model, share) / len(parts)).backward()
+    for micro_batch in parts:
+        (loss(model, micro_batch) / len(parts)).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -72,8 +72,8 @@ def test_its_gradient_is_that_of_differences(objective, kind, trained):
     step, tolerance = (1e-4, 3e-3) if kind == "seq2seq" else (1e-6, 1e-6)  # T5 norms in float32
     theta0, data = theta0_and_data(kind, trained)
     loss = objective.prepare(unlearned(theta0, data, kind == "seq2seq"))
-    model, [share] = away(theta0), shares(data, len(data))
-    found = gradient(loss, model, [share])
+    model, [micro_batch] = away(theta0), micro_batches(data, len(data))
+    found = gradient(loss, model, [micro_batch])
     at = parameters_to_vector(model.parameters()).detach()
     generator = torch.Generator().manual_seed(2)
     for _ in range(5):
@@ -81,7 +81,7 @@ def test_its_gradient_is_that_of_differences(objective, kind, trained):
         values = []
         for sign in (1, -1):
             vector_to_parameters(at + sign * step * direction, model.parameters())
-            values.append(float(loss(model, share).detach()))
+            values.append(float(loss(model, micro_batch).detach()))
         expected = (values[0] - values[1]) / (2 * step)
         assert float(found @ direction) == pytest.approx(
             expected, abs=tolerance * float(found.norm())
@@ -95,8 +95,8 @@ def test_shares_add_up_to_the_batch(objective, kind, micro_batch_size, trained):
     theta0, data = theta0_and_data(kind, trained)
     loss = objective.prepare(unlearned(theta0, data, kind == "seq2seq"))
     model = away(theta0)
-    whole = gradient(loss, model, shares(data, len(data)))
-    parts = gradient(loss, model, shares(data, micro_batch_size))
+    whole = gradient(loss, model, micro_batches(data, len(data)))
+    parts = gradient(loss, model, micro_batches(data, micro_batch_size))
     assert (whole - parts).norm() <= 1e-10 * whole.norm()
 
 
@@ -106,7 +106,7 @@ def test_without_its_weight_it_is_ascent(objective, kind, trained):
     theta0, data = theta0_and_data(kind, trained)
     plain = replace(objective, **{WEIGHTS[type(objective)]: 0.0})
     job = unlearned(theta0, data, kind == "seq2seq")
-    model, parts = away(theta0), shares(data, 2)
+    model, parts = away(theta0), micro_batches(data, 2)
     found = gradient(plain.prepare(job), model, parts)
     expected = gradient(Ascent().prepare(job), model, parts)
     assert (found - expected).norm() <= 1e-12 * expected.norm()
@@ -118,7 +118,7 @@ def test_it_sets_out_like_ascent(objective, kind, trained):
     """At θ0 the bounded ones have not let go yet and the anchors do not pull."""
     theta0, data = theta0_and_data(kind, trained)
     job = unlearned(theta0, data, kind == "seq2seq")
-    model, parts = copy.deepcopy(theta0), shares(data, 2)
+    model, parts = copy.deepcopy(theta0), micro_batches(data, 2)
     found = gradient(objective.prepare(job), model, parts)
     expected = gradient(Ascent().prepare(job), model, parts)
     assert (found - expected).norm() <= 1e-6 * expected.norm()  # float32 in what is kept of θ0
@@ -144,7 +144,7 @@ def test_what_others_it_keeps_does_not_depend_on_who_asked_first(objective, trai
     fresh = Unlearned(trained[0], data, {"fives": all_of_them["fives"]}, 40, 0)
     shared = replace(fresh, references={})
     objective.prepare(replace(shared, retain=all_of_them))
-    model, parts = away(trained[0]), shares(data, 4)
+    model, parts = away(trained[0]), micro_batches(data, 4)
     first, second = (gradient(objective.prepare(job), model, parts) for job in (fresh, shared))
     assert torch.equal(first, second)
 

@@ -74,7 +74,7 @@ def mean_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Losses:
     """What `model` pays for every example of `data`, read in batches of `max_tokens` tokens."""
     nll = torch.zeros(len(data), dtype=torch.float64)
-    for indices, batch in processes.mine(data.batches(max_tokens)):
+    for indices, batch in processes.shard(data.batches(max_tokens)):
         # to the CPU first: Apple's MPS has no float64
         nll[indices] = token_nll(model, batch)[0].sum(1).cpu().double()
-    return Losses(processes.total(nll), data.scored)
+    return Losses(processes.all_reduce(nll), data.scored)

@@ -14,13 +14,13 @@ from transformers import PreTrainedModel
 
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.objectives.base import Objective, Unlearned
-from untrac_exp.stages.shares import Share
+from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
 
-def negative_loss(model: PreTrainedModel, share: Share) -> Tensor:
-    """The share's part of minus the batch's loss per token."""
-    return -mean_loss(model, share.inputs) * share.tokens
+def negative_loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
+    """The micro-batch's part of minus the batch's loss per token."""
+    return -mean_loss(model, micro_batch.inputs) * micro_batch.tokens
 
 
 @dataclass(frozen=True)

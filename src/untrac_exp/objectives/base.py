@@ -1,4 +1,4 @@
-"""What an objective is: asked once about θ0, then for the loss of every share of a batch."""
+"""What an objective is: asked once about θ0, then for the loss of every micro-batch of a batch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class Objective(ABC):
 
     @abstractmethod
     def prepare(self, unlearned: Unlearned) -> StepLoss:
-        """Compute what it needs of θ0, once, and give the loss of a share."""
+        """Compute what it needs of θ0, once, and give the loss of a micro-batch."""
 
 
 def check_not_negative(key: str, value: float) -> None:

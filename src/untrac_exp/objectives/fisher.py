@@ -28,7 +28,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import token_nll
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
-from untrac_exp.stages.shares import Share
+from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
 
@@ -77,14 +77,14 @@ class Fisher(Objective):
         for total in fisher:
             total += self.damping * mean
 
-        def loss(model: PreTrainedModel, share: Share) -> Tensor:
+        def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             pull = torch.stack(
                 [
                     (f * (p - p0).square()).sum()
                     for f, p, p0 in zip(fisher, trained(model), theta0, strict=True)
                 ]
             ).sum()
-            return negative_loss(model, share) + self.weight / 2 * pull
+            return negative_loss(model, micro_batch) + self.weight / 2 * pull
 
         return loss
 

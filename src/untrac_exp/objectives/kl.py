@@ -30,7 +30,7 @@ from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.models.loss import logits_and_labels
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
-from untrac_exp.stages.shares import Share
+from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
 
@@ -80,13 +80,13 @@ class KL(Objective):
         n = min(self.batch_size, len(order))
         scored = kept.data.scored
 
-        def loss(model: PreTrainedModel, share: Share) -> Tensor:
-            ascent = negative_loss(model, share)
-            chosen = order[(share.step * n + torch.arange(n)) % len(order)]
-            mine = chosen.tensor_split(share.parts)[share.part]
-            if not len(mine):  # fewer sequences than shares
+        def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
+            ascent = negative_loss(model, micro_batch)
+            chosen = order[(micro_batch.step * n + torch.arange(n)) % len(order)]
+            mine = chosen.tensor_split(micro_batch.parts)[micro_batch.part]
+            if not len(mine):  # fewer sequences than micro-batches
                 return ascent
-            weight = self.weight * share.parts / int(scored[chosen].sum())
+            weight = self.weight * micro_batch.parts / int(scored[chosen].sum())
             unlearned.meter.backward(kept.data.select(mine).read)
             return ascent + weight * divergence(model, kept, mine)
 

@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.models.loss import example_losses, token_nll
 from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative
-from untrac_exp.stages.shares import Share
+from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
 
@@ -44,10 +44,10 @@ class NPO(Objective):
         losses = example_losses(unlearned.theta0, unlearned.data, unlearned.max_tokens)
         reference = losses.nll / losses.tokens
 
-        def loss(model: PreTrainedModel, share: Share) -> Tensor:
-            nll, tokens = token_nll(model, share.inputs)
-            log_ratio = reference[share.indices].to(nll) - nll.sum(1) / tokens
-            return (self._bounded(log_ratio) * tokens / tokens.sum()).sum() * share.tokens
+        def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
+            nll, tokens = token_nll(model, micro_batch.inputs)
+            log_ratio = reference[micro_batch.indices].to(nll) - nll.sum(1) / tokens
+            return (self._bounded(log_ratio) * tokens / tokens.sum()).sum() * micro_batch.tokens
 
         return loss
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.models.loss import logits_and_labels
-from untrac_exp.stages.shares import fitting
+from untrac_exp.stages.micro_batches import fitting
 
 
 class Factors(NamedTuple):

@@ -45,10 +45,10 @@ def evaluate(
     device = model.device
     precision = "32-true" if trainer.precision.endswith("-mixed") else trainer.precision
     module = Evaluation(model.eval(), datasets)
-    loaders = [Stream(processes.mine(data.batches(max_tokens))) for data in datasets.values()]
+    loaders = [Stream(processes.shard(data.batches(max_tokens))) for data in datasets.values()]
     trainer.build(barebones=True, precision=precision).validate(module, loaders, verbose=False)
     model.to(device)
     return {
-        name: Losses(processes.total(nll), data.scored)
+        name: Losses(processes.all_reduce(nll), data.scored)
         for (name, data), nll in zip(datasets.items(), module.nll, strict=True)
     }

@@ -17,7 +17,7 @@ def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Ten
     """
     model.zero_grad(set_to_none=True)
     total = int(data.scored.sum())
-    for indices, batch in processes.mine(data.batches(max_tokens)):
+    for indices, batch in processes.shard(data.batches(max_tokens)):
         weight = int(data.scored[indices].sum()) / total
         (mean_loss(model, batch) * weight).backward()
     gradient = torch.cat(
@@ -28,4 +28,4 @@ def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Ten
         ]
     )
     model.zero_grad(set_to_none=True)
-    return processes.total(gradient)
+    return processes.all_reduce(gradient)

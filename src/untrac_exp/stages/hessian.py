@@ -31,14 +31,14 @@ def hessian_vector_product(
     total = int(data.scored.sum())
     # Of the attention kernels, only the plain one can be differentiated twice.
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-        for indices, batch in processes.mine(data.batches(max_tokens)):
+        for indices, batch in processes.shard(data.batches(max_tokens)):
             loss = mean_loss(model, batch) * (int(data.scored[indices].sum()) / total)
             slopes = torch.autograd.grad(loss, trained, create_graph=True, materialize_grads=True)
             slope = torch.stack([(g * v).sum() for g, v in zip(slopes, pieces, strict=True)]).sum()
             rows = torch.autograd.grad(slope, trained, materialize_grads=True)
             for into, row in zip(product.split(sizes), rows, strict=True):
                 into += row.flatten()
-    return processes.total(product)
+    return processes.all_reduce(product)
 
 
 def largest_eigenvalue(multiply: Product, start: Tensor, iterations: int) -> float:

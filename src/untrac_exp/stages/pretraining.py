@@ -23,8 +23,8 @@ from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.progress import Progress
 from untrac_exp.stages import sharding
+from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.shares import Share, Sharing
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
 log = logging.getLogger(__name__)
@@ -79,14 +79,14 @@ class Pretraining(lightning.LightningModule):
     def train_dataloader(self) -> Any:
         run, trainer = self.run, self.trainer
         order = batches(len(run.data), run.batch_size, run.seed, run.keep, skip=trainer.global_step)
-        sharing = Sharing(
+        cut = MicroBatches(
             run.batch_size, run.micro_batch_size, trainer.global_rank, trainer.world_size
         )
-        return Stream(sharing(run.data, order))
+        return Stream(cut(run.data, order))
 
-    def training_step(self, share: Share, index: int) -> Tensor:
-        torch.manual_seed(_seed(self.run.seed, self.trainer.global_step, share.part))
-        loss = mean_loss(self.model, share.inputs) * share.tokens
+    def training_step(self, micro_batch: MicroBatch, index: int) -> Tensor:
+        torch.manual_seed(_seed(self.run.seed, self.trainer.global_step, micro_batch.part))
+        loss = mean_loss(self.model, micro_batch.inputs) * micro_batch.tokens
         self._micro.append(loss.detach())
         return loss
 
@@ -127,7 +127,7 @@ class Pretraining(lightning.LightningModule):
 
 
 def _seed(train_seed: int, step: int, part: int) -> int:
-    """Of the dropout of one share of a step, on every device.
+    """Of the dropout of one micro-batch of a step, on every device.
 
     It depends on nothing that was drawn before, so that a resumed run draws what an undisturbed one
     does, and a counterfactual model what θ0 does. Where their batches have one shape, as those of
@@ -179,7 +179,7 @@ def pretrain(
         model.compile()  # in place: its weights keep their names
     module = Pretraining(model.train(), run, out)
     resume = out / _RESUME
-    left = processes.agreed(str(resume) if resume.exists() else None)
+    left = processes.broadcast(str(resume) if resume.exists() else None)
     if left:
         log.info("taking up pretraining from %s", left)
     callbacks: list[Callback] = [
@@ -206,7 +206,7 @@ def pretrain(
         enable_model_summary=False,
         default_root_dir=out,
     )
-    fitter.accumulate_grad_batches = Sharing(
+    fitter.accumulate_grad_batches = MicroBatches(
         run.batch_size, run.micro_batch_size, world=fitter.world_size
     ).per_process
     fitter.fit(module, ckpt_path=left, weights_only=True)

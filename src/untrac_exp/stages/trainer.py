@@ -28,7 +28,7 @@ class TrainerSettings:
 
     precision: 32-true, 64-true or bf16-mixed, as in `lightning.Trainer`; mixed precision is that of
     gradients, losses are read in the weights' own.
-    max_tokens: padded tokens a device reads at once; larger batches are worked through in shares.
+    max_tokens: padded tokens a device reads at once; larger batches go through in micro-batches.
     compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
     it is where the hours go.
     shard: while pretraining, give each device a part of the weights, of their gradients and of the

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
+from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches, fitting
 from untrac_exp.stages.pretraining import OptimizerFactory
-from untrac_exp.stages.shares import Share, Sharing, fitting
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
-StepLoss = Callable[[PreTrainedModel, Share], Tensor]
-"""The scalar whose gradient a step descends; the shares of a batch, averaged, give the batch's."""
+StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
+"""The scalar whose gradient a step descends; averaged over micro-batches it is the batch's."""
 
 Observer = Callable[[int], bool]
 """Called with the number of steps taken; what it returns says whether to stop."""
@@ -92,7 +92,7 @@ class Unlearning(lightning.LightningModule):
         model: PreTrainedModel,
         loss: StepLoss,
         optimizer: OptimizerFactory,
-        shares: Iterator[Share],
+        micro_batches: Iterator[MicroBatch],
         per_step: int,
         observe: Observer,
         readings: Sequence[int],
@@ -100,22 +100,22 @@ class Unlearning(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss, self.optimizer_factory = model, loss, optimizer
-        self.shares, self.per_step = shares, per_step
+        self.micro_batches, self.per_step = micro_batches, per_step
         self.observe, self.readings = observe, readings
 
     def train_dataloader(self) -> Any:
         return Stream(stop - start for start, stop in pairwise([0, *self.readings]))
 
     def training_step(self, steps: int, index: int) -> None:
-        """As many steps, each after the backward passes of its shares."""
+        """As many steps, each after the backward passes of its micro-batches."""
         optimizer = self.optimizers()
         # the trainer's backward tells all callbacks of every step, who do not care
         backward = Tensor.backward
         if self.trainer.world_size > 1:
             backward = self.manual_backward
         for _ in range(steps):
-            for share in islice(self.shares, self.per_step):
-                loss = self.loss(self.model, share)
+            for micro_batch in islice(self.micro_batches, self.per_step):
+                loss = self.loss(self.model, micro_batch)
                 backward(loss / self.per_step if self.per_step > 1 else loss)
             optimizer.step()
             optimizer.zero_grad()
@@ -143,22 +143,22 @@ def unlearn(
     """Unlearn `data` in place, in evaluation mode (no dropout), with a fresh optimizer.
 
     Batches are drawn in an order set by `seed`, epoch after epoch; a batch of more than
-    `max_tokens` padded tokens is worked through in shares, to the same gradient. `observe` is
+    `max_tokens` padded tokens goes through in micro-batches, to the same gradient. `observe` is
     called at the steps of `stopping.readings`. Restoring θ0 is the caller's business.
     """
     device = model.device
     batch_size = min(batch_size, len(data))
     limit = stopping.limit(len(data), batch_size)
     lightning_trainer = trainer.build(barebones=True, max_steps=limit, max_epochs=-1)
-    sharing = Sharing(
+    cut = MicroBatches(
         batch_size,
         fitting(data, batch_size, max_tokens),
         lightning_trainer.global_rank,
         lightning_trainer.world_size,
     )
-    shares = sharing(data, batches(len(data), batch_size, seed))
+    micro_batches = cut(data, batches(len(data), batch_size, seed))
     module = Unlearning(
-        model, loss, optimizer, shares, sharing.per_process, observe, stopping.readings(limit)
+        model, loss, optimizer, micro_batches, cut.per_process, observe, stopping.readings(limit)
     )
     lightning_trainer.fit(module)
     model.to(device)  # Lightning leaves it on the CPU

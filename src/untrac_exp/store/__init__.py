@@ -134,13 +134,13 @@ class Store:
                 first = processes.is_first()
                 # A complete artifact needs no lock, so a store that may only be read serves as well
                 there = [i for i, one in left.items() if self._has(one)] if first else []
-                for i in processes.agreed(there):
+                for i in processes.broadcast(there):
                     one, waiting = left.pop(i), None
                     yield i, self._hand_out(self.path(one.kind, one.key))
                 if not left:
                     return
                 turn = self._turn(left, group) if first else None
-                at = processes.agreed(None if turn is None else turn[0])
+                at = processes.broadcast(None if turn is None else turn[0])
                 if at is None:
                     waiting = self._wait(left, waiting) if first else None
                     continue
@@ -219,12 +219,12 @@ class Store:
         fault = damage(path) if path.is_dir() else None
         forced = fault is None and self._forced(one.kind, path)
         if path.is_dir() and not (fault or forced):
-            processes.agreed(False)
+            processes.broadcast(False)
             return
         if fault:
             log.warning("%s is damaged (%s): removed, building it again", short_name(path), fault)
             remove(path)
-        processes.agreed(True)
+        processes.broadcast(True)
         if forced and partial.is_dir():  # of a build that trusted what an earlier one had left
             shutil.rmtree(partial)
         if partial.is_dir():
@@ -250,14 +250,14 @@ class Store:
             trust(path)
             if forced:
                 remove(old)
-        processes.wait()
+        processes.barrier()
 
     def _help(self, build: Callable[[Path], None]) -> None:
         """Take part in a build of the first process, which alone keeps what it writes."""
-        if processes.agreed(True):
+        if processes.broadcast(True):
             with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
                 build(Path(folder))
-            processes.wait()
+            processes.barrier()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""A batch in shares that fit in memory, dealt out to the processes of a run.
+"""A batch in micro-batches that fit in memory, dealt out to the processes of a run.
 
-The shares' gradients, weighted as here, add up to the gradient of the whole batch: over Lightning's
-accumulation, which averages, and over its processes, which average too.
+The micro-batches' gradients, weighted as here, add up to the gradient of the whole batch: over
+Lightning's accumulation, which averages, and over its processes, which average too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,12 @@ from torch import Tensor
 from untrac_exp.data.encoding import Encoded
 
 
-class Share(NamedTuple):
+class MicroBatch(NamedTuple):
     """One process' part of a batch for one forward and backward pass.
 
     inputs: keyword arguments of the model. indices: (B,) which examples of the dataset.
-    tokens: weight of this share in a mean over the batch's tokens.
-    step: which batch this is, from 0. part: which of its `parts` shares, over all processes.
+    tokens: weight of this micro-batch in a mean over the batch's tokens.
+    step: which batch this is, from 0. part: which of its `parts` micro-batches, over all processes.
     """
 
     inputs: dict[str, Tensor]
@@ -30,7 +30,7 @@ class Share(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sharing:
+class MicroBatches:
     """`batch_size` examples a step, `micro_batch_size` at once, over `world` processes."""
 
     batch_size: int
@@ -40,15 +40,15 @@ class Sharing:
 
     @property
     def per_process(self) -> int:
-        """Shares each process works through in a step."""
+        """Micro-batches each process works through in a step."""
         return max(1, -(-self.batch_size // (self.micro_batch_size * self.world)))
 
-    def __call__(self, data: Encoded, batches: Iterable[Tensor]) -> Iterator[Share]:
+    def __call__(self, data: Encoded, batches: Iterable[Tensor]) -> Iterator[MicroBatch]:
         scored = data.scored
         n = self.per_process * self.world
         for step, batch in enumerate(batches):
             if n == 1:
-                yield Share(data.batch(batch), batch, 1.0, step, 0, 1)
+                yield MicroBatch(data.batch(batch), batch, 1.0, step, 0, 1)
                 continue
             if len(batch) < n:
                 raise ValueError(
@@ -60,7 +60,7 @@ class Sharing:
             for part in range(self.rank, n, self.world):
                 indices = parts[part]
                 weight = int(scored[indices].sum()) / total * n
-                yield Share(data.batch(indices), indices, weight, step, part, n)
+                yield MicroBatch(data.batch(indices), indices, weight, step, part, n)
 
 
 def fitting(data: Encoded, batch_size: int, max_tokens: int) -> int:
