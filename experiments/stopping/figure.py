@@ -74,7 +74,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
                 name = variant.removeprefix("objective=")
                 axis.plot(line["own_loss_rise"], line["pearson"], marker="o", ms=3, label=name)
             axis.set(title=f"{method}, {testset}", xscale="symlog")
-    figure.supxlabel("rise of the own loss (nats per token)")
+    figure.supxlabel("rise of the forget-set loss (nats per token)")
     figure.supylabel("Pearson correlation with the truth")
     axes[0, 0].legend()
     path.parent.mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
 
 GRID = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Rises of the own loss, in nats per token."""
+"""Rises of the forget-set loss, in nats per token."""
 
 
 def lowest(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
     python experiments/stopping/retention.py [objective=fisher objective.weight=100 ...]
 
 Miniworld at mini scale: one corpus is unlearned for twenty epochs, twenty times the default. Prints
-how far its own loss and the others' have risen on the way, in nats per token; the others' on
+how far its forget-set loss and the others' have risen on the way, in nats per token; the others' on
 sequences that the objectives do not hold. With overrides, that objective alone; without, all.
 """
 

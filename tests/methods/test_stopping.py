@@ -68,7 +68,9 @@ def test_a_run_that_does_not_get_there_says_so(kind, batch_size, fresh_subject):
     assert scores(stopped) == scores(plain)
     names = stopped.own_loss["unlearned"].unique()
     [warning] = stopped.warnings
-    assert warning.startswith("unlearning ended before the own loss had risen by 9 nats: of '")
+    assert warning.startswith(
+        "unlearning ended before the forget-set loss had risen by 9 nats: of '"
+    )
     assert warning.count("after 5 steps") == min(3, len(names))
     assert (f"and {len(names) - 3} more" in warning) == (len(names) > 3)
     assert all(f"'{name}'" in warning for name in names[:3])

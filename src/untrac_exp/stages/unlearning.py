@@ -24,16 +24,16 @@ Observer = Callable[[int], bool]
 """Called with the number of steps taken; what it returns says whether to stop."""
 
 _FINER = 1.25
-"""Ratio of the steps between two readings of the own loss, where it decides when to stop."""
+"""Ratio of the steps between two readings of the forget-set loss, where it decides when to stop."""
 
 
 @dataclass(frozen=True)
 class Stopping:
     """When unlearning ends: after `steps`, or `epochs` over the dataset, whichever is given.
 
-    own_loss_rise: end earlier, once the unlearned dataset's own loss has risen by so many nats per
-    token; the answer then is the one at exactly this rise, so that datasets are compared at equal
-    forgetting. probe: examples of that dataset, drawn once, whose loss stands for its own.
+    own_loss_rise: end earlier, once the forget-set loss has risen by so many nats per token; the
+    answer then is the one at exactly this rise, so that datasets are compared at equal forgetting.
+    probe: examples of that dataset, drawn once, whose loss stands for its own.
     evaluations: how often the test sets are read on the way, at steps spaced evenly on a
     logarithmic scale, the last among them.
     """
@@ -67,7 +67,7 @@ class Stopping:
         return np.unique(np.geomspace(limit, 1, self.evaluations).round().astype(int)).tolist()
 
     def readings(self, limit: int) -> list[int]:
-        """The steps after which the own loss is read: those of the schedule.
+        """The steps after which the forget-set loss is read: those of the schedule.
 
         With `own_loss_rise` also steps between them, each at most a quarter (or one step) further
         than the one before.

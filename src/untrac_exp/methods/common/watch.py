@@ -112,7 +112,7 @@ class Unlearn:
                         "lower optimizer.lr"
                     )
                 rise = own[-1] - own[0]
-                # From half the wanted rise on the panel is read as often as the own loss, so that
+                # From half the wanted rise on the panel is read as often as the forget set, so that
                 # the last two readings, between which the answer lies, are near each other.
                 if step in schedule or (wanted is not None and rise >= wanted / 2):
                     steps.append(step)
@@ -228,7 +228,7 @@ class Record(Generic[Name]):
 
     def _warnings(self) -> list[str]:
         """A line for all runs that ended too early, and one for those that went too far."""
-        runs: dict[str, tuple[float, float, int]] = {}  # own loss at first and last, steps
+        runs: dict[str, tuple[float, float, int]] = {}  # forget-set loss at first and last, steps
         for name, step, loss in self.own_loss:
             start = runs[name][0] if name in runs else loss
             runs[name] = (start, loss, step)
@@ -241,7 +241,7 @@ class Record(Generic[Name]):
             ]
             if early:
                 warnings.append(
-                    f"unlearning ended before the own loss had risen by {wanted:g} nats: "
+                    f"unlearning ended before the forget-set loss had risen by {wanted:g} nats: "
                     f"{_some(early)}; allow more in method.stopping"
                 )
         uniform = math.log(self.vocab_size)
@@ -252,8 +252,8 @@ class Record(Generic[Name]):
         ]
         if broken:
             warnings.append(
-                "unlearning collapsed the model: the own loss went past the uniform distribution's "
-                f"{uniform:.2f} nats, to {_some(broken)}"
+                "unlearning collapsed the model: the forget-set loss went past the uniform "
+                f"distribution's {uniform:.2f} nats, to {_some(broken)}"
             )
         return warnings
 
