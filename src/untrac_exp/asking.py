@@ -18,6 +18,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.deadline import budget_s
 from untrac_exp.inputs import Data, part_key
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
+from untrac_exp.progress import duration
 from untrac_exp.rate import forecast
 from untrac_exp.report.live import board
 from untrac_exp.stages.trainer import TrainerSettings
@@ -65,6 +66,10 @@ def refined(
         subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
     reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
     left = processes.broadcast((began or started) + budget - reserve - time.time())
+    share = duration(max(0.0, left / (of - job)))
+    log.info(
+        "%s: the weights are loaded; %s of the budget are its own", type(method).__name__, share
+    )
     with board(type(method).__name__, budget) as told:
         end = time.time() + left / (of - job)
         found = refine(method, subject, budget, end, told, must=job == 0)

@@ -151,3 +151,12 @@ def test_a_clear_answer_has_no_warning():
 )  # fmt: skip
 def test_weak_answers_say_so(case, says):
     assert any(says in warning for warning in weak(**case))
+
+
+def test_an_order_at_chance_level_says_so():
+    alike = [change(name, T, 1 + noise(40, i) / 10) for i, name in enumerate("abc")]
+    [warning] = weaknesses(rank(alike), {T: encoded(40)}, NOTHING)
+    assert "the order is hardly better than chance" in warning
+    apart = [change("d", T, noise(40, 3) / 10 - 5)]
+    [warning] = weaknesses(rank(alike + apart), {T: encoded(40)}, NOTHING)
+    assert "cannot be told apart as the first" in warning

@@ -147,6 +147,11 @@ def weaknesses(
                 f"test set '{testset}': no corpus is shown to have helped, the interval of the "
                 f"first ('{first['corpus']}') includes 0"
             )
+        elif len(rows) > 2 and not (rows["lead_low"] > 0).any():
+            warnings.append(
+                f"test set '{testset}': no corpus can be told apart from the next, so the order is "
+                "hardly better than chance; read more texts of the corpora and the test set"
+            )
         elif len(rows) > 1 and not first["lead_low"] > 0:
             warnings.append(
                 f"test set '{testset}': '{first['corpus']}' and '{rows.iloc[1]['corpus']}' cannot "
