@@ -13,10 +13,13 @@ class Turn(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One text. Only `target` is scored; `input` is its context ("" for plain text).
+    """One text.
 
-    chat: the turns before the answer `target`, which a tokenizer's chat template renders; `input`
-    is their text for a tokenizer without one. Empty for what is no conversation.
+    Attributes:
+        target: what is scored.
+        input: its context, which is read and not scored; "" for plain text.
+        chat: the turns before the answer `target`, which a tokenizer's chat template renders;
+            `input` is their text for a tokenizer without one. Empty for what is no conversation.
     """
 
     target: str
@@ -28,10 +31,13 @@ class Row(NamedTuple):
 class Corpus:
     """A named training dataset.
 
-    `rows` can be iterated again and again; it need not fit in memory. `fingerprint` stands for the
-    content where hashing every row would mean reading it all (a hub dataset at a revision, say).
-    `draw(n, seed)` gives at most `n` rows, drawn without replacement, without reading all; a corpus
-    of fewer rows comes whole and in order. None where reading all is as well.
+    Attributes:
+        name: as it is printed and sorted.
+        rows: can be iterated again and again; need not fit in memory.
+        fingerprint: stands for the content where hashing every row would mean reading it all (a
+            dataset of the hub at a revision, say); None where rows are hashed.
+        draw: ``draw(n, seed)`` gives at most n rows, drawn without replacement, without reading
+            all; a corpus of fewer rows comes whole and in order. None where reading all is as well.
     """
 
     name: str
@@ -42,7 +48,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class TestSet:
-    """A named set of texts to explain, in named subsets. The order of the subsets is kept."""
+    """A named set of texts to explain.
+
+    Attributes:
+        name: as it is printed.
+        subsets: the texts of each subset, in the order in which they are shown.
+    """
 
     __test__ = False  # the name starts with Test, yet pytest has nothing to collect here
 

@@ -56,16 +56,18 @@ class Part(NamedTuple):
 
 @dataclass
 class Subject:
-    """θ0, and what is asked about it.
+    """The trained model and the data to attribute.
 
-    model: at θ0, in evaluation mode; a method may move its weights but has to bring them back.
-    corpora: the sampled sequences of each corpus. subsets: the examples of each test subset.
-    checkpoints: θ0's own past. max_tokens: padded tokens the device reads at once.
-    further: draws sequences of each corpus that are not in its sample, for a retain set.
-    seed: of whatever the method draws. key: what determines every part of the answer, beside the
-    data and the seed: θ0, the method's configuration, precision and code.
-    references: what an objective has computed about θ0 on each corpus.
-    trained_on: all sequences of each corpus, of which `corpora` is a sample.
+    Attributes:
+        model: at θ0, in evaluation mode; a method that moves its weights restores them.
+        corpora: the sampled sequences of each corpus.
+        subsets: the examples of each test subset.
+        checkpoints: of the model's own training; empty for a checkpoint that was given.
+        key: determines every part beside data and seed: θ0, configuration, precision, code.
+        seed: of whatever the method draws.
+        max_tokens: padded tokens that the device reads at once.
+        further: draws sequences of each corpus that are not in its sample, for a retain set.
+        trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
 
     model: PreTrainedModel
@@ -184,13 +186,15 @@ class Change(NamedTuple):
 class Influences:
     """A method's answer.
 
-    scores: corpus, testset, subset, influence, ci_low, ci_high; nats per token for methods that
-    evaluate losses, the method's own unit otherwise (then without interval).
-    trajectory: corpus, testset, subset, step, influence; own_loss: unlearned, step, loss.
-    changes: what the scores are means of, for methods that evaluate losses; read: the datasets they
-    were read on, by `Change.of`.
-    warnings: what a reader must know before trusting the scores, a sentence each.
-    missed: the method's, see `Method.missed`.
+    Attributes:
+        scores: columns corpus, testset, subset, influence, ci_low, ci_high; nats per token for
+            methods that evaluate losses, the method's own unit, and no interval, otherwise.
+        trajectory: columns corpus, testset, subset, step, influence; None without steps.
+        own_loss: columns unlearned, step, loss, in nats per token; None without steps.
+        changes: what the scores are means of, for methods that evaluate losses.
+        warnings: what a reader must know before trusting the scores, a sentence each.
+        read: the datasets that `changes` were read on, by `Change.of`.
+        missed: the method's, see `Method.missed`.
     """
 
     scores: pd.DataFrame

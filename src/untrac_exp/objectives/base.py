@@ -19,12 +19,15 @@ References = dict[str, Any]
 class Unlearned:
     """What an objective may consult before the first step.
 
-    theta0: the model, its weights still θ0's. data: the dataset to unlearn.
-    retain: the retain set, sequences of the corpora to keep by name (for a test set, all corpora;
-    for a corpus, the other ones). None of them is read by the method.
-    max_tokens: padded tokens that may be read at once. seed: for whatever is sampled.
-    references: shared by the runs of a job, which all start at the same θ0.
-    meter: counts what an objective reads beyond the batches that are unlearned.
+    Attributes:
+        theta0: the model, its weights still θ0's.
+        data: the dataset to unlearn.
+        retain: the retain set, sequences of the corpora to keep by name (for a test set, all
+            corpora; for a corpus, the other ones). The method reads none of them.
+        max_tokens: padded tokens that may be read at once.
+        seed: for whatever is sampled.
+        references: shared by the runs of a job, which all start at the same θ0.
+        meter: counts what an objective reads beyond the batches that are unlearned.
     """
 
     theta0: PreTrainedModel
@@ -53,7 +56,17 @@ class Objective(ABC):
 
     @abstractmethod
     def prepare(self, unlearned: Unlearned) -> StepLoss:
-        """Compute what it needs of θ0, once, and give the loss of a micro-batch."""
+        """Compute what is needed of θ0, once.
+
+        Args:
+            unlearned: the model at θ0, the dataset to unlearn and the retain set.
+
+        Returns:
+            The loss that the steps minimise, a function of the model and of a micro-batch.
+
+        Raises:
+            ValueError: there is no retain set, and the objective needs one.
+        """
 
 
 def check_not_negative(key: str, value: float) -> None:

@@ -76,10 +76,17 @@ class Sweep:
 
 
 def collect(directory: Path) -> Sweep:
-    """Read every ``*/seed*/`` of a sweep directory (or one job directory alone).
+    """Read the files of a sweep.
 
-    Jobs that have not finished or cannot be read are left out, with a warning in the result.
-    ValueError where there is no finished job at all.
+    Args:
+        directory: of a sweep, all ``*/seed*/`` of which are read, or of one job alone.
+
+    Returns:
+        The finished jobs. Those that have not finished or cannot be read are left out, with a
+        warning in the result.
+
+    Raises:
+        ValueError: there is no finished job at all.
     """
     directory = Path(directory)
     alone = (directory / "metrics.json").exists()
