@@ -14,7 +14,7 @@ from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.report.collect import collect
-from untrac_exp.report.files import SCORES, read_table
+from untrac_exp.result_files import SCORES, read_table
 
 HOSTILE = "<script>alert(1)</script>[red]"
 SETTINGS = {"threads": 1, "trainer.accelerator": "cpu"}

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.files import write_bytes
 from untrac_exp.report.published import Place, commits, fill, markdown, save, write_table
 from untrac_exp.report.style import figure_style
+from untrac_exp.result_files import write_bytes
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "results.md"

@@ -23,7 +23,7 @@ from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Influences
-from untrac_exp.report.evidence import pairs
+from untrac_exp.ranking import pairs
 from untrac_exp.report.published import fill
 from untrac_exp.store import Store
 from untrac_exp.trust import Trust, checked

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.agreement import agreement, truth_mean
-from untrac_exp.report.files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.result_files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
 
 
 def curves(directory: Path) -> pd.DataFrame:

@@ -11,12 +11,12 @@ from untrac_exp.data.base import Row
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.inputs import Data
 from untrac_exp.methods.base import Subset
-from untrac_exp.report.evidence import TEST, moved, rank, weaknesses
+from untrac_exp.ranking import TEST, moved, rank, weaknesses
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the examples say about an answer; see `report.evidence`, and `shared_texts`."""
+    """What the examples say about an answer; see `ranking`, and `shared_texts`."""
 
     ranking: pd.DataFrame
     examples: pd.DataFrame

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from untrac_exp import __version__, processes, workers
+from untrac_exp import result_files as files
 from untrac_exp.agreement import agreement, ceilings, truth_mean
 from untrac_exp.anytime import Refined, TooLittleTimeError
 from untrac_exp.asking import device_of, refined
@@ -30,7 +31,6 @@ from untrac_exp.inputs import (
     plain,
     prepare_process,
 )
-from untrac_exp.report import files
 from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store, fingerprint

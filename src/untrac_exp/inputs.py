@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
+from untrac_exp import result_files as files
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded, encode
 from untrac_exp.data.fingerprint import testset_fingerprint
@@ -18,7 +19,6 @@ from untrac_exp.data.prepare import check_names, encode_corpus
 from untrac_exp.data.sampling import further, sampled
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
-from untrac_exp.report import files
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint, targets
@@ -37,7 +37,7 @@ _LEFT_TO_THETA0 = (
 )
 """Keys of a model that determine its weights or tokens, which are known by their content."""
 
-_ANSWERS = ("agreement", "data.duplicates", "report.evidence")
+_ANSWERS = ("agreement", "data.duplicates", "ranking")
 """Modules that make a job's results of a method's answer."""
 
 _CHARS_PER_TOKEN = 4

@@ -30,8 +30,8 @@ from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prep
 from untrac_exp.methods.base import Method, Subset, Work
 from untrac_exp.models.source import ModelSource
 from untrac_exp.rate import SHORTER, reckoned
-from untrac_exp.report.files import write_text
 from untrac_exp.report.plan import print_plan
+from untrac_exp.result_files import write_text
 from untrac_exp.schema import check
 from untrac_exp.store import Force, Store, fingerprint
 from untrac_exp.truth.models import Truth, named

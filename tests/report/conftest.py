@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from untrac_exp import result_files as files
 from untrac_exp.agreement import agreement, ceilings, truth_mean
-from untrac_exp.report import files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
 

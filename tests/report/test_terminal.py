@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from untrac_exp.report import files
+from untrac_exp import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.tables import ranking, summarise
 from untrac_exp.report.terminal import console, print_job, print_sweep

@@ -19,7 +19,7 @@ from rich.table import Table
 from scipy import stats
 
 from untrac_exp.report.collect import Sweep
-from untrac_exp.report.files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
+from untrac_exp.result_files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
 
 _SUBSETS = 3
 """Most influential subsets shown of each corpus."""

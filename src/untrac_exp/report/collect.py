@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from untrac_exp.report.files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")

@@ -16,7 +16,7 @@ from rich.text import Text
 from untrac_exp.anytime import Board, Done, Round
 from untrac_exp.methods.base import Influences
 from untrac_exp.progress import duration
-from untrac_exp.report.evidence import rank
+from untrac_exp.ranking import rank
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from untrac_exp.report.collect import Sweep
 from untrac_exp.report.figures import Drawing
-from untrac_exp.report.files import write_text
 from untrac_exp.report.style import COLOURS
 from untrac_exp.report.tables import (
     TRUTH_LABEL,
@@ -22,6 +21,7 @@ from untrac_exp.report.tables import (
     summarise,
     truths,
 )
+from untrac_exp.result_files import write_text
 
 LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 

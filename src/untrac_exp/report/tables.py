@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
-from untrac_exp.report.files import table_text, write_text
+from untrac_exp.result_files import table_text, write_text
 
 SUMMARY = [
     "method",

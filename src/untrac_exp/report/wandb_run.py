@@ -16,7 +16,7 @@ import pandas as pd
 
 from untrac_exp.report.collect import ATTAINABLE, CEILINGS, JOB, STATISTICS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
-from untrac_exp.report.files import OWN_LOSS, read_table, table_text, write_text
+from untrac_exp.result_files import OWN_LOSS, read_table, table_text, write_text
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from untrac_exp.agreement import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
-from untrac_exp.report.files import EXAMPLES, RANKING
+from untrac_exp.result_files import EXAMPLES, RANKING
 from untrac_exp.trust import widened
 
 TEST, CORPUS = "test set", "corpus"

@@ -8,8 +8,8 @@ import torch
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
-from untrac_exp.report.evidence import moved, pairs, rank, weaknesses
-from untrac_exp.report.files import SHARED
+from untrac_exp.ranking import moved, pairs, rank, weaknesses
+from untrac_exp.result_files import SHARED
 
 T = Subset("t", "all")
 NOTHING = pd.DataFrame(columns=SHARED)
