@@ -63,10 +63,10 @@ def test_what_takes_over_ten_minutes_is_forecast(model, clock, tmp_path):
         model, {"a": twentyfold}, {Subset("t", "all"): twentyfold}, [], TrainerSettings(),
         Store(tmp_path), {},
     )  # fmt: skip
-    rate._SLOWEST, slowest = 1.0, rate._SLOWEST
+    rate.SLOWEST, slowest = 1.0, rate.SLOWEST
     try:
         said = rate.forecast(method, longer)
     finally:
-        rate._SLOWEST = slowest
+        rate.SLOWEST = slowest
     assert said is not None
     assert said.startswith(f"about {20 * seconds / 60:.0f} min at ")

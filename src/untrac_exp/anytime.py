@@ -24,7 +24,7 @@ from untrac_exp.data.portions import portion
 from untrac_exp.deadline import OutOfTimeError, until
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.progress import duration
-from untrac_exp.rate import flops, of_model, work_of
+from untrac_exp.rate import SLOWEST, flops, of_model, work_of
 
 _SMALLEST = 64
 _TEXTS, _SHORTEST = 8, 16
@@ -33,6 +33,9 @@ _BLOCKS = ((4096, 128), (16384, 256))
 """Tokens below which blocks are cut to so many."""
 _FIRST = 1 / 8
 """Of the time, what the first round may take."""
+_HOPELESS = 3
+"""Times the time that is left, what a round may be expected to take and is tried all the same where
+there would be no answer: its parts are kept."""
 _GRACE = 0.04
 """Of the budget, how much longer than planned a round may take before it is given up."""
 _PROBED, _ENOUGH = 8, 4096
@@ -121,14 +124,16 @@ def refine(
 
     Raises `TooLittleTimeError` if no round fits, and `KeyboardInterrupt` before there is an answer.
     """
-    rate = of_model(subject.model)
     tokens = _sizes(method, subject)
+    rate = SLOWEST  # of a model so small that all of it is read at once there is nothing to measure
+    if _round(method, subject, tokens, tokens).flops > _FIRST * (end - time.time()) * rate:
+        rate = of_model(subject.model)
     current = _first(method, subject, tokens, _FIRST * (end - time.time()) * rate)
     done: list[Done] = []
     interrupted = False
     following: Round | None = current
     expected = current.flops / rate
-    if not must and expected > end - time.time():
+    if not must and expected > _HOPELESS * (end - time.time()):
         raise TooLittleTimeError(
             f"the smallest round takes about {duration(expected)}, more than is left"
         )

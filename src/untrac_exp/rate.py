@@ -46,7 +46,7 @@ _WIDTH = 32
 _LARGEST = 600_000_000
 """Parameters beyond which a plan times matrix products and not the model."""
 
-_SLOWEST = 1e9
+SLOWEST = 1e9
 """FLOP/s that any machine has: what is short at this rate is not worth a measurement."""
 
 _known: dict[str, float] = {}
@@ -71,7 +71,7 @@ def forecast(method: Method, subject: Subject) -> str | None:
     if tokens is None:
         return None
     cost = flops(tokens, subject.model.num_parameters())
-    if cost / _SLOWEST < LONG_S or cost / (rate := of_model(subject.model)) < LONG_S:
+    if cost / SLOWEST < LONG_S or cost / (rate := of_model(subject.model)) < LONG_S:
         return None
     return f"about {duration(cost / rate)} at {rate:.2g} FLOP/s, measured here; {SHORTER}"
 
