@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile
 ARGS ?=
 # preset of the paper's tables and figures: mini or paper
 SCALE ?= mini
-# sweeps at a time in `make paper`; at mini scale each keeps one core busy
+# sweeps at a time in `make paper`; at mini scale each uses all cores, if not all the time
 JOBS ?= 2
 
 # every method, for the leaderboard

@@ -12,6 +12,7 @@ from untrac_exp.config import config_dir
 from untrac_exp.guess import Guess, downloads
 from untrac_exp.methods.base import Subset
 from untrac_exp.plan import Sizes, _guessed
+from untrac_exp.report.plan import spread
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.stored import Stored
 
@@ -136,3 +137,14 @@ def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
         cfg = compose("config", ["method=graddot"])
     kinds = [one.kind for one in _guessed(cfg, sizes, instantiate(cfg.method), truth, "job")]
     assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
+
+
+def test_the_time_on_many_devices_is_that_of_the_rounds_they_need():
+    hour = 3600.0
+    models = [({"kind": "model", "id": f"{i}"}, 2 * hour) for i in range(18)]
+    losses = [({"kind": "losses", "id": f"{i}"}, hour) for i in range(18)]
+    scores = [({"kind": "scores", "id": f"s{i}", "parts": 8}, 8 * hour) for i in range(2)]
+    said = spread([*models, *losses, *scores])
+    assert said.startswith("can use 18 devices for models, then 16 for methods: about ")
+    # 54 + 16 hours; 3 rounds of 3 hours and 2 of 1; 1 of each
+    assert "70.0 h on 1, 11.0 h on 8, 4.0 h on 64" in said

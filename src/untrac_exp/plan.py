@@ -43,7 +43,8 @@ class Artifact:
 
     id: the same in two jobs that share it. steps: of an optimizer. forward, backward: tokens, as
     `Meter` counts them; None if unknown. size: bytes it leaves in the store. there: whether it need
-    not be made, None where that cannot be told before its data are there.
+    not be made, None where that cannot be told before its data are there. parts: how many devices
+    can make it at once.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Artifact:
     backward: int | None = 0
     size: int = 0
     there: bool | None = None
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,8 @@ def _guessed(
 def _scores(method: Method, work: Work, job: str, there: bool | None) -> Artifact:
     tokens = method.tokens(work)
     forward, backward = (None, None) if tokens is None else tokens
-    return Artifact("scores", job, f"scores {job}", forward=forward, backward=backward, there=there)
+    id_, parts = f"scores {job}", method.apart(work)
+    return Artifact("scores", job, id_, 0, forward, backward, there=there, parts=parts)
 
 
 def _model_size(parameters: int | None, steps: int, every: int, without: Sequence[str]) -> int:

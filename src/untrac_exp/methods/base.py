@@ -264,6 +264,10 @@ class Method(ABC):
         """What `influences` will read, for `plan=true`; None if the method does not say."""
         return None
 
+    def apart(self, work: Work) -> int:
+        """How many processes can compute `influences` at once, about as much each."""
+        return 1
+
 
 def score_row(
     corpus: str, subset: Subset, before: Losses, nll_after: np.ndarray, seed: int = 0

@@ -47,3 +47,6 @@ class TracIn(Method):
     def tokens(self, work: Work) -> Tokens:
         tokens = work.checkpoints * work.once
         return Tokens(tokens, tokens)
+
+    def apart(self, work: Work) -> int:
+        return max(1, work.checkpoints)

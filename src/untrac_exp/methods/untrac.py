@@ -38,6 +38,9 @@ class UnTrac(Unlearn, Method):
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.corpora.values(), work.subsets.values())
 
+    def apart(self, work: Work) -> int:
+        return len(work.corpora)
+
 
 def _cell(corpus: str, subset: Subset) -> tuple[str, Subset]:
     return corpus, subset

@@ -40,6 +40,9 @@ class UnTracInv(Unlearn, Method):
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.subsets.values(), work.corpora.values())
 
+    def apart(self, work: Work) -> int:
+        return len(work.subsets)
+
 
 def _cell(subset: Subset, corpus: str) -> tuple[str, Subset]:
     return corpus, subset
