@@ -74,8 +74,8 @@ def members(group: int) -> list[int]:
     return found
 
 
-def wait_for_end(processes: list[int], seconds: float = 30) -> list[int]:
-    """Those that live on."""
+def wait_for_end(processes: list[int], seconds: float = 180) -> list[int]:
+    """Those that live on. A server that is still importing notices when it has imported."""
     end = time.monotonic() + seconds
     while any(map(alive, processes)) and time.monotonic() < end:
         time.sleep(0.05)

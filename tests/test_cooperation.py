@@ -252,7 +252,7 @@ def test_a_build_whose_lock_was_taken_over_is_dropped(store, caplog):
 
     one = Wanted("model", {"n": 0}, slow)
     held = try_lock_in(store, one)
-    store._ensure(one, held)
+    store._ensure(store._item(one), held)
     held.release()
     assert "taken over" in caplog.text
     assert not store.path("model", {"n": 0}).exists()

@@ -23,11 +23,11 @@ def world(tmp_path):
     return make_world(tmp_path / "store")
 
 
-def make_world(folder, dropout=0.0, checkpoint=False):
+def make_world(folder, dropout=0.0, checkpoint=False, texts=TEXTS):
     """The training and the test subsets; checkpoint: of a model read from a folder."""
     quiet()
     store = Store(folder)
-    corpora = [Corpus(name, [Row(text * 4)] * 12) for name, text in TEXTS.items()]
+    corpora = [Corpus(name, [Row(text * 4)] * 12) for name, text in texts.items()]
     source = Scratch(
         "opt", block_size=16, vocab_size=280,
         config={
@@ -57,6 +57,6 @@ def make_world(folder, dropout=0.0, checkpoint=False):
     )  # fmt: skip
     subsets = {
         Subset("t", name): encode([Row(text)], tokenizer, 16, False, name)
-        for name, text in TEXTS.items()
+        for name, text in texts.items()
     }
     return training, subsets

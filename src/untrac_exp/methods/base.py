@@ -118,9 +118,9 @@ class Subject:
         draws: bool = True,
     ) -> Arrays:
         """One part of the answer; see `Part` and `parts`."""
-        return self.parts({name: Part(name, compute, reads, draws)})[name]
+        return self.parts({name: Part(name, compute, reads, draws)}, name)[name]
 
-    def parts(self, parts: Mapping[Name, Part], what: str | None = None) -> dict[Name, Arrays]:
+    def parts(self, parts: Mapping[Name, Part], what: str) -> dict[Name, Arrays]:
         """Parts that do not depend on each other, in their order.
 
         Each is computed once and kept, so that a killed job takes up here: it is found again by any
@@ -129,26 +129,22 @@ class Subject:
         """
         outer, start = self.meter, time.monotonic()
         names = list(parts)
-        progress = Progress(what, len(names)) if what else None
+        progress = Progress(what, len(names))
         found: dict[Name, Arrays] = {}
-        wanted = [self._wanted(part) for part in parts.values()]
-        for i, path in self.store.get_all(wanted):
+        for i, path in self.store.get_all([self._wanted(part) for part in parts.values()]):
             outer.add(Meter.load(path / "cost.json"))
             with np.load(path / "arrays.npz") as arrays:
                 found[names[i]] = dict(arrays)
-            if progress:
-                progress(len(found))
+            progress(len(found))
         outer.wall_s -= time.monotonic() - start  # the parts' own clocks have counted it
         return {name: found[name] for name in names}
 
     def _wanted(self, part: Part) -> Wanted:
-        reads = part.reads
-        if reads is None:
-            reads = {
-                "corpora": self.corpora.values(),
-                "subsets": self.subsets.values(),
-                "trained on": self.trained_on.values(),
-            }
+        reads = part.reads or {
+            "corpora": self.corpora.values(),
+            "subsets": self.subsets.values(),
+            "trained on": self.trained_on.values(),
+        }
         key = {
             **self.key,
             "part": part.name,

@@ -45,7 +45,7 @@ _USED = ".used"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
-_PAUSES_S = (0.05, 10.0)
+_PAUSES_S = (0.05, 5.0)
 """Between two looks at what others build: a twentieth of the time waited, within these."""
 
 
@@ -69,6 +69,14 @@ class Wanted(NamedTuple):
     build: Callable[[Path], None]
     needs: Sequence["Wanted"] = ()
     group: Hashable = None
+
+
+class _Item(NamedTuple):
+    """Where an artifact is, or would be, and those it needs."""
+
+    path: Path
+    wanted: Wanted
+    needs: list["_Item"]
 
 
 class Store:
@@ -126,67 +134,78 @@ class Store:
         one that comes late helps. It waits only while all that is missing is being built elsewhere,
         and takes over what a process that is gone has left (`store.lock` says when). See `get`.
         """
-        left = dict(enumerate(wanted))
+        items = [self._item(one) for one in wanted]
+        left = dict(enumerate(items))
         group: Hashable = None
         waiting: float | None = None  # since when
+        looks = 0
         with self._explained():
             while True:
                 first = processes.is_first()
                 # A complete artifact needs no lock, so a store that may only be read serves as well
-                there = [i for i, one in left.items() if self._has(one)] if first else []
+                there = [i for i, item in left.items() if self._has(item)] if first else []
                 for i in processes.broadcast(there):
-                    one, waiting = left.pop(i), None
-                    yield i, self._hand_out(self.path(one.kind, one.key))
+                    waiting = None
+                    yield i, self._hand_out(left.pop(i).path)
                 if not left:
                     return
-                turn = self._turn(left, group) if first else None
+                turn = self._turn(left, group, looks) if first else None
                 at = processes.broadcast(None if turn is None else turn[0])
                 if at is None:
-                    waiting = self._wait(left, waiting) if first else None
+                    waiting, looks = self._wait(left, waiting) if first else None, looks + 1
                     continue
-                one, waiting = wanted[at[0]], None
-                group = one.group
-                lock = None if turn is None else turn[1]
+                item, waiting, lock = items[at[0]], None, None if turn is None else turn[1]
+                group = item.wanted.group
                 try:
-                    self._ensure([*one.needs, one][at[1]], lock)
+                    self._ensure([*item.needs, item][at[1]], lock)
                 finally:
                     if lock is not None:
                         lock.release()
 
-    def _has(self, one: Wanted, quick: bool = False) -> bool:
-        path = self.path(one.kind, one.key)
-        return path.is_dir() and not damage(path, quick=quick) and not self._forced(one.kind, path)
+    def _item(self, one: Wanted) -> "_Item":
+        return _Item(self.path(one.kind, one.key), one, [self._item(need) for need in one.needs])
+
+    def _has(self, item: "_Item", quick: bool = False) -> bool:
+        path = item.path
+        return (
+            path.is_dir()
+            and not damage(path, quick=quick)
+            and not self._forced(item.wanted.kind, path)
+        )
 
     def _turn(
-        self, left: Mapping[int, Wanted], group: Hashable
+        self, left: Mapping[int, "_Item"], group: Hashable, looks: int
     ) -> tuple[tuple[int, int], Lock] | None:
         """What this process is to build next, and its lock; None if others build all of it.
 
-        group: the one it worked on last, with which it goes on. What is to build is said by its
-        index in `left`, and in what that one needs and itself.
+        group: the one it worked on last, with which it goes on. looks: how often it has looked in
+        vain; of what others claim, it tries a different one each time, for that may be free again.
+        What is to build is said by its index in `left`, and in what that one needs and itself.
         """
         busy: set[Hashable] = set()
-        apart = {i if one.group is None else one.group for i, one in left.items()}
-        for i in sorted(left, key=lambda i: left[i].group != group):
-            one = left[i]
-            if one.group in busy:
+        apart = {i if one.wanted.group is None else one.wanted.group for i, one in left.items()}
+        order = sorted(left, key=lambda i: left[i].wanted.group != group)
+        for n, i in enumerate(order):
+            item = left[i]
+            if (of := item.wanted.group) in busy:
                 continue
-            needs = [(j, need) for j, need in enumerate(one.needs) if not self._has(need, True)]
-            for j, step in needs or [(len(one.needs), one)]:
-                path = self.path(step.kind, step.key)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if lock := try_lock(path, {"kind": step.kind, "key": step.key}):
+            needs = [(j, need) for j, need in enumerate(item.needs) if not self._has(need, True)]
+            for j, step in needs or [(len(item.needs), item)]:
+                step.path.parent.mkdir(parents=True, exist_ok=True)
+                tried = n == looks % len(order) or not claim_file(step.path).exists()
+                about = {"kind": step.wanted.kind, "key": step.wanted.key}
+                if tried and (lock := try_lock(step.path, about)):
                     if self.call_help is not None and len(apart) > 1:
                         self.call_help(len(apart))
                     return (i, j), lock
-                busy |= {one.group} - {None}
+                busy |= {of} - {None}
         return None
 
-    def _wait(self, left: Mapping[int, Wanted], since: float | None) -> float:
+    def _wait(self, left: Mapping[int, "_Item"], since: float | None) -> float:
         """A while; since when this process has waited for the same artifacts."""
         now = time.monotonic()
         if since is None:
-            first, *more = (self.path(one.kind, one.key) for one in left.values())
+            first, *more = (item.path for item in left.values())
             which = f"{short_name(first)} and {len(more)} more" if more else short_name(first)
             log.info("waiting for %s, being built by another process", which)
         shortest, longest = _PAUSES_S
@@ -207,12 +226,12 @@ class Store:
         made = created(path)
         return made is not None and made < self.since
 
-    def _ensure(self, one: Wanted, lock: Lock | None) -> None:
+    def _ensure(self, item: "_Item", lock: Lock | None) -> None:
         """Build it, unless another process has built it since. lock: of the first process."""
+        path, one = item.path, item.wanted
         if lock is None:
             self._help(one.build)
             return
-        path = self.path(one.kind, one.key)
         partial, old = (path.with_name(f"{path.name}.{end}") for end in ("partial", "old"))
         if old.is_dir():
             finish_replacing(path, partial, old)
