@@ -80,7 +80,7 @@ def test_rounds_double_and_hold_the_texts_of_the_last(subject, clock):
     method = Reading(clock)
     found = refine(method, subject, 1e9, clock[0] + 8 * 256, Board())
     sizes = [one["tokens"] for one in found.rounds["done"]]
-    assert sizes == [64 * 2**i for i in range(len(sizes))]
+    assert sizes == [128 * 2**i for i in range(len(sizes))]
     assert len(sizes) >= 2
     for before, after in zip(method.seen, method.seen[1:], strict=False):
         for name, data in before.items():
@@ -109,7 +109,7 @@ def test_the_last_round_reads_all_and_is_the_method_itself(subject, clock):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.0])
-@pytest.mark.parametrize("left", [900.0, 5000.0, 20000.0])
+@pytest.mark.parametrize("left", [1200.0, 5000.0, 20000.0])
 def test_the_time_is_kept_and_used_and_the_first_answer_is_early(subject, clock, left, seconds):
     """Whether the machine is slower or faster than its measured rate."""
     start, first = clock[0], []
@@ -120,7 +120,7 @@ def test_the_time_is_kept_and_used_and_the_first_answer_is_early(subject, clock,
 
     found = refine(Reading(clock, seconds), subject, left, start + left, Watched())
     assert clock[0] - start <= left
-    assert first[0] <= max(left / 4, 64 * 5 * seconds)
+    assert first[0] <= max(left / 4, 128 * 5 * seconds)
     following = found.rounds["next"]
     assert (following is None) == found.rounds["done"][-1]["whole"]
     if following is not None:
@@ -142,7 +142,7 @@ def test_what_cannot_fit_is_said_unless_it_must(subject, clock):
     with pytest.raises(anytime.TooLittleTimeError, match="the smallest round takes about"):
         refine(Reading(clock), subject, 10.0, clock[0] + 10, Board(), must=False)
     found = refine(Reading(clock), subject, 10.0, clock[0] + 10, Board())
-    assert found.rounds["done"][0]["tokens"] == 64
+    assert found.rounds["done"][0]["tokens"] == 128
 
 
 def test_who_stops_it_keeps_the_answer_so_far(subject, clock):
@@ -153,7 +153,7 @@ def test_who_stops_it_keeps_the_answer_so_far(subject, clock):
     found = refine(Reading(clock, after=stop), subject, 1e9, clock[0] + 8 * 256, Board())
     assert found.interrupted
     assert (found.rounds["answer"], found.rounds["ended"]) == (1, "interrupt")
-    assert found.answer.warnings[0].startswith("stopped by hand: the answer is from about 64 tok")
+    assert found.answer.warnings[0].startswith("stopped by hand: the answer is from about 128 tok")
     method = Reading(clock, after=lambda n: stop(2))
     with pytest.raises(KeyboardInterrupt):
         refine(method, subject, 1e9, clock[0] + 8 * 256, Board())

@@ -13,6 +13,7 @@ apart in the first round are the other way round in the last.
 import argparse
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -176,7 +177,11 @@ def main() -> None:
     seconds, lines = traced(arguments.folder, arguments.budget, overrides)
     for method, found in rounds(lines).items():
         print(f"{method}: {compare(found[0], found[-1])}")
-    print(f"the command took {seconds:.0f} s of a budget of {arguments.budget}")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"the command took {seconds:.0f} s of a budget of {arguments.budget}, "
+        f"{spent.ru_utime + spent.ru_stime:.0f} s of them of a processor"
+    )
 
 
 if __name__ == "__main__":

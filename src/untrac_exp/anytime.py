@@ -26,7 +26,7 @@ from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.progress import duration
 from untrac_exp.rate import SLOWEST, flops, of_model, work_of
 
-_SMALLEST = 64
+_SMALLEST = 128
 _TEXTS, _SHORTEST = 8, 16
 """Of a small round: texts of each dataset, whose blocks have no fewer tokens."""
 _BLOCKS = ((4096, 128), (16384, 256))
