@@ -6,11 +6,13 @@ import pytest
 from scipy import stats
 
 from untrac_exp.agreement import (
+    STATISTICS,
     agreement,
     attainable,
     bootstrap_interval,
     ceilings,
     correlation_interval,
+    load_statistics,
     noise_ceiling,
     truth_mean,
 )
@@ -242,3 +244,32 @@ def test_bootstrap_needs_two_examples():
     assert low.shape == (2,)
     assert np.isnan(low).all()
     assert np.isnan(high).all()
+
+
+def test_a_statistic_of_ones_own_is_computed_like_the_others():
+    def slope(x, y):
+        return float((x * y).sum() / (x * x).sum())
+
+    statistics = {**STATISTICS, "slope": slope}
+    truth = frame(TRUTH)
+    found = agreement(frame(SCORES), truth, no_warning, statistics)["t"]
+    x = np.array([SCORES[s] for s in TRUTH]).T
+    y = np.array(list(TRUTH.values())).T
+    assert found["slope"] == pytest.approx(slope(x, y))
+    assert found["pearson"] == agreement(frame(SCORES), truth, no_warning)["t"]["pearson"]
+    noisy = pd.concat([frame(TRUTH, train_seed=k) for k in (0, 1)])
+    both = ceilings(noisy, no_warning, statistics)
+    assert both["ceiling_slope"] == {"t": pytest.approx(1)}
+    assert "attainable_slope" not in both  # Spearman and Brown's formula is for correlations
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pearson": "math.sin"}, "statistics.pearson: the name is taken"),
+        ({"mine": "math.nothing"}, "statistics.mine: cannot load math.nothing"),
+    ],
+)
+def test_a_statistic_that_cannot_be_is_named(given, said):
+    with pytest.raises(ValueError, match=said):
+        load_statistics(given)

@@ -22,7 +22,7 @@ TINY = (
 @pytest.mark.slow
 @pytest.mark.parametrize("given", COMMANDS)
 def test_the_example_runs(given, tmp_path):
-    assert len(FILES) == 7
+    assert len(FILES) == 8
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -39,6 +39,11 @@ def test_the_example_runs(given, tmp_path):
     for job in finished:
         assert f"method={job['method']}" in given or "+experiment" in given
     assert "forecast" in done.stdout or "weather" not in given
+    if "statistics.first" in given:
+        for job in finished:
+            assert all(0 <= one["first"] <= 1 for one in job["agreement"].values())
+            assert set(job["ceiling_first"]) == set(job["agreement"])
+        assert "Pearson / Spearman / first" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

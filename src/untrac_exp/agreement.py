@@ -21,22 +21,73 @@ a method that failed somewhere.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from hydra.utils import get_method
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 log = logging.getLogger(__name__)
 
 CELL = ["corpus", "testset", "subset"]
-STATISTICS = ("pearson", "spearman", "pearson_pooled")
+Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
+"""Of a method's influences and the truth's, each (corpora, subsets) and in the same order."""
 INTERVAL = ("pearson_low", "pearson_high")
 LOW = 0.7
 """Attainable ceiling below which a truth is too noisy to rank methods by."""
 Warn = Callable[[str], object]
+
+
+def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Pearson's correlation over corpora, mean over subsets; NaN where one is undefined."""
+    return float(np.mean([_over_corpora(*columns)[0] for columns in zip(x.T, y.T, strict=True)]))
+
+
+def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Spearman's correlation over corpora, mean over subsets; NaN where one is undefined."""
+    return float(np.mean([_over_corpora(*columns)[1] for columns in zip(x.T, y.T, strict=True)]))
+
+
+def pearson_pooled(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Pearson's correlation over corpora of the means over subsets."""
+    return _over_corpora(x.mean(1), y.mean(1))[0]
+
+
+STATISTICS: dict[str, Statistic] = {
+    "pearson": pearson,
+    "spearman": spearman,
+    "pearson_pooled": pearson_pooled,
+}
+"""What is always computed; `statistics` in the configuration adds to it."""
+
+
+def noise_key(kind: str, statistic: str) -> str:
+    """The name in ``metrics.json`` of a statistic's ceiling. kind: ceiling or attainable."""
+    if statistic == "pearson":
+        return kind
+    return f"{kind}_{'pooled' if statistic == 'pearson_pooled' else statistic}"
+
+
+def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
+    """`STATISTICS` and those that the configuration adds, ``module.function`` by name.
+
+    ValueError names the one that cannot be loaded, or whose name is taken.
+    """
+    found = dict(STATISTICS)
+    for name, path in paths.items():
+        if name in STATISTICS or name in (*INTERVAL, "n_corpora"):
+            raise ValueError(f"statistics.{name}: the name is taken; give it another")
+        try:
+            found[name] = get_method(path)
+        except Exception as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise ValueError(
+                f"statistics.{name}: cannot load {path} ({reason}); mend it"
+            ) from error
+    return found
 
 
 def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
@@ -53,15 +104,18 @@ def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
 
 
 def agreement(
-    scores: pd.DataFrame, truth: pd.DataFrame, warn: Warn = log.warning
+    scores: pd.DataFrame,
+    truth: pd.DataFrame,
+    warn: Warn = log.warning,
+    statistics: Mapping[str, Statistic] = STATISTICS,
 ) -> dict[str, dict[str, float]]:
-    """Correlation over corpora of a method's influences with the truth's, per test set.
+    """Agreement over corpora of a method's influences with the truth's, per test set.
 
     scores, truth: columns corpus, testset, subset, influence (others are ignored); the truth as
     ``truth_mean`` returns it. Units do not matter, only their order and spacing.
     warn: receives one line for every correlation that is undefined and every cell left out.
-    Returns {testset: {pearson, spearman, pearson_pooled, pearson_low, pearson_high, n_corpora}} for
-    the test sets of scores; for the interval see `correlation_interval`.
+    Returns {testset: {<statistic>, pearson_low, pearson_high, n_corpora}} for the test sets of
+    scores; for the interval see `correlation_interval`.
     """
     result: dict[str, dict[str, float]] = {}
     for testset in scores["testset"].unique():
@@ -79,7 +133,7 @@ def agreement(
                     f"agreement: {', '.join(left_out)}"
                 )
         a, b = ours.loc[corpora, subsets], theirs.loc[corpora, subsets]
-        values = _correlations(a, b, warn, f"{testset}, agreement")
+        values = _values(a, b, statistics, warn, f"{testset}, agreement")
         interval = correlation_interval(a.to_numpy(), b.to_numpy())
         values |= dict(zip(INTERVAL, interval, strict=True))
         result[testset] = {**values, "n_corpora": len(corpora)}
@@ -87,24 +141,29 @@ def agreement(
 
 
 def noise_ceiling(
-    truth: pd.DataFrame, warn: Warn = log.warning
+    truth: pd.DataFrame,
+    warn: Warn = log.warning,
+    statistics: Mapping[str, Statistic] = STATISTICS,
 ) -> dict[str, dict[str, float | None]]:
-    """Mean pairwise correlation between the truths of single train seeds.
+    """Mean pairwise agreement between the truths of single train seeds.
 
     truth: columns train_seed, corpus, testset, subset, influence.
-    Returns {"pearson": {testset: r}, "spearman": ..., "pearson_pooled": ...}; r is None where
-    there is one train seed only.
+    Returns {<statistic>: {testset: r}}; r is None where there is one train seed only.
     """
-    ceiling: dict[str, dict[str, float | None]] = {name: {} for name in STATISTICS}
+    ceiling: dict[str, dict[str, float | None]] = {name: {} for name in statistics}
     for testset in truth["testset"].unique():
         seeds = [_matrix(one, testset) for _, one in truth.groupby("train_seed")]
         pairs = [
-            _correlations(
-                a, b.reindex(index=a.index, columns=a.columns), warn, f"{testset}, ceiling"
+            _values(
+                a,
+                b.reindex(index=a.index, columns=a.columns),
+                statistics,
+                warn,
+                f"{testset}, ceiling",
             )
             for a, b in combinations(seeds, 2)
         ]
-        for name in STATISTICS:
+        for name in statistics:
             ceiling[name][testset] = float(np.mean([p[name] for p in pairs])) if pairs else None
     return ceiling
 
@@ -120,20 +179,25 @@ def attainable(r: float | None, k: int) -> float | None:
     return float(np.sqrt(k * r / (1 + (k - 1) * r))) if not r <= 0 else 0.0
 
 
-def ceilings(truth: pd.DataFrame, warn: Warn = log.warning) -> dict[str, dict[str, float | None]]:
+def ceilings(
+    truth: pd.DataFrame,
+    warn: Warn = log.warning,
+    statistics: Mapping[str, Statistic] = STATISTICS,
+) -> dict[str, dict[str, float | None]]:
     """Both ceilings of every statistic, as in ``metrics.json``.
 
     truth: columns train_seed, corpus, testset, subset, influence. warn: also receives a line for
     every test set whose attainable ceiling (Pearson) is below `LOW`.
-    Returns {"ceiling": {testset: r}, "attainable": {testset: c}} and the same two with
-    ``_spearman`` and ``_pooled``.
+    Returns {"ceiling": {testset: r}, "attainable": {testset: c}} and the same of the others, by
+    `noise_key`. What is attainable is known of correlations alone, those of `STATISTICS`.
     """
     k = truth["train_seed"].nunique()
     found = {}
-    for statistic, rs in noise_ceiling(truth, warn).items():
-        suffix = {"pearson": "", "pearson_pooled": "_pooled"}.get(statistic, f"_{statistic}")
-        found[f"ceiling{suffix}"] = rs
-        found[f"attainable{suffix}"] = {testset: attainable(r, k) for testset, r in rs.items()}
+    for statistic, rs in noise_ceiling(truth, warn, statistics).items():
+        found[noise_key("ceiling", statistic)] = rs
+        if statistic in STATISTICS:
+            best = {testset: attainable(r, k) for testset, r in rs.items()}
+            found[noise_key("attainable", statistic)] = best
     for testset, value in found["attainable"].items():
         if value is not None and value < LOW:
             warn(
@@ -243,39 +307,40 @@ def _matrix(frame: pd.DataFrame, testset: str) -> pd.DataFrame:
     return matrix.reindex(index=rows["corpus"].unique(), columns=rows["subset"].unique())
 
 
-def _correlations(a: pd.DataFrame, b: pd.DataFrame, warn: Warn, where: str) -> dict[str, float]:
-    """The three statistics of two matrices, corpora x subsets, with equal labels."""
+def _values(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    statistics: Mapping[str, Statistic],
+    warn: Warn,
+    where: str,
+) -> dict[str, float]:
+    """The statistics of two matrices, corpora x subsets, with equal labels."""
     if len(a) == 2:
         warn(f"{where}: a correlation over two corpora is always 1 or -1; add corpora")
     if not len(a.columns):
         warn(f"{where}: undefined, no subset has both a score and a truth")
-        return dict.fromkeys(STATISTICS, np.nan)
-    per_subset = [
-        _correlation(a[subset].to_numpy(), b[subset].to_numpy(), warn, f"{where}, {subset}")
-        for subset in a.columns
-    ]
-    pearson, spearman = np.mean(per_subset, axis=0)
-    pooled, _ = _correlation(
-        a.mean(axis=1, skipna=False).to_numpy(),
-        b.mean(axis=1, skipna=False).to_numpy(),
-        warn,
-        f"{where}, pooled",
-    )
-    return {"pearson": float(pearson), "spearman": float(spearman), "pearson_pooled": pooled}
+        return dict.fromkeys(statistics, np.nan)
+    x, y = a.to_numpy(dtype=float), b.to_numpy(dtype=float)
+    compared = [(str(name), x[:, i], y[:, i]) for i, name in enumerate(a.columns)]
+    for name, ours, theirs in (*compared, ("pooled", x.mean(1), y.mean(1))):
+        if reason := _undefined(ours, theirs):
+            warn(f"{where}, {name}: correlation undefined, {reason}")
+    return {name: float(statistic(x, y)) for name, statistic in statistics.items()}
 
 
-def _correlation(
-    x: NDArray[np.float64], y: NDArray[np.float64], warn: Warn, where: str
-) -> tuple[float, float]:
-    """Pearson and Spearman of two vectors of the same length; (NaN, NaN) where undefined."""
-    reason = None
+def _undefined(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:
+    """Why two vectors (corpora,) have no correlation; None where they have one."""
     if len(x) < 2:
-        reason = f"{len(x)} corpus" if len(x) else "no corpus in common"
-    elif not (np.isfinite(x).all() and np.isfinite(y).all()):
-        reason = "an influence is missing or not finite"
-    elif np.ptp(x) == 0 or np.ptp(y) == 0:
-        reason = "all corpora have the same influence"
-    if reason:
-        warn(f"{where}: correlation undefined, {reason}")
+        return f"{len(x)} corpus" if len(x) else "no corpus in common"
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return "an influence is missing or not finite"
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return "all corpora have the same influence"
+    return None
+
+
+def _over_corpora(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Pearson and Spearman of two vectors (corpora,); (NaN, NaN) where undefined."""
+    if _undefined(x, y):
         return np.nan, np.nan
     return float(stats.pearsonr(x, y).statistic), float(stats.spearmanr(x, y).statistic)

@@ -85,6 +85,9 @@ class Config:
     objective: Any = MISSING
     method: Any = MISSING
     truth: Any = None
+    statistics: dict[str, str] = field(default_factory=dict)
+    """More statistics of the agreement, by name: `module.function` of the influences and the
+    truth's, each an array (corpora, subsets)."""
     trainer: Any = MISSING
     logger: Any = None
 

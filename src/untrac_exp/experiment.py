@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from untrac_exp import __version__, processes, workers
 from untrac_exp import result_files as files
-from untrac_exp.agreement import agreement, ceilings, truth_mean
+from untrac_exp.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.anytime import Refined, TooLittleTimeError
 from untrac_exp.asking import device_of, refined
 from untrac_exp.config import number_of_jobs, variant
@@ -169,14 +169,15 @@ def _write(
         files.write_examples(outdir, seen.examples)
         files.write_shared(outdir, seen.shared)
     agreed: dict[str, dict[str, float]] | None = None
+    statistics = load_statistics(cfg.statistics)
     actual = pd.DataFrame(columns=files.TRUTH)
     if truth is not None and changes is not None:
         files.write_truth(outdir, truth.influences(changes, list(data.training.corpora)))
         if (changes["without"].map(len) > 1).any():
             files.write_models(outdir, changes)
         predicted, actual = truth.compared(answer.scores, changes)
-        agreed = agreement(predicted, truth_mean(actual), warnings.append)
-    noise = ceilings(actual, warnings.append)
+        agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
+    noise = ceilings(actual, warnings.append, statistics)
     hydra = HydraConfig.get()
     files.write_metrics(
         outdir,

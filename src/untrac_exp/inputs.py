@@ -184,6 +184,7 @@ def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
 def job_code(cfg: DictConfig) -> str:
     """The hash of the code that a job runs."""
     answers = [f"untrac_exp.{module}" for module in _ANSWERS]
+    answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
     return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
 
 

@@ -10,6 +10,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from untrac_exp.agreement import load_statistics
 from untrac_exp.config import Config
 from untrac_exp.errors import did_you_mean, not_text
 from untrac_exp.progress import seconds_of
@@ -42,6 +43,7 @@ def check(cfg: DictConfig) -> None:
                 f"budget={cfg.budget}: it is for models that are taken as they are "
                 "(pretraining.steps=0), as in +experiment=trace; use budget=null"
             )
+    load_statistics(cfg.statistics)
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):
         raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")

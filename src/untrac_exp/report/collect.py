@@ -2,25 +2,19 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from untrac_exp.agreement import INTERVAL, STATISTICS, noise_key
 from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
-STATISTICS = ("pearson", "spearman", "pearson_pooled")
-INTERVAL = ("pearson_low", "pearson_high")
-CEILINGS = {
-    "ceiling": "pearson",
-    "ceiling_spearman": "spearman",
-    "ceiling_pooled": "pearson_pooled",
-}
-ATTAINABLE = {key.replace("ceiling", "attainable"): name for key, name in CEILINGS.items()}
+KINDS = ("ceiling", "attainable")
 
 
 @dataclass(frozen=True)
@@ -32,8 +26,9 @@ class Sweep:
     `short_keys`.
 
     jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN where not measured).
-    agreement: `JOB`, testset, pearson, spearman, pearson_pooled, pearson_low, pearson_high,
-        n_corpora, and ``ceiling_<statistic>`` and ``attainable_<statistic>`` of each.
+    agreement: `JOB`, testset, pearson, spearman, pearson_pooled and further statistics,
+        pearson_low, pearson_high, n_corpora, and ``ceiling_<statistic>`` and
+        ``attainable_<statistic>`` of each.
     scores, trajectory: `JOB`, label and the columns of the job's file.
     metrics: those of each job, its label, folder, and run: its seeds in words.
     truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
@@ -68,6 +63,11 @@ class Sweep:
     def testsets(self) -> list[str]:
         """Test sets in the order in which the jobs report them."""
         return list(self.scores["testset"].unique())
+
+    @property
+    def statistics(self) -> list[str]:
+        """Statistics of the agreement that any job has; those of `STATISTICS` first."""
+        return statistics(self.metrics)
 
     @property
     def labels(self) -> list[str]:
@@ -215,21 +215,30 @@ def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(COSTS, "float64"))
 
 
+def statistics(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Statistics of the agreement that any of these jobs has; those of `STATISTICS` first."""
+    values = [
+        one for job in metrics for one in (job.get("agreement") or {}).values() if one is not None
+    ]
+    names = dict.fromkeys([*STATISTICS, *(name for one in values for name in one)])
+    return [name for name in names if name not in (*INTERVAL, "n_corpora")]
+
+
 def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
-    kinds = {"ceiling": CEILINGS, "attainable": ATTAINABLE}
+    names = statistics(metrics)
     rows = []
     for job in metrics:
         for testset, values in (job.get("agreement") or {}).items():
             row = {**_head(job), "label": _label(job), "testset": testset}
-            row |= {
-                name: (values or {}).get(name) for name in (*STATISTICS, *INTERVAL, "n_corpora")
-            }
-            for kind, keys in kinds.items():
-                row |= {f"{kind}_{name}": (job.get(key) or {}).get(testset)
-                        for key, name in keys.items()}  # fmt: skip
+            row |= {name: (values or {}).get(name) for name in (*names, *INTERVAL, "n_corpora")}
+            for kind in KINDS:
+                row |= {
+                    f"{kind}_{name}": (job.get(noise_key(kind, name)) or {}).get(testset)
+                    for name in names
+                }
             rows.append(row)
-    numbers = [*STATISTICS, *INTERVAL, "n_corpora"]
-    numbers += [f"{kind}_{name}" for kind in kinds for name in STATISTICS]
+    numbers = [*names, *INTERVAL, "n_corpora"]
+    numbers += [f"{kind}_{name}" for kind in KINDS for name in names]
     frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
     return frame.astype(dict.fromkeys(numbers, "float64"))
 

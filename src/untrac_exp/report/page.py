@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import Sweep
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.style import COLOURS
@@ -50,6 +51,7 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         answers={testset: answer(sweep, testset) for testset in sweep.testsets},
         rankings={testset: ranking_table(sweep, testset) for testset in sweep.testsets},
         agreement=agreement_table(sweep),
+        further=[f"{name}_mean" for name in sweep.statistics if name not in STATISTICS],
         over=sweep.over,
         has_truth=len(sweep.truth) > 0,
         drawings=[(drawing, Markup(drawing.svg)) for drawing in drawings],

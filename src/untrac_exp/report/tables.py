@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
 from untrac_exp.result_files import table_text, write_text
 
@@ -31,7 +32,9 @@ TRUTH_LABEL = "truth"
 
 
 def summarise(sweep: Sweep) -> pd.DataFrame:
-    """One row per method, variant and test set, sorted; columns as in ``SUMMARY``.
+    """One row per method, variant and test set, sorted.
+
+    Columns as in ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics.
 
     Mean and standard deviation (ddof 1; NaN for one run) are over runs: sampling seeds and train
     seeds of θ0; n_seeds is their number, and varied says what differed between them. A correlation
@@ -46,6 +49,7 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
     rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
     rows = rows.merge(sweep.jobs[[*JOB, "wall_s", "backward_tokens"]], on=JOB)
     summary = []
+    further = [name for name in sweep.statistics if name not in STATISTICS]
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
         pearson = group["pearson"].mean(skipna=False)
         attainable = group["attainable_pearson"].iloc[0]
@@ -67,9 +71,12 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),
                 "varied": varied(group),
+                **{f"{name}_mean": group[name].mean(skipna=False) for name in further},
+                **{f"{name}_std": group[name].std(ddof=1, skipna=False) for name in further},
             }
         )
-    return pd.DataFrame(summary, columns=SUMMARY)
+    columns = [f"{name}_{part}" for name in further for part in ("mean", "std")]
+    return pd.DataFrame(summary, columns=[*SUMMARY, *columns])
 
 
 def varied(runs: pd.DataFrame) -> str:
@@ -83,8 +90,8 @@ def varied(runs: pd.DataFrame) -> str:
 
 def write_summary(sweep: Sweep) -> Path:
     """Write ``summary.csv`` into the sweep's directory."""
-    text = table_text(summarise(sweep), SUMMARY)
-    return write_text(sweep.directory / "summary.csv", text)
+    table = summarise(sweep)
+    return write_text(sweep.directory / "summary.csv", table_text(table, list(table.columns)))
 
 
 def influences(sweep: Sweep) -> pd.DataFrame:

@@ -125,6 +125,7 @@ def _influence(cell: pd.Series, form: str, with_interval: bool) -> Text:
 def _print_agreement(sweep: Sweep, out: Console) -> None:
     summary = summarise(sweep)
     testsets = [t for t in sweep.testsets if t in set(summary["testset"])]
+    shown = [name for name in sweep.statistics if f"{name}_mean" in summary]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method", overflow="fold")
     for testset in testsets:
@@ -136,13 +137,14 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
         of_testset = rows.set_index("testset")
         table.add_row(
             labels[method, variant],
-            *(_correlations(of_testset, testset) for testset in testsets),
+            *(_agreement(of_testset, testset, shown) for testset in testsets),
             _seconds(rows["wall_s"].iloc[0]),
         )
     table.add_section()
     for label, line in _ceilings(summary, testsets):
         table.add_row(label, *line, "", style="italic")
-    explained = f"Pearson / Spearman over {sweep.over}, mean over subsets"
+    names = " / ".join({"pearson": "Pearson", "spearman": "Spearman"}.get(n, n) for n in shown)
+    explained = f"{names} over {sweep.over}, mean over subsets"
     spreads = [varied for varied in summary["varied"].unique() if varied]
     if spreads:
         explained += f" ± std over {' or '.join(spreads)}"
@@ -172,12 +174,12 @@ def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, lis
     return rows
 
 
-def _correlations(of_testset: pd.DataFrame, testset: str) -> str:
+def _agreement(of_testset: pd.DataFrame, testset: str, statistics: list[str]) -> str:
     if testset not in of_testset.index:
         return "–"
     row = of_testset.loc[[testset]].iloc[0]
     parts = []
-    for name in ("pearson", "spearman"):
+    for name in statistics:
         std = row[f"{name}_std"]
         spread = f" ± {std:.2f}" if pd.notna(std) else ""
         parts.append(_number(float(row[f"{name}_mean"])) + spread)

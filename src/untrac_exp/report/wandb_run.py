@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from untrac_exp.report.collect import ATTAINABLE, CEILINGS, JOB, STATISTICS, Sweep, collect
+from untrac_exp.agreement import noise_key
+from untrac_exp.report.collect import JOB, KINDS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
 from untrac_exp.result_files import OWN_LOSS, read_table, table_text, write_text
 
@@ -99,11 +100,11 @@ def summary(sweep: Sweep) -> dict[str, float]:
     job = sweep.metrics[0]
     fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
     for testset, values in (job.get("agreement") or {}).items():
-        for statistic in STATISTICS:
+        for statistic in sweep.statistics:
             fields[f"agreement/{testset}/{statistic}"] = (values or {}).get(statistic)
-    for kind, keys in (("ceiling", CEILINGS), ("attainable", ATTAINABLE)):
-        for key, statistic in keys.items():
-            for testset, value in (job.get(key) or {}).items():
+    for kind in KINDS:
+        for statistic in sweep.statistics:
+            for testset, value in (job.get(noise_key(kind, statistic)) or {}).items():
                 fields[f"{kind}/{testset}/{statistic}"] = value
     fields |= {f"cost/{name}": value for name, value in (job.get("cost") or {}).items()}
     return {name: value for name, value in fields.items() if value is not None}
