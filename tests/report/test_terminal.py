@@ -6,6 +6,7 @@ from rich.console import Console
 
 from untrac_exp import result_files as files
 from untrac_exp.report.collect import collect
+from untrac_exp.report.page import render
 from untrac_exp.report.tables import ranking, summarise
 from untrac_exp.report.terminal import console, print_job, print_sweep
 
@@ -62,3 +63,13 @@ def test_one_job_shows_its_tables_and_warnings_without_a_truth(made_up):
 def test_a_pipe_is_wide_enough(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     assert console().width >= 100
+
+
+def test_invented_corpora_are_called_so_in_the_first_line_and_on_the_page(sweep_dir):
+    sweep = collect(sweep_dir)
+    assert sweep.invented is None
+    for job in sweep.metrics:
+        job["config"]["corpora"] = {"_target_": "untrac_exp.data.miniworld.corpora"}
+    text = written(lambda out: print_sweep(sweep, sweep_dir / "report.html", out))
+    assert text.strip().startswith("Corpora and test sets are invented text")
+    assert "invented text" in render(sweep, [])

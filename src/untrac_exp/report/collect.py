@@ -15,6 +15,7 @@ from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, rea
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
 KINDS = ("ceiling", "attainable")
+_INVENTED = ("untrac_exp.data.miniworld.", "untrac_exp.data.tasks.")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ class Sweep:
     def testsets(self) -> list[str]:
         """Test sets in the order in which the jobs report them."""
         return list(self.scores["testset"].unique())
+
+    @property
+    def invented(self) -> str | None:
+        """What to know of generated corpora, in a sentence; None where the text is real."""
+        corpora = [(job.get("config") or {}).get("corpora") or {} for job in self.metrics]
+        if not any(str(one.get("_target_")).startswith(_INVENTED) for one in corpora):
+            return None
+        return (
+            "Corpora and test sets are invented text: a corpus that is named after a site or a "
+            "book holds none of it."
+        )
 
     @property
     def statistics(self) -> list[str]:

@@ -47,6 +47,7 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     return environment.get_template("report.html.j2").render(
         experiment=sweep.experiment,
         scale=sweep.scale,
+        invented=sweep.invented,
         testsets=sweep.testsets,
         answers={testset: answer(sweep, testset) for testset in sweep.testsets},
         rankings={testset: ranking_table(sweep, testset) for testset in sweep.testsets},

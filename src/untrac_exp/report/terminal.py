@@ -43,6 +43,9 @@ def print_tables(sweep: Sweep, out: Console | None = None) -> None:
     """Print the ranking of the corpora for every test set, the agreement and the warnings."""
     out = out or console()
     out.print()
+    if sweep.invented:
+        out.print(Text(sweep.invented, style="italic"), soft_wrap=True)
+        out.print()
     found = answer(sweep)
     said: set[str] = set()
     if found is not None:
