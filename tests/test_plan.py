@@ -67,9 +67,9 @@ def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
 
     models = {a["id"]: a for plan in before for a in plan["artifacts"] if a["kind"] == "model"}
     done = manifests(tmp_path / "store", "model")
-    assert {folder.name for folder in done} == {id_[:16] for id_ in models}
+    assert {folder.name for folder in done} == models.keys()
     for folder, key in done.items():
-        [artifact] = [a for id_, a in models.items() if id_.startswith(folder.name)]
+        artifact = models[folder.name]
         cost = json.loads((folder / "cost.json").read_text())
         assert artifact["steps"] == key["pretraining"]["steps"]
         assert artifact["steps"] == len((folder / "loss.csv").read_text().splitlines()) - 1

@@ -216,13 +216,14 @@ def _counted(
         models.setdefault(one.recipe.id, (one.recipe, one.name))
     total = {"n": sum(map(len, training.data.values()))}
     total["read"] = sum(one.read for one in training.data.values())
-    for id_, (recipe, name) in models.items():
+    for recipe, name in models.values():
         without, steps = recipe.key["without"], recipe.key["pretraining"]["steps"]
         kept = total["n"] - sum(len(training.data[name]) for name in without)
         tokens = steps * min(training.settings.batch_size, kept) * total["read"] // total["n"]
         size = _model_size(parameters, steps, training.settings.checkpoint_every, without)
         there = real.find("model", recipe.key) is not None
         name = f"{name}, train seed {recipe.key['train_seed']}"
+        id_ = real.path("model", recipe.key).name
         yield Artifact("model", name, id_, steps, tokens, tokens, size, there)
     for one in jobs:
         name = f"{one.name}, train seed {one.seed}"
