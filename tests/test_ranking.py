@@ -8,8 +8,8 @@ import torch
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
-from untrac_exp.ranking import moved, pairs, rank, weaknesses
-from untrac_exp.result_files import SHARED
+from untrac_exp.ranking import moved, pairs, rank, weaknesses, widen
+from untrac_exp.result_files import SCORES, SHARED
 
 T = Subset("t", "all")
 NOTHING = pd.DataFrame(columns=SHARED)
@@ -95,6 +95,21 @@ def test_what_a_method_misses_widens_every_difference_by_the_spread_of_its_influ
     leads = rank(changes, missed=0.3)
     assert leads["lead_low"].tolist()[:2] == pytest.approx([0.6 - half, 0.4 - half])
     assert pairs(changes)["low"].tolist() == pytest.approx(pairs(changes)["difference"].tolist())
+
+
+def test_an_answer_of_part_of_the_samples_has_intervals_as_wide_for_single_influences():
+    influences = {"a": 1.0, "b": 0.4, "c": 0.0}
+    changes = [change(name, T, [value] * 5) for name, value in influences.items()]
+    half = 1.959964 * 0.3 * np.std(list(influences.values()), ddof=1)
+    whole, part = rank(changes, 0.3), rank(changes, 0.3, partial=True)
+    assert whole["ci_high"].tolist() == pytest.approx(whole["influence"].tolist())
+    assert part["ci_high"].tolist() == pytest.approx((part["influence"] + half).tolist())
+    scores = pd.DataFrame(
+        [(name, *T, value, value, value) for name, value in influences.items()], columns=SCORES
+    )
+    assert widen(scores, 0.3)["ci_low"].tolist() == pytest.approx(
+        [value - half for value in influences.values()]
+    )
 
 
 def test_pairs_of_several_subsets_are_kept_apart():

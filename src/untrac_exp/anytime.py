@@ -24,6 +24,7 @@ from untrac_exp.data.portions import portion
 from untrac_exp.deadline import OutOfTimeError, until
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.progress import duration
+from untrac_exp.ranking import widen
 from untrac_exp.rate import SLOWEST, flops, of_model, work_of
 
 _SMALLEST = 128
@@ -254,7 +255,9 @@ def _portions(
 def _run(one: Round, total: Meter) -> Done:
     meter = Meter()
     subject = replace(one.subject, meter=meter, references={})
-    answer = one.method.influences(subject)
+    answer = replace(one.method.influences(subject), missed=one.method.missed)
+    if not one.whole:
+        answer = replace(answer, scores=widen(answer.scores, answer.missed), partial=True)
     meter.stop()
     total.add(meter)
     return Done(one, answer, meter.wall_s)

@@ -72,8 +72,7 @@ def refined(
     )
     with board(type(method).__name__, budget) as told:
         end = time.time() + left / (of - job)
-        found = refine(method, subject, budget, end, told, must=job == 0)
-    return replace(found, answer=replace(found.answer, missed=method.missed))
+        return refine(method, subject, budget, end, told, must=job == 0)
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:

@@ -27,7 +27,7 @@ class Evidence:
 def evidence(data: Data, found: Refined) -> Evidence:
     """What a person who has no truth needs in order to judge an answer."""
     answer = found.answer
-    ranking = rank(answer.changes, answer.missed)
+    ranking = rank(answer.changes, answer.missed, answer.partial)
     corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
     tests: dict[Hashable, list[str]] = {
         Subset(testset.name, name): [row.target for row in rows]

@@ -6,7 +6,9 @@ UnTrac-Inv reads each corpus' own examples, drawn independently: so are their re
 difference of two corpora is one of independent means. What is *not* in the intervals of single
 influences is what was unlearned: another sample of the corpus (UnTrac), other test texts
 (UnTrac-Inv). The intervals of differences are wider by what a method misses beside that, in units
-of the spread (standard deviation) of its influences over the corpora; see `Method.missed`.
+of the spread (standard deviation) of its influences over the corpora; see `Method.missed`. Those of
+single influences are as much wider in an answer of part of the samples, whose unlearned texts are
+few.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,10 +34,10 @@ FEW = 32
 """Test texts below which an answer is called weak."""
 
 
-def rank(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
+def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) -> pd.DataFrame:
     """Corpora by their influence on each test set, the mean over its subsets.
 
-    missed: as in `Method.missed`.
+    missed: as in `Method.missed`. partial: whether only part of the samples was read.
     Columns as in `RANKING`, nats per token; lead: how much more than the corpus one rank below,
     with its interval, NaN for the last. Corpora whose lead's interval includes 0 are not told
     apart from the next.
@@ -53,18 +55,31 @@ def rank(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
         influence = {corpus: float(np.mean(means[testset, corpus])) for corpus in corpora}
         resampled_of = {corpus: np.mean(draws[testset, corpus], axis=0) for corpus in corpora}
         corpora.sort(key=lambda corpus: -influence[corpus])
+        extra = missed * _spread(influence.values())
         for i, corpus in enumerate(corpora):
             lead = (np.nan, np.nan, np.nan)
             if i + 1 < len(corpora):
                 below = corpora[i + 1]
                 difference = influence[corpus] - influence[below]
                 between = percentile_interval(resampled_of[corpus] - resampled_of[below])
-                low, high = widened(difference, *between, missed * _spread(influence.values()))
+                low, high = widened(difference, *between, extra)
                 lead = (difference, float(low), float(high))
-            low, high = percentile_interval(resampled_of[corpus])
+            low, high = widened(
+                influence[corpus],
+                *percentile_interval(resampled_of[corpus]),
+                extra if partial else 0.0,
+            )
             row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
             rows.append((*row, *lead))
     return pd.DataFrame(rows, columns=RANKING)
+
+
+def widen(scores: pd.DataFrame, missed: float) -> pd.DataFrame:
+    """Scores of part of the samples, their intervals widened as those of `rank`."""
+    cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
+    spread = cells.transform(lambda influences: _spread(influences))
+    low, high = widened(scores["influence"], scores["ci_low"], scores["ci_high"], missed * spread)
+    return scores.assign(ci_low=low, ci_high=high)
 
 
 def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:

@@ -190,7 +190,7 @@ class Influences:
         changes: what the scores are means of, for methods that evaluate losses.
         warnings: what a reader must know before trusting the scores, a sentence each.
         read: the datasets that `changes` were read on, by `Change.of`.
-        missed: the method's, see `Method.missed`.
+        missed: the method's, see `Method.missed`. partial: of a part of the samples alone.
     """
 
     scores: pd.DataFrame
@@ -200,6 +200,7 @@ class Influences:
     warnings: Sequence[str] = ()
     read: Mapping[Any, Encoded] = field(default_factory=dict)
     missed: float = 0.0
+    partial: bool = False
 
 
 class Size(Protocol):

@@ -88,7 +88,7 @@ def board(name: str, budget: float, console: Console | None = None) -> Iterator[
 def _rankings(answer: Influences) -> Iterator[tuple[str, pd.DataFrame]]:
     """Of each test set the corpora in order, with intervals where the method gives any."""
     if answer.changes:
-        table = rank(answer.changes, answer.missed)
+        table = rank(answer.changes, answer.missed, answer.partial)
     else:
         table = answer.scores.groupby(["testset", "corpus"], sort=False).mean(numeric_only=True)
         table = table.reset_index().sort_values("influence", ascending=False)
