@@ -50,14 +50,19 @@ def run(kind, objective, subject, monkeypatch):
         return losses(self, data)
 
     def watching(*args):
-        now.clear()
-        before = len(read)
-        seen = watch(*args)
-        rows = {row for rows in now.values() for row in rows}
-        assert rows
-        assert not rows & {row for one in [read[0], *read[before:]] for row in one}
-        held.update(now)
-        return seen
+        part = watch(*args)
+
+        def compute():
+            now.clear()
+            before = len(read)
+            seen = part.compute()
+            rows = {row for rows in now.values() for row in rows}
+            assert rows
+            assert not rows & {row for one in [read[0], *read[before:]] for row in one}
+            held.update(now)
+            return seen
+
+        return part._replace(compute=compute)
 
     @dataclass(frozen=True)
     class Spying(objective):
