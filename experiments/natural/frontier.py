@@ -2,14 +2,13 @@
 
     python experiments/natural/frontier.py [--readme]
 
-For θ0 of train seed 0 and its own checkpoints: one step of UnTrac-Inv (along the sign of the test
-set's gradient, and along the gradient itself), the dot product of the gradients, plain, behind the
-diagonal of the empirical Fisher matrix and with the sign of the corpora's gradient (the direction
-in which UnTrac's first step of Adam goes). Each is read as it is, divided by the length of the
-corpus' gradient, and in place of the rest: times p / (1 - p) and less the mean, with p the share of
-a corpus in the training, since the truth gives the steps of a corpus that is left out to the
-others. Pearson over the attainable ceiling, mean over the test sets; no value was chosen by
-`natural`.
+For θ0 of train seed 0 and its own checkpoints: one step of UnTrac-Inv (`untrac_step`), and the dot
+product of the gradients, plain, behind the diagonal of the empirical Fisher matrix and with the
+sign of the corpora's gradient (the direction of the first step of UnTrac with Adam). Each is read
+as it is, divided by the length of the corpus' gradient, and in place of the rest: times p / (1 - p)
+and less the mean, with p the share of a corpus in the training, since the truth gives the steps of
+a corpus that is left out to the others. Pearson over the attainable ceiling, mean over the test
+sets; no value was chosen by `natural`.
 """
 
 import argparse
@@ -38,7 +37,6 @@ from untrac_exp.store import Store
 WORLDS = ("tuning", "natural")
 DAMPING = 1e-3
 """Of the Fisher diagonal, a share of its mean."""
-STEPS = {"sign step": "sign", "gradient step": "gradient"}
 Matrix = dict[Subset, np.ndarray]
 """Influences (Z,) of the corpora, in their order, on every test subset."""
 
@@ -61,14 +59,13 @@ def asked(world: str) -> tuple[Subject, pd.DataFrame, Mapping[str, float]]:
 def tried(subject: Subject) -> tuple[dict[str, Matrix], np.ndarray]:
     """Estimator -> influences, with the model's present weights; and the corpora's lengths (Z,)."""
     found: dict[str, Matrix] = {}
-    for name, direction in STEPS.items():
-        scores = UnTracStep(direction=direction).influences(subject).scores  # type: ignore[arg-type]
-        found[name] = {
-            Subset(str(testset), str(subset)): rows.set_index("corpus")["influence"][
-                list(subject.corpora)
-            ].to_numpy()
-            for (testset, subset), rows in scores.groupby(["testset", "subset"])
-        }
+    scores = UnTracStep().influences(subject).scores
+    found["one step"] = {
+        Subset(str(testset), str(subset)): rows.set_index("corpus")["influence"][
+            list(subject.corpora)
+        ].to_numpy()
+        for (testset, subset), rows in scores.groupby(["testset", "subset"])
+    }
 
     def compute() -> dict[str, np.ndarray]:
         corpora = [gradient(subject, data) for data in subject.corpora.values()]
