@@ -9,13 +9,13 @@ from untrac_exp.agreement import (
     STATISTICS,
     agreement,
     attainable,
-    bootstrap_interval,
     ceilings,
     correlation_interval,
     load_statistics,
     noise_ceiling,
     truth_mean,
 )
+from untrac_exp.bootstrap import bootstrap_interval
 
 SCORES = {"s1": [0.1, 0.5, -0.2, 0.3], "s2": [1.0, 0.0, 2.0, 5.0]}
 TRUTH = {"s1": [0.2, 0.4, -0.1, 0.9], "s2": [0.3, 0.1, 0.2, 0.4]}

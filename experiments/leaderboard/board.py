@@ -89,8 +89,9 @@ def resampled(sweep: Sweep) -> dict[str, np.ndarray]:
         y = theirs.loc[at[3:]].to_numpy()
         r = _correlations(x, y, weights) / attainable[at[3]]
         found.setdefault(str(at[0]), []).append(r / sizes[at[3]])
-    n = {method: len(values) for method, values in found.items()}
-    weight = {method: sum(1 / sizes[at[3]] for at in ours.index if at[0] == method) for method in n}
+    weight: dict[str, float] = {}
+    for at in ours.index:
+        weight[str(at[0])] = weight.get(str(at[0]), 0.0) + 1 / sizes[at[3]]
     return {method: np.sum(values, axis=0) / weight[method] for method, values in found.items()}
 
 

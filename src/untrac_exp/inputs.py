@@ -37,7 +37,7 @@ _LEFT_TO_THETA0 = (
 )
 """Keys of a model that determine its weights or tokens, which are known by their content."""
 
-_ANSWERS = ("agreement", "data.duplicates", "ranking")
+_ANSWERS = ("agreement", "bootstrap", "data.duplicates", "ranking")
 """Modules that make a job's results of a method's answer."""
 
 _CHARS_PER_TOKEN = 4

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from untrac_exp.agreement import bootstrap_means, percentile_interval
+from untrac_exp.bootstrap import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.result_files import EXAMPLES, RANKING

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from untrac_exp.agreement import bootstrap_interval
+from untrac_exp.bootstrap import bootstrap_interval
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_losses

@@ -21,8 +21,8 @@ _PACKAGE = __name__.partition(".")[0]
 _NO_NUMBERS = {
     f"{_PACKAGE}{module}"
     for module in (
-        *("", ".agreement", ".config", ".cost", ".errors", ".plan", ".progress", ".ranking"),
-        *(".report", ".result_files", ".schema", ".store", ".workers"),
+        *("", ".agreement", ".bootstrap", ".config", ".cost", ".errors", ".plan", ".progress"),
+        *(".ranking", ".report", ".result_files", ".schema", ".store", ".workers"),
         # make the tokens, whose content is in every key
         *(".data.base", ".data.fingerprint", ".data.prepare", ".data.rows", ".data.tokenizing"),
     )
