@@ -22,7 +22,7 @@ TINY = (
 @pytest.mark.slow
 @pytest.mark.parametrize("given", COMMANDS)
 def test_the_example_runs(given, tmp_path):
-    assert len(FILES) == 8
+    assert len(FILES) == 11
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)

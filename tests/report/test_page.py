@@ -267,3 +267,26 @@ def test_a_reader_sorts_chooses_and_looks_closer(variants, browser):
     browser.value("document.getElementById('theme').click()")
     assert browser.value("document.documentElement.dataset.theme") == "dark"
     assert browser.errors == []
+
+
+@pytest.mark.slow
+def test_a_reader_picks_the_methods_shown(variants, browser):
+    browser.open(variants, 400)
+    shown = """[...document.querySelectorAll("table.ranking thead")[0].rows[0].cells]
+      .filter((cell) => cell.offsetWidth > 0).map((cell) => cell.textContent)"""
+    rows = """[...document.querySelectorAll("tr[data-method]")]
+      .filter((row) => row.offsetHeight > 0).map((row) => row.dataset.method)"""
+    every, agreeing = browser.value(shown), browser.value(rows)
+    browser.value("document.querySelector('#columns').open = true")
+    labels = "[...document.querySelectorAll('#columns label')].map((one) => one.innerText.trim())"
+    methods = browser.value(labels)
+    assert set(methods) == set(agreeing)
+    assert methods == every[-len(methods) :]
+    browser.value("document.querySelector('#columns input').click()")
+    assert browser.value(shown) == [label for label in every if label != methods[0]]
+    assert browser.value(rows) == [label for label in agreeing if label != methods[0]]
+    cells = "document.querySelectorAll('table.ranking tbody tr')[0].cells[%d].offsetWidth"
+    assert browser.value(cells % (len(every) - len(methods))) == 0
+    browser.value("document.querySelector('#columns input').click()")
+    assert browser.value(shown) == every
+    assert browser.errors == []

@@ -44,6 +44,33 @@ if (chooser) {
   }
   chooser.hidden = false;
 }
+// Choose the methods that the tables show: columns of the rankings, rows of the agreement.
+{
+  const columns = document.getElementById("columns");
+  const headings = [...document.querySelectorAll("th[data-method]")];
+  const methods = [...new Set(headings.map((heading) => heading.dataset.method))];
+  const show = (method, shown) => {
+    for (const part of document.querySelectorAll("[data-method]")) {
+      if (part.dataset.method !== method) continue;
+      if (part.tagName === "TR") part.classList.toggle("unpicked", !shown);
+      else {
+        for (const row of part.closest("table").rows) {
+          row.cells[part.cellIndex].classList.toggle("unpicked", !shown);
+        }
+      }
+    }
+  };
+  for (const method of methods) {
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.addEventListener("change", () => show(method, box.checked));
+    label.append(box, ` ${method}`);
+    columns.querySelector("form").append(label);
+  }
+  columns.hidden = methods.length < 3;
+}
 // Light, dark, or as the system has it.
 {
   const button = document.getElementById("theme");
