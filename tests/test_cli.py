@@ -27,6 +27,13 @@ def test_help_lists_the_groups_and_examples(tmp_path):
         assert words in ended.out
 
 
+def test_an_override_may_stand_on_several_lines(folder):
+    paths = "corpora.paths={a: a.jsonl,\n    b: b.jsonl}"
+    ended = command(["--cfg", "job", "corpora=local", paths], folder)
+    assert (ended.status, ended.err) == (0, "")
+    assert "  paths:\n    a: a.jsonl\n    b: b.jsonl\n" in ended.out
+
+
 @pytest.mark.parametrize("flag", [("--help",), ("--cfg", "job"), ("--info", "defaults")])
 def test_questions_about_the_configuration_need_no_torch(tmp_path, flag):
     code = (

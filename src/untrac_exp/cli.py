@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
@@ -63,6 +64,8 @@ def main() -> None:
     With HYDRA_FULL_ERROR=1 in the environment it keeps its traceback. When jobs of a sweep fail,
     the others are run and reported, and the line is the first one's.
     """
+    # An override may stand on several lines; Hydra's grammar has no line breaks.
+    sys.argv[1:] = [re.sub(r"\s*\n\s*", " ", argument) for argument in sys.argv[1:]]
     if os.environ.get(_FULL) == "1":
         _hydra()
         return
