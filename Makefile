@@ -58,10 +58,10 @@ outputs/%/$(SCALE)/.done: conf/experiment/%.yaml | $(READY)
 	@touch $@
 
 $(TABLES): %: $(READY)
-	@$(BIN)/python experiments/$*/table.py --scale $(SCALE)
+	@$(BIN)/python -m experiments.$*.table --scale $(SCALE)
 
 $(FIGURES) $(BEYOND): %: $(READY)
-	@$(BIN)/python experiments/$*/figure.py --scale $(SCALE)
+	@$(BIN)/python -m experiments.$*.figure --scale $(SCALE)
 
 table2: $(call done,tasks_a tasks_b) ## tables and figures of the paper: run what is missing, draw (SCALE=mini)
 table3: $(call done,harms harms_unequal) ##
@@ -87,7 +87,7 @@ outputs/%/$(SCALE)/.board: conf/experiment/%.yaml | $(READY)
 	@touch $@
 
 leaderboard: $(BENCHMARKS:%=outputs/%/$(SCALE)/.board) ## every method on every benchmark: hours (SCALE=mini)
-	@$(BIN)/python experiments/leaderboard/board.py --scale $(SCALE)
+	@$(BIN)/python -m experiments.leaderboard.board --scale $(SCALE)
 
 sync: $(READY) ## upload the W&B runs that were logged offline
 	@cd outputs && ../$(BIN)/wandb sync --yes
@@ -115,4 +115,4 @@ clean-outputs: ## remove outputs/: every result and stored artifact
 	rm -rf outputs
 
 gpu-check: $(READY) ## compare an accelerator with the CPU, and cost OPT-125M on it (needs CUDA)
-	@$(BIN)/python experiments/gpu_check/check.py $(ARGS)
+	@$(BIN)/python -m experiments.gpu_check.check $(ARGS)

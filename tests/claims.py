@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from untrac_exp.report.published import BEGIN, END
+from experiments.published import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 OLDER = "Run at 9504b84 or earlier, with the constant learning rate (`schedule=constant`)"

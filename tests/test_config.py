@@ -4,6 +4,7 @@ import inspect
 import pkgutil
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,11 @@ from omegaconf.errors import InterpolationResolutionError
 
 import untrac_exp.methods
 import untrac_exp.objectives
-from tests.claims import OLDER, ROOT, parts, wrong
+from experiments.published import BEGIN, END, fill
+from tests.claims import OLDER, parts, wrong
 from untrac_exp.config import config_dir, job_dir, share_axes, sweep_dir, variant
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
-from untrac_exp.report.published import BEGIN, END, fill
 from untrac_exp.schema import check, fits
 
 CONF = config_dir()
@@ -71,9 +72,9 @@ def test_every_experiment_opens_with_what_to_know(experiment):
     head = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("\ndefaults")[0]
     assert wrong(head) == []
     command = parts(head)["Command"]
-    script = re.match(r"python (experiments/\w+/\w+\.py)", command)
+    script = re.match(r"python -m (experiments\.\w+\.\w+)", command)
     if script:
-        assert (ROOT / script[1]).exists()
+        assert find_spec(script[1])
     else:
         assert command.startswith(f"python -m untrac_exp +experiment={experiment}")
 

@@ -1,7 +1,7 @@
 """Agreement with the truth against cost, for every method, beside the attainable ceiling.
 
     make cost
-    python experiments/cost/figure.py [--scale mini] [--readme]
+    python -m experiments.cost.figure [--scale mini] [--readme]
 
 Reads `summary.csv` and `metrics.json` of the sweep `harms`, and the cost of the truth's models from
 the store.
@@ -11,17 +11,10 @@ import sys
 
 import pandas as pd
 
+from experiments.published import Place, run, save, truth_cost
+from experiments.tables import METHODS, markdown, plus_minus
 from untrac_exp.report.collect import collect
 from untrac_exp.report.drawings import accuracy_against_cost
-from untrac_exp.report.published import (
-    METHODS,
-    Place,
-    markdown,
-    plus_minus,
-    run,
-    save,
-    truth_cost,
-)
 from untrac_exp.report.style import figure_style
 
 ALL = {**METHODS, "untrac_calibrated": "UnTrac, calibrated", "hif_ekfac": "HIF (EK-FAC)"}

@@ -1,7 +1,7 @@
 """Which library each method, and the truth, names for the held-out docstrings of each library.
 
     python -m untrac_exp +experiment=docstrings
-    python experiments/docstrings/named.py [outputs/docstrings/mini]
+    python -m experiments.docstrings.named [outputs/docstrings/mini]
 
 Prints, for each job, how many subsets have their own library as the corpus of largest influence,
 and which other one was named where it has not.

@@ -1,7 +1,7 @@
 """Figure 2: influence of four fine-tuning tasks on a test task, along the unlearning.
 
     make figure2
-    python experiments/figure2/figure.py [--scale mini] [--readme]
+    python -m experiments.figure2.figure [--scale mini] [--readme]
 
 Reads `trajectory.csv` of the sweeps `tasks_a` and `tasks_b`.
 """
@@ -11,17 +11,10 @@ import sys
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from experiments.published import Place, run, save, unlearning_epochs, varied
+from experiments.tables import METHODS, markdown
 from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
-from untrac_exp.report.published import (
-    METHODS,
-    Place,
-    markdown,
-    run,
-    save,
-    unlearning_epochs,
-    varied,
-)
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
 
 TASKS = {"sim_same": "SimSame", "sim_diff": "SimDiff", "dis_same": "DisSame", "dis_diff": "DisDiff"}

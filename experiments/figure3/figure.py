@@ -1,7 +1,7 @@
 """Figure 3: agreement with the truth against unlearning epochs, for batches of one and full ones.
 
     make figure3
-    python experiments/figure3/figure.py [--scale mini] [--readme]
+    python -m experiments.figure3.figure [--scale mini] [--readme]
 
 Reads `trajectory.csv` and `truth.csv` of the sweep `sensitivity_epochs`.
 """
@@ -12,19 +12,11 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from experiments.published import Place, cost, run, save, unlearning_epochs
+from experiments.tables import METHODS, markdown, plus_minus
 from untrac_exp.agreement import agreement, truth_mean
 from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
-from untrac_exp.report.published import (
-    METHODS,
-    Place,
-    cost,
-    markdown,
-    plus_minus,
-    run,
-    save,
-    unlearning_epochs,
-)
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
 
 BATCHES = {"1": "batch of 1", "256": "full batch"}

@@ -1,7 +1,7 @@
 """Figure 4: the truth by retraining for as many epochs, or for as many steps, as θ0.
 
     make figure4
-    python experiments/figure4/figure.py [--scale mini] [--readme]
+    python -m experiments.figure4.figure [--scale mini] [--readme]
 
 Reads `truth.csv`, `metrics.json` and `summary.csv` of the sweep `truth_budget`.
 """
@@ -11,9 +11,10 @@ import sys
 import pandas as pd
 from scipy import stats
 
+from experiments.published import Place, cost, run, save
+from experiments.tables import METHODS, markdown, plus_minus
 from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import collect
-from untrac_exp.report.published import METHODS, Place, cost, markdown, plus_minus, run, save
 from untrac_exp.report.style import INK, blank_figure, figure_style
 
 BUDGETS = {"epochs": "as many epochs as θ0", "steps": "as many steps as θ0"}

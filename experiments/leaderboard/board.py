@@ -1,7 +1,7 @@
 """The leaderboard: every method on every benchmark, agreement as a share of what can be had.
 
     make leaderboard
-    python experiments/leaderboard/board.py [--scale mini] [--readme]
+    python -m experiments.leaderboard.board [--scale mini] [--readme]
 
 Reads the sweeps of `BENCHMARKS` that are there and says which are not. With ``--readme`` the table
 goes into docs/results.md, between its marks ``leaderboard``, and the figure beside it.
@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.published import Place, commits, fill, save
+from experiments.tables import markdown, write_table
 from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.published import Place, commits, fill, markdown, save, write_table
 from untrac_exp.report.style import figure_style
 from untrac_exp.result_files import write_bytes
 
@@ -136,7 +137,7 @@ def publish(place: Place, benchmarks: dict[str, str]) -> str:
     return (
         f"{markdown(table)}\n\n{caption}, mean over test sets and runs; seconds of a job on "
         f"{next(iter(boards))}. Run at {' and '.join(commits(jobs))}; printed by "
-        f"`python experiments/leaderboard/board.py --readme`.{not_run}"
+        f"`python -m experiments.leaderboard.board --readme`.{not_run}"
     )
 
 

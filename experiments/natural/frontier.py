@@ -1,6 +1,6 @@
 """What was tried beyond the methods: other checkpoints, directions and ways to read a step.
 
-    python experiments/natural/frontier.py [--readme]
+    python -m experiments.natural.frontier [--readme]
 
 For θ0 of train seed 0 and its own checkpoints: one step of UnTrac-Inv (`untrac_step`), and the dot
 product of the gradients, plain, behind the diagonal of the empirical Fisher matrix and with the
@@ -23,6 +23,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from safetensors.torch import load_model
 
+from experiments.published import fill
+from experiments.tables import markdown
 from untrac_exp.agreement import ceilings, truth_mean
 from untrac_exp.asking import make_subject
 from untrac_exp.config import config_dir
@@ -31,7 +33,6 @@ from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.untrac_step import UnTracStep
-from untrac_exp.report.published import fill, markdown
 from untrac_exp.store import Store
 
 WORLDS = ("tuning", "natural")

@@ -3,7 +3,7 @@
     python -m untrac_exp hydra.mode=RUN +experiment=natural method=graddot
         truth=leave_dataset_out truth.train_seeds=[0,1,2] ...
 
-    python experiments/natural/store_truth.py FOLDER natural
+    python -m experiments.natural.store_truth FOLDER natural
 
 FOLDER is the one that the run says it wrote.
 """

@@ -1,6 +1,6 @@
 """How often "corpus A before corpus B, told apart" is what retraining says.
 
-    python experiments/natural/trust.py [--texts natural ...] [--methods ngram ...] [--readme]
+    python -m experiments.natural.trust [--texts natural ...] [--methods ngram ...] [--readme]
 
 A claim is made where the interval of the difference of two corpora's influences excludes 0; it is
 right where the mean of the truths has the same sign. The interval covers the sampling of examples,
@@ -18,13 +18,13 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from experiments.published import fill
 from untrac_exp.asking import influences
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Influences
 from untrac_exp.ranking import pairs
-from untrac_exp.report.published import fill
 from untrac_exp.store import Store
 from untrac_exp.trust import Trust, checked
 

@@ -1,7 +1,7 @@
 """Agreement with the truth by what the unlearning ascends: plain, bounded or anchored.
 
     make objectives
-    python experiments/objectives/figure.py [--scale mini] [--readme]
+    python -m experiments.objectives.figure [--scale mini] [--readme]
 
 Reads `metrics.json` and `summary.csv` of the sweep `objectives`.
 """
@@ -10,18 +10,10 @@ import sys
 
 import pandas as pd
 
+from experiments.published import Place, cost, run, save, varied
+from experiments.tables import METHODS, markdown, plus_minus
 from untrac_exp.report.collect import collect
 from untrac_exp.report.drawings import agreement_bars
-from untrac_exp.report.published import (
-    METHODS,
-    Place,
-    cost,
-    markdown,
-    plus_minus,
-    run,
-    save,
-    varied,
-)
 from untrac_exp.report.style import figure_style
 
 OBJECTIVES = {

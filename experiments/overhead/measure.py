@@ -1,6 +1,6 @@
 """What unlearning through the Lightning trainer costs beside a bare PyTorch loop of the same steps.
 
-    python experiments/overhead/measure.py
+    python -m experiments.overhead.measure
 
 Both take batches of one, Adam, no evaluation, from the same weights, 128 steps: one corpus of the
 mini preset. They are timed in turns, either one first every other time, and each run is compared

@@ -1,6 +1,6 @@
 """What bfloat16 does to the answers: mixed precision beside float32, on miniworld's toxicity.
 
-    python experiments/precision/measure.py
+    python -m experiments.precision.measure
 
 With the float32 run's θ0 in both, taken as it is, only the method's own arithmetic differs. With
 all in the precision, θ0 is another model as well; what that does by itself shows a θ0 of another

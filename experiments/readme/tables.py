@@ -1,11 +1,11 @@
 """The tables of methods in README.md and docs/: agreement with the truth, and cost.
 
-    python experiments/readme/tables.py [harms toxicity docstrings] [--scale mini] [--readme]
+    python -m experiments.readme.tables [harms toxicity docstrings] [--scale mini] [--readme]
 
 Reads the sweep of each name. With ``--readme`` the page that has the marks
 ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is written anew between them. Methods stand in
 the order of their Pearson, averaged over the test sets. Peak memory is that of
-`experiments/memory/measure.py --readme`, and stands in the table of `harms`.
+`python -m experiments.memory.measure --readme`, and stands in the table of `harms`.
 """
 
 import argparse
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.published import Place, commits, fill, marks
+from experiments.tables import markdown, plus_minus
 from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.published import Place, commits, fill, markdown, marks, plus_minus
 
 ROOT = Path(__file__).parents[2]
 PEAKS = Path("experiments", "memory", "peaks.csv")
@@ -55,7 +56,7 @@ def publish(place: Place, name: str, root: Path = ROOT) -> str:
         f"{markdown(pd.DataFrame(rows).fillna('').set_index('method'))}\n\n"
         f"Pearson / Spearman with the truth{spread}; cost of a job. "
         f"Run at {' and '.join(commits(sweep.metrics))}; "
-        f"printed by `python experiments/readme/tables.py {name} --readme`."
+        f"printed by `python -m experiments.readme.tables {name} --readme`."
     )
 
 

@@ -1,7 +1,7 @@
 """Cost against the number of corpora and against the depth of the model.
 
     make scaling
-    python experiments/scaling/figure.py [--scale mini] [--readme]
+    python -m experiments.scaling.figure [--scale mini] [--readme]
 
 Reads `metrics.json` and `scores.csv` of the sweeps `scaling_corpora` and `scaling_model`, and the
 cost of the truth's models from the store.
@@ -13,8 +13,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
+from experiments.published import Place, run, save, truth_cost
+from experiments.tables import METHODS, markdown
 from untrac_exp.report.collect import collect
-from untrac_exp.report.published import METHODS, Place, markdown, run, save, truth_cost
 from untrac_exp.report.style import blank_figure, figure_style, look
 
 SWEEPS = {"scaling_corpora": "corpora", "scaling_model": "layers of the model"}

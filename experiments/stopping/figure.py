@@ -1,6 +1,6 @@
 """Agreement with the truth against how far the unlearned data are forgotten, per objective.
 
-python experiments/stopping/figure.py outputs/stopping/mini [outputs/stopping_docstrings/mini]
+python -m experiments.stopping.figure outputs/stopping/mini [outputs/stopping_docstrings/mini]
 
 Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers.
 Then UnTrac's correlation for each objective, the lowest of all test sets, at each rise of the grid

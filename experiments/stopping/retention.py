@@ -1,6 +1,6 @@
 """What long unlearning leaves of the other corpora, objective by objective; no method is scored.
 
-    python experiments/stopping/retention.py [objective=fisher objective.weight=100 ...]
+    python -m experiments.stopping.retention [objective=fisher objective.weight=100 ...]
 
 Miniworld at mini scale: one corpus is unlearned for twenty epochs, twenty times the default. Prints
 how far its forget-set loss and the others' have risen on the way, in nats per token; the others' on

@@ -1,7 +1,7 @@
 """Table 2: standardised influence of four fine-tuning tasks on a test task, two suites of tasks.
 
     make table2
-    python experiments/table2/table.py [--scale mini] [--readme]
+    python -m experiments.table2.table [--scale mini] [--readme]
 
 Reads `scores.csv` and `truth.csv` of the sweeps `tasks_a` and `tasks_b`.
 """
@@ -10,17 +10,9 @@ import sys
 
 import pandas as pd
 
+from experiments.published import Place, cost, run
+from experiments.tables import METHODS, differences, plus_minus, side_by_side, write_table
 from untrac_exp.report.collect import collect
-from untrac_exp.report.published import (
-    METHODS,
-    Place,
-    cost,
-    differences,
-    plus_minus,
-    run,
-    side_by_side,
-    write_table,
-)
 
 TASKS = {"sim_same": "SimSame", "sim_diff": "SimDiff", "dis_same": "DisSame", "dis_diff": "DisDiff"}
 ROWS = {**METHODS, "leave_dataset_out": "Leave-dataset-out"}

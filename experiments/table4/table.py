@@ -1,7 +1,7 @@
 """Table 4: Pearson on toxicity by optimizer and by learning rate of the unlearning.
 
     make table4
-    python experiments/table4/table.py [--scale mini] [--readme]
+    python -m experiments.table4.table [--scale mini] [--readme]
 
 Reads `summary.csv` of the sweeps `sensitivity_optimizer` and `sensitivity_lr`.
 """
@@ -10,17 +10,8 @@ import sys
 
 import pandas as pd
 
-from untrac_exp.report.published import (
-    METHODS,
-    NAMES,
-    Place,
-    cost,
-    differences,
-    plus_minus,
-    run,
-    side_by_side,
-    write_table,
-)
+from experiments.published import Place, cost, run
+from experiments.tables import METHODS, NAMES, differences, plus_minus, side_by_side, write_table
 
 KEYS = {"optimizer": "optimizer", "lr": "unlearning.lr"}
 """What is swept: by its last part in `summary.csv`."""

@@ -1,14 +1,15 @@
 """Table 5: Spearman correlation with the truth of every method on every test set.
 
     make table5
-    python experiments/table5/table.py [--scale mini] [--readme]
+    python -m experiments.table5.table [--scale mini] [--readme]
 
 Reads `summary.csv` of the sweeps `harms` and `harms_unequal`.
 """
 
 import sys
 
-from untrac_exp.report.published import Place, correlation_table, run
+from experiments.published import Place, run
+from experiments.tables import correlation_table
 
 
 def publish(place: Place) -> str:

@@ -1,6 +1,6 @@
 """Choose the settings of every method on the tuning text: run the grid, print its table.
 
-    python experiments/tuning/tune.py [--methods untrac,ngram] [--readme]
+    python -m experiments.tuning.tune [--methods untrac,ngram] [--readme]
 
 The rule: of at most four values of one key, the one with the highest agreement with retraining,
 Pearson over the attainable ceiling, averaged over the test sets of `testset=natural_tuning`; of

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from experiments.leaderboard import board
+from experiments.published import Place
 from tests.report.conftest import fabricate
 from untrac_exp.report.collect import collect
-from untrac_exp.report.published import Place
 from untrac_exp.report.tables import write_summary
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import published, tables
 from tests.claims import OLDER, numbers, reported
 from tests.report.test_figures import check_layout, shown_texts
-from untrac_exp.report import published
 from untrac_exp.report.collect import collect
 from untrac_exp.report.style import figure_style
 
@@ -182,13 +182,13 @@ def test_the_cost_figure_tells_the_share_of_the_truths_cost(outputs):
 def test_differences_name_sign_order_and_leader():
     theirs = pd.DataFrame({"set": "t", "method": ["untrac", "tracin", "mine"], "r": [0.4, 0.2, -1]})
     ours = theirs.assign(r=[0.1, 0.3, 0.05])
-    said = published.differences(theirs, ours, ["set"], "method", "r")
+    said = tables.differences(theirs, ours, ["set"], "method", "r")
     assert said == (
         "- t: 1 of 3 pairs in the other order; first is UnTrac in the paper, TracIn here; "
         "other sign for mine."
     )
     with pytest.raises(ValueError, match="rows and the published ones differ"):
-        published.differences(theirs, ours.iloc[:2], ["set"], "method", "r")
+        tables.differences(theirs, ours.iloc[:2], ["set"], "method", "r")
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])

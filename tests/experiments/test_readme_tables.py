@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
+from experiments.published import marks
 from experiments.readme import tables
 from tests.report.conftest import fabricate
 from untrac_exp.report.collect import collect
-from untrac_exp.report.published import marks
 from untrac_exp.report.tables import write_summary
 
 BEGIN, END = marks("harms")
