@@ -121,7 +121,7 @@ def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
 
 
 READ = {"data.local", "data.files", "data.rows"}
-CUT = {"data.prepare", "data.tokenizing", "data.encoding", "data.sampling"}
+CUT = {"data.prepare", "data.tokenizing", "data.packing", "data.encoding", "data.sampling"}
 
 
 @pytest.mark.parametrize("cut_down", [False, True], ids=["whole", "sampled"])

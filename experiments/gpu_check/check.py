@@ -87,7 +87,7 @@ def measure(accelerator: str, precision: str, max_tokens: int) -> None:
         pretrain(opt_125m(), run, trainer, Path(folder))
 
     def unlearning(steps: int, batch_size: int, n: int) -> None:
-        model = opt_125m().to(trainer.build(barebones=True).strategy.root_device)
+        model = opt_125m().to(trainer.device)
         unlearn(
             model, random_blocks(n), negative_loss, optimizer=adam, batch_size=batch_size,
             max_tokens=max_tokens, stopping=Stopping(steps=steps, evaluations=1), seed=0,

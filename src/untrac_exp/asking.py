@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 from transformers import PreTrainedModel
 
@@ -21,7 +20,6 @@ from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
 from untrac_exp.progress import duration
 from untrac_exp.rate import forecast
 from untrac_exp.report.live import board
-from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.training import Recipe, Training
 
 log = logging.getLogger(__name__)
@@ -58,7 +56,7 @@ def refined(
     an equal part of what the ones before have left.
     """
     started = time.time()
-    device = device_of(data.training.trainer)
+    device = data.training.trainer.device
     if (budget := budget_s(cfg.budget, device)) is None:
         return Refined(influences(method, cfg, data, meter))
     subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
@@ -83,7 +81,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> S
     model = training.source.for_unlearning(theta0.load(training.source.attention))
     _check_vocabulary(model, [*data.subsets.values(), *training.data.values()])
     return Subject(
-        model=model.to(device_of(training.trainer)),
+        model=model.to(training.trainer.device),
         corpora={
             name: tokens.sample(cfg.n_per_corpus, cfg.seed)
             for name, tokens in training.data.items()
@@ -117,8 +115,3 @@ def _check_vocabulary(model: PreTrainedModel, datasets: Sequence[Encoded]) -> No
             f"the tokenizer gives token {largest} and the model knows {size} tokens; use the "
             "tokenizer that the model was trained with"
         )
-
-
-def device_of(trainer: TrainerSettings) -> torch.device:
-    """Where models are."""
-    return trainer.build(barebones=True).strategy.root_device

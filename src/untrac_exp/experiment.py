@@ -17,7 +17,7 @@ from untrac_exp import __version__, processes, workers
 from untrac_exp import result_files as files
 from untrac_exp.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.anytime import Refined, TooLittleTimeError
-from untrac_exp.asking import device_of, refined
+from untrac_exp.asking import refined
 from untrac_exp.config import number_of_jobs, variant
 from untrac_exp.cost import Meter
 from untrac_exp.deadline import budget_s
@@ -135,7 +135,7 @@ def _in_time(cfg: DictConfig) -> bool:
     if cfg.budget is None:
         return False
     quiet()
-    return budget_s(cfg.budget, device_of(instantiate(cfg.trainer))) is not None
+    return budget_s(cfg.budget, instantiate(cfg.trainer).device) is not None
 
 
 def _place_in_sweep() -> tuple[int, int]:

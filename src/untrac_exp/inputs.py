@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from untrac_exp import result_files as files
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.data.encoding import Encoded, encode
+from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.portions import drawn, token_sample
-from untrac_exp.data.prepare import check_names, encode_corpus
+from untrac_exp.data.prepare import check_names, encode, encode_corpus
 from untrac_exp.data.sampling import further, sampled
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
@@ -124,7 +124,7 @@ def encode_data(
             seq2seq=source.seq2seq,
             max_sequences=limits.get(corpus.name),
             store=store,
-            packed=not as_it_is,
+            pack=not as_it_is,
         )
         for corpus in corpora
     }

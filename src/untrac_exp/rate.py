@@ -122,7 +122,7 @@ def reckoned(
         return cfg.plan_flops_per_s, False
     settings: TrainerSettings = instantiate(cfg.trainer)
     try:
-        device = settings.build(barebones=True).strategy.root_device
+        device = settings.device
     except MisconfigurationException:  # it is not here
         return _ELSEWHERE, False
     rate = of_source(source, tokenizer, parameters, device)

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.prepare import load, tokenizer_fingerprint
+from untrac_exp.data.fingerprint import tokenizer_fingerprint
+from untrac_exp.data.prepare import load
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.micro_batches import fitting
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain

@@ -6,9 +6,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.encoding import IGNORED, PREFIX, Encoded, encode, pack, pad
-from untrac_exp.data.prepare import encode_corpus, load
-from untrac_exp.data.tokenizing import ROWS_A_CALL
+from untrac_exp.data.encoding import IGNORED, Encoded, pad
+from untrac_exp.data.packing import PREFIX, packed
+from untrac_exp.data.prepare import encode, encode_corpus, load
+from untrac_exp.data.tokenizing import ROWS_A_CALL, tokenized
 from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
 
@@ -22,6 +23,10 @@ def letters():
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="</s>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
+
+
+def pack(rows, tokenizer, block_size, max_blocks, what, seed=0):
+    return packed(tokenized(rows, tokenizer, False, what), block_size, max_blocks, seed)
 
 
 def test_pack_joins_texts_with_the_end_token_and_drops_the_tail(letters):

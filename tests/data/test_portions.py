@@ -5,9 +5,9 @@ import torch
 
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.encoding import IGNORED, encode
+from untrac_exp.data.encoding import IGNORED
 from untrac_exp.data.portions import drawn, portion, shortened, token_sample, within
-from untrac_exp.data.prepare import encode_corpus, load
+from untrac_exp.data.prepare import encode, encode_corpus, load
 from untrac_exp.store import Store
 
 WORDS = "city river founded population century lol noob flame".split()
@@ -71,7 +71,7 @@ def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
         sample = drawn(corpus, 6000, None, 0, window_chars=4 * 64)
         folder = encode_corpus(
             sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
-            packed=False,
+            pack=False,
         )  # fmt: skip
         read[corpus.name] = load(token_sample(folder, 6000, 0, False, store), False).read
     assert 6000 <= read["short"] < 6064

@@ -15,8 +15,11 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from untrac_exp.data.base import Corpus, Row, Turn
-from untrac_exp.data.encoding import IGNORED, encode, pack
-from untrac_exp.data.prepare import encode_corpus, load, tokenizer_fingerprint
+from untrac_exp.data.encoding import IGNORED
+from untrac_exp.data.fingerprint import tokenizer_fingerprint
+from untrac_exp.data.packing import packed
+from untrac_exp.data.prepare import encode, encode_corpus, load
+from untrac_exp.data.tokenizing import tokenized
 from untrac_exp.store import Store
 
 TEXTS = ["the old grolk sold a lantern to the miller", "who sold it? the grolk sold it", "a b c"]
@@ -101,6 +104,10 @@ def tokenizer(kind):
     return KINDS[kind]()
 
 
+def pack(rows, tokenizer, block_size):
+    return packed(tokenized(rows, tokenizer, False, "x"), block_size, None)
+
+
 def scored(data, i):
     return [token for token in data.labels[i].tolist() if token != IGNORED]
 
@@ -141,7 +148,7 @@ def test_seq2seq_ends_both_sides_and_starts_them_as_the_tokenizer_does(kind, tok
 
 
 def test_blocks_join_texts_by_their_end_and_begin_as_texts_do(kind, tokenizer):
-    data = pack([Row(text) for text in TEXTS], tokenizer, 8, None, "x")
+    data = pack([Row(text) for text in TEXTS], tokenizer, 8)
     end = tokenizer.convert_tokens_to_ids(ENDS[kind])
     start = tokenizer.convert_tokens_to_ids(STARTS[kind])
     stream = [t for text in TEXTS for t in [*token_ids(tokenizer, text), end]]
@@ -165,7 +172,7 @@ def test_an_end_that_only_the_vocabulary_tells_is_found():
 
 @pytest.mark.parametrize("seq2seq", [False, True])
 def test_no_end_at_all_is_one_line_with_the_remedy(seq2seq):
-    for run in (encode, lambda rows, t, size, seq2seq, what: pack(rows, t, size, None, what)):
+    for run in (encode, lambda rows, t, size, *_: pack(rows, t, size)):
         with pytest.raises(ValueError, match=r"no end-of-text token; set its eos_token and save"):
             run([Row("b a")], bare(), 8, seq2seq, "x")
 
@@ -275,7 +282,7 @@ def prepared(rows, tokenizer, tmp_path, **other):
 def test_plain_texts_of_a_mixed_corpus_are_packed_and_the_others_stand_alone(tmp_path):
     tokenizer = byte_level()
     mixed = [QUESTION, Row(TEXTS[0]), CHAT, Row(TEXTS[1])]
-    blocks = pack([Row(TEXTS[0]), Row(TEXTS[1])], tokenizer, 8, None, "x")
+    blocks = pack([Row(TEXTS[0]), Row(TEXTS[1])], tokenizer, 8)
     alone = encode([QUESTION, CHAT], tokenizer, 8, False, "x")
     data = prepared(mixed, tokenizer, tmp_path)
     assert data.input_ids.tolist() == [*blocks.input_ids.tolist(), *alone.input_ids.tolist()]

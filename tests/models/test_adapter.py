@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from tests.trace_checkpoints import BAD, SEQ2SEQ, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.data.base import Row
-from untrac_exp.data.encoding import encode
+from untrac_exp.data.prepare import encode
 from untrac_exp.methods.base import parameters
 from untrac_exp.models.adapter import add_lora, checkpoint_activations
 from untrac_exp.models.loss import mean_loss

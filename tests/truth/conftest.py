@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.encoding import encode
-from untrac_exp.data.prepare import encode_corpus
+from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch

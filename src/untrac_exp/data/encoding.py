@@ -1,30 +1,17 @@
-"""From rows to token tensors: packed blocks for corpora of text, padded examples for the rest."""
+"""The token sequences of a dataset, as tensors."""
 
 import hashlib
-import logging
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-
-from untrac_exp.data.base import Row
-from untrac_exp.data.sampling import reservoir
-from untrac_exp.data.tokenizing import ROWS_A_CALL, end_of_text, front_of, sides, token_ids
-from untrac_exp.progress import Progress
-
-log = logging.getLogger(__name__)
 
 IGNORED = -100
 """The label of a token that is not scored."""
-PREFIX = 16
-"""Of a corpus that is cut down, blocks that are read for each that is kept."""
 
 
 @dataclass(frozen=True)
@@ -155,131 +142,3 @@ def pad(inputs: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], seq2se
 
     lengths = torch.tensor([len(row) for row in inputs], dtype=torch.int32)
     return Encoded(table(inputs, 0), table(labels, IGNORED), lengths, seq2seq)
-
-
-def pack(
-    rows: Iterable[Row],
-    tokenizer: PreTrainedTokenizerBase,
-    block_size: int,
-    max_blocks: int | None,
-    what: str,
-    seed: int = 0,
-) -> Encoded:
-    """Texts joined with the end-of-text token and cut into blocks; the tail is dropped.
-
-    max_blocks: keep as many, drawn by `seed` among the first `PREFIX` times as many blocks, each as
-    likely as any other; nothing is read beyond these. None keeps all.
-
-    A fast tokenizer works on all cores. Every token of a block is scored. A block begins with what
-    the tokenizer itself puts before a text, unless that is the end-of-text token. `what` names the
-    dataset in errors. Raises `ValueError` if there is not one whole block.
-    """
-    return pack_part(rows, tokenizer, block_size, max_blocks, what, seed)[0]
-
-
-def pack_part(
-    rows: Iterable[Row],
-    tokenizer: PreTrainedTokenizerBase,
-    block_size: int,
-    max_blocks: int | None,
-    what: str,
-    seed: int = 0,
-) -> tuple[Encoded, float]:
-    """What `pack` returns, and which part of the blocks that were read it is."""
-    end = end_of_text(tokenizer)
-    first = [] if (front := front_of(tokenizer)) == [end] else front
-    size = block_size - len(first)
-    limit = None if max_blocks is None else PREFIX * max_blocks
-    count = rest = 0
-
-    def cut() -> Iterator[array]:
-        nonlocal count, rest
-        stream = array("i")
-        progress = Progress(f"{what}: tokens", None if limit is None else limit * size)
-        iterator = iter(rows)
-        while chunk := list(islice(iterator, ROWS_A_CALL)):
-            for ids in token_ids(tokenizer, [row.input + row.target for row in chunk]):
-                stream.extend(ids)
-                stream.append(end)
-            n = len(stream) // size
-            for i in range(n):
-                count += 1
-                yield stream[i * size : (i + 1) * size]
-            del stream[: n * size]
-            rest = len(stream)
-            progress(count * size + rest)
-
-    found = islice(cut(), limit)
-    blocks = array("i")
-    for block in found if max_blocks is None else reservoir(found, max_blocks, seed):
-        blocks.extend(block)
-    n = len(blocks) // size
-    if n == 0:
-        raise ValueError(
-            f"{what}: {rest} tokens do not fill one block of {block_size}; "
-            "add text or lower model.block_size"
-        )
-    table = torch.frombuffer(blocks, dtype=torch.int32).view(n, size)
-    table = torch.cat([torch.tensor([first] * n, dtype=torch.int32), table], 1)
-    data = Encoded(table, table.clone(), torch.full((n,), block_size, dtype=torch.int32))
-    return data, n / count
-
-
-def encode(
-    rows: Iterable[Row],
-    tokenizer: PreTrainedTokenizerBase,
-    block_size: int,
-    seq2seq: bool,
-    what: str,
-    skip_empty: bool = False,
-) -> Encoded:
-    """Rows one by one, only their targets scored.
-
-    Causal: `start input target`, cut on the left of the input (then on the right of the target) to
-    `block_size` tokens. `start` is what the tokenizer itself puts before a text (`<s>` of LLaMA,
-    say), else its end-of-text token: thus a plain text is scored from its first token. Seq2seq:
-    `input </s>` to the encoder, `target </s>` as labels, both cut on the right of the target and
-    the left of the input; where the tokenizer puts a token before a text, that is before both.
-
-    The chat of a row is rendered by the tokenizer's chat template, up to where the answer begins;
-    without a template its `input` is used. One log line says how many texts were cut.
-
-    skip_empty: leave out rows without a token to score, and say how many; else the n-th example is
-    the n-th row. Raises `ValueError` if a row has no token to score, or none is left.
-    """
-    inputs: list[list[int]] = []
-    labels: list[list[int]] = []
-    front = front_of(tokenizer)
-    n_cut = n_empty = 0
-    progress = Progress(f"{what}: texts tokenized", None)
-    for i, (source, target) in enumerate(sides(rows, tokenizer, seq2seq, what)):
-        if not target:
-            if not skip_empty:
-                raise ValueError(
-                    f"{what}: text {i + 1} has no token to score; give it a target (or text)"
-                )
-            n_empty += 1
-            continue
-        progress(i)
-        if front and source[: len(front)] == front:  # a chat template writes it too
-            source = source[len(front) :]
-        if seq2seq:
-            end, room = [end_of_text(tokenizer)], block_size - 1 - len(front)
-            n_cut += len(source) > room or len(target) > room
-            inputs.append([*front, *source[max(0, len(source) - room) :], *end])
-            labels.append([*front, *target[:room], *end])
-        else:
-            start = front or [end_of_text(tokenizer)]
-            room = block_size - len(start)
-            n_cut += len(source) + len(target) > room
-            target = target[:room]
-            source = source[max(0, len(source) - (room - len(target))) :]
-            inputs.append([*start, *source, *target])
-            labels.append([IGNORED] * (len(start) + len(source)) + target)
-    if n_empty:
-        log.info("%s: %d texts without a token to score are left out", what, n_empty)
-    if n_cut:
-        log.info("%s: %d of %d texts cut to %d tokens", what, n_cut, len(inputs), block_size)
-    if not inputs:
-        raise ValueError(f"{what} has no texts to score; give it at least one")
-    return pad(inputs, labels, seq2seq)

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterable
 
+from transformers import PreTrainedTokenizerBase
+
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.store.code import code_fingerprint
 
@@ -21,6 +23,16 @@ def testset_fingerprint(testset: TestSet) -> str:
     for name, rows in testset.subsets.items():
         digest.update(f"\0{name}\0{_rows_fingerprint(rows)}".encode())
     return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """sha256 of what turns text, and conversations, into tokens."""
+    if tokenizer.is_fast:
+        state = tokenizer.backend_tokenizer.to_str()
+    else:
+        state = repr((type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())))
+    state += f"{tokenizer.special_tokens_map}{tokenizer.chat_template or ''}"
+    return hashlib.sha256(state.encode()).hexdigest()
 
 
 def _rows_fingerprint(rows: Iterable[Row]) -> str:

@@ -73,6 +73,11 @@ class TrainerSettings:
             }
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where models are."""
+        return self.build(barebones=True).strategy.root_device
+
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """The precision of forward passes for gradients that run outside a trainer."""
         mixed = self.precision == "bf16-mixed"

@@ -18,8 +18,8 @@ import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subset
+from untrac_exp.models.loss import example_losses
 from untrac_exp.progress import Progress
-from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.store import Wanted
 from untrac_exp.store.code import code_fingerprint
 from untrac_exp.training import Budget, Recipe, Training
@@ -100,7 +100,7 @@ class Truth(ABC):
 
     def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["Job"]:
         """Every model that is trained and evaluated, θ0 of each train seed first."""
-        code = code_fingerprint([evaluate.__module__])
+        code = code_fingerprint([example_losses.__module__])
         return [
             Job(training, dict(subsets), seed, without, self.budget, code)
             for seed, without in self.models(list(training.corpora))
@@ -166,15 +166,12 @@ class Job:
         return [subset for subset in self.subsets if subset.testset == testset]
 
     def _evaluate(self, names: list[Subset], out: Path) -> None:
-        training = self.training
-        model = self.recipe.load("sdpa")
-        losses = evaluate(
-            model,
-            {name: self.subsets[name] for name in names},
-            training.trainer.max_tokens,
-            training.trainer,
-        )
-        (out / "losses.json").write_text(json.dumps([losses[name].mean for name in names]))
+        trainer = self.training.trainer
+        model = self.recipe.load("sdpa").to(trainer.device)
+        losses = [
+            example_losses(model, self.subsets[name], trainer.max_tokens).mean for name in names
+        ]
+        (out / "losses.json").write_text(json.dumps(losses))
 
 
 def named(without: Sequence[str]) -> str:

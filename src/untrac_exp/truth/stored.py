@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from untrac_exp.data.encoding import Encoded, encode
+from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.natural import TEXTS, testsets
+from untrac_exp.data.prepare import encode
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import fingerprint
 from untrac_exp.training import Training
