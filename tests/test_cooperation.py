@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from untrac_exp import store as store_module
-from untrac_exp.progress import Progress, heard_by
+from untrac_exp.progress import Progress, listen
 from untrac_exp.store import Store, Wanted, lock
 from untrac_exp.store.__main__ import main as cli
 from untrac_exp.store.lock import claim_file, read_claim, try_lock
@@ -133,7 +133,7 @@ def test_a_group_is_built_by_one_process(store, tmp_path):
 
 def test_help_is_called_while_there_is_work_for_more_than_one(store):
     called = []
-    store.call_help = called.append
+    store.start_workers = called.append
     all_of_one = [one._replace(group="a") for one in wanted(3)]
     list(store.get_all(all_of_one))
     assert not called
@@ -166,7 +166,7 @@ def test_a_claim_says_who_builds_what_and_how_far_it_is(path, monkeypatch):
     assert try_lock(path) is None
     claim = read_claim(claim_file(path))
     assert (claim["pid"], claim["about"]) == (os.getpid(), {"kind": "model", "key": {"n": 0}})
-    with heard_by(held.tell):
+    with listen(held.tell):
         Progress("pretraining", 10)(4)
     wait_for(lambda: (read_claim(claim_file(path)) or {}).get("progress"))
     told = read_claim(claim_file(path))["progress"]

@@ -8,7 +8,7 @@ import torch
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
-from untrac_exp.ranking import moved, pairs, rank, weaknesses, widen
+from untrac_exp.ranking import pairs, rank, top_examples, weaknesses, widen
 from untrac_exp.result_files import SCORES, SHARED
 
 T = Subset("t", "all")
@@ -126,7 +126,7 @@ def encoded(n):
 
 def test_each_text_is_shown_once_with_the_corpus_that_moved_it_most():
     changes = [change("a", T, [0.1, 0.9, 0.2]), change("b", T, [0.5, 0.3, 0.1])]
-    table = moved(changes, {T: encoded(3)}, lambda ids: f"text {ids}")
+    table = top_examples(changes, {T: encoded(3)}, lambda ids: f"text {ids}")
     assert table[["corpus", "index", "change"]].values.tolist() == [
         ["a", 1, 0.9], ["b", 0, 0.5], ["a", 2, 0.2],
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_each_text_is_shown_once_with_the_corpus_that_moved_it_most():
 
 def test_at_most_twenty_texts_are_shown():
     changes = [change("a", "a", np.arange(50.0)), change("b", "b", np.arange(50.0) + 0.5)]
-    table = moved(changes, {"a": encoded(50), "b": encoded(50)}, str)
+    table = top_examples(changes, {"a": encoded(50), "b": encoded(50)}, str)
     assert len(table) == 20
     assert set(table["read"]) == {"corpus"}
     assert table["change"].tolist() == sorted([*np.arange(40.0, 50), *np.arange(40.5, 50)])[::-1]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from untrac_exp.trust import Trust, checked, widened
+from untrac_exp.trust import Trust, check_claims, widen_interval
 
 CORPORA = list("abcdefgh")
 
@@ -31,7 +31,7 @@ def claims_of(answer: np.ndarray, se: float, extra: float) -> pd.DataFrame:
             a, b = (a, b) if answer[a, s] > answer[b, s] else (b, a)
             lead = answer[a, s] - answer[b, s]
             half = 1.96 * se * 2**0.5
-            low, high = widened(lead, lead - half, lead + half, extra * 2**0.5)
+            low, high = widen_interval(lead, lead - half, lead + half, extra * 2**0.5)
             assert high - lead == pytest.approx(lead - low)
             if low > 0:
                 rows.append(("t", str(s), CORPORA[a], CORPORA[b]))
@@ -47,14 +47,14 @@ def test_claims_are_right_where_the_mean_of_the_train_seeds_has_their_sign():
     claims = pd.DataFrame(
         [("a", "b"), ("a", "c"), ("b", "c"), ("c", "b")], columns=["first", "second"]
     ).assign(testset="t", subset="s")
-    found = checked(claims, truth)
+    found = check_claims(claims, truth)
     assert (found.claims, found.right, found.share) == (4, 3, 0.75)
     # three corpora: two claims can be independent, and three quarters of them are 1.5
     assert found.low == pytest.approx(stats.beta.ppf(0.025, 1.5, 1.5))
     assert found.high == pytest.approx(stats.beta.ppf(0.975, 2.5, 0.5))
-    twice = checked(pd.concat([claims, claims]), truth)  # another ranking that says the same
+    twice = check_claims(pd.concat([claims, claims]), truth)  # another ranking that says the same
     assert twice == Trust(8, 6, *found[2:])
-    one = checked(claims[:1], truth)
+    one = check_claims(claims[:1], truth)
     assert one[:3] == (1, 1, 1.0)
     assert (one.low, one.high) == (pytest.approx(stats.binomtest(1, 1).proportion_ci().low), 1.0)
 
@@ -64,15 +64,15 @@ def test_no_claim_has_no_share_and_a_corpus_without_truth_is_named():
     claims = pd.DataFrame(
         [("t", "0", "a", "zebra")], columns=["testset", "subset", "first", "second"]
     )
-    assert np.isnan(checked(claims[:0], truth)[2:]).all()
+    assert np.isnan(check_claims(claims[:0], truth)[2:]).all()
     with pytest.raises(ValueError, match="no influence of zebra, 0, t"):
-        checked(claims, truth)
+        check_claims(claims, truth)
 
 
 def test_an_extra_error_widens_as_variances_add_and_none_leaves_the_interval():
-    low, high = widened([1.0, 2.0], [0.5, 1.9], [1.6, 2.1], 0.0)
+    low, high = widen_interval([1.0, 2.0], [0.5, 1.9], [1.6, 2.1], 0.0)
     np.testing.assert_allclose([low, high], [[0.5, 1.9], [1.6, 2.1]])
-    low, high = widened(0.0, -1.96 * 3, 1.96 * 3, 4.0)
+    low, high = widen_interval(0.0, -1.96 * 3, 1.96 * 3, 4.0)
     assert (low, high) == (pytest.approx(-1.96 * 5, rel=1e-4), pytest.approx(1.96 * 5, rel=1e-4))
 
 
@@ -83,7 +83,7 @@ def test_claims_become_right_when_the_error_they_leave_out_is_added(seed):
     influences = rng.normal(size=(8, 12))
     truth = truth_of(influences, 0.1, 3, rng)
     answer = influences + np.hypot(0.2, 0.8) * rng.normal(size=influences.shape)
-    narrow, wide = (checked(claims_of(answer, 0.2, extra), truth) for extra in (0.0, 0.8))
+    narrow, wide = (check_claims(claims_of(answer, 0.2, extra), truth) for extra in (0.0, 0.8))
     assert narrow.claims > 2 * wide.claims > 50
     assert narrow.share < 0.9 < wide.share
     assert narrow.high < wide.share
@@ -96,7 +96,7 @@ def test_the_interval_covers_the_share_of_right_claims():
     def draw(subsets):
         influences = rng.normal(size=(8, subsets))
         answer = influences + 0.7 * rng.normal(size=influences.shape)
-        return checked(claims_of(answer, 0.3, 0.0), truth_of(influences, 0.2, 2, rng))
+        return check_claims(claims_of(answer, 0.3, 0.0), truth_of(influences, 0.2, 2, rng))
 
     expected = draw(400).share
     found = [draw(8) for _ in range(60)]

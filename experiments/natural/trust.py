@@ -26,7 +26,7 @@ from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Influences
 from untrac_exp.ranking import pairs
 from untrac_exp.store import Store
-from untrac_exp.trust import Trust, checked
+from untrac_exp.trust import Trust, check_claims
 
 HELD_OUT = "testset.names=[held_out]"
 CHOSEN_ON = {
@@ -102,14 +102,14 @@ def table(texts: list[str], methods: list[str], train_seeds: list[int]) -> str:
 
         truth = answers[methods[0]][0][1]
         for method in methods:
-            cells = [shown(checked(told(method, missed), truth)) for missed in (*GRID, None)]
+            cells = [shown(check_claims(told(method, missed), truth)) for missed in (*GRID, None)]
             lines.append(f"| {text} | `{method}` | {' | '.join(cells)} |")
         if len(methods) > 1:
             cells = []
             for missed in (*GRID, None):
                 of_each = [told(method, missed) for method in methods]
                 both = reduce(lambda a, b: a.merge(b, on=[*CLAIM, "run"]), of_each)
-                cells.append(shown(checked(both, truth)))
+                cells.append(shown(check_claims(both, truth)))
             lines.append(f"| {text} | each of them | {' | '.join(cells)} |")
     return "\n".join(lines)
 

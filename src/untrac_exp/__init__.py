@@ -14,7 +14,7 @@ __all__ = ["__version__", "trace"]
 
 
 def __getattr__(name: str) -> Any:
-    """`trace`, imported when it is asked for: torch and transformers take seconds."""
+    """Import `trace` on first access, since torch and transformers take seconds to import."""
     if name == "trace":
         from untrac_exp.tracing import trace
 

@@ -1,4 +1,4 @@
-"""`python -m untrac_exp +experiment=toxicity`: one job, or a sweep of them."""
+"""Entry point of `python -m untrac_exp`: runs one job or a sweep."""
 
 from untrac_exp.cli import main
 

@@ -1,23 +1,23 @@
-r"""How well a method's influences agree with the truth, and how well they could.
+r"""Agreement of a method's influences with the ground truth, and the noise ceiling.
 
-Two ways to pool the subsets of a test set, since the paper does not say which one it uses:
+The paper does not say how it pools the subsets of a test set, so there are two ways:
 
 - ``pearson`` and ``spearman``: the correlation over corpora within each subset, averaged over
   subsets;
 - ``pearson_pooled``: the correlation over corpora of the influences averaged over subsets.
 
-The truth is noisy itself. The **noise ceiling** r is the mean pairwise correlation between the
-truths of single train seeds, pooled the same way. A method is compared with the mean of K truths,
-which is less noisy, so each number is read beside the **attainable ceiling**
+The truth depends on the train seed. The **noise ceiling** r is the mean pairwise correlation
+between the truths of single train seeds, pooled the same way. A method is compared with the mean
+of K truths, which is less noisy. The **attainable ceiling**
 
 .. math:: \sqrt{K r / (1 + (K - 1) r)}
 
-(Spearman-Brown): the correlation of the mean of K truths with the influence without noise, if the
-train seeds' noise is independent. For a test set r is the mean over its subsets.
+(Spearman-Brown) is the correlation of that mean with the noise-free influence, if the noise of the
+train seeds is independent. For a test set, r is the mean over its subsets.
 
-An undefined correlation (fewer than two corpora, a constant or non-finite vector) is NaN, makes
-the mean it enters NaN, and is reported through ``warn``: averaging over what is left would flatter
-a method that failed somewhere.
+An undefined correlation (fewer than two corpora, a constant or non-finite vector) is NaN. A mean
+over subsets that includes it is NaN too: skipping the subset would favour a method that failed on
+it. Each one is reported through ``warn``.
 """
 
 import logging
@@ -34,25 +34,25 @@ log = logging.getLogger(__name__)
 
 CELL = ["corpus", "testset", "subset"]
 Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
-"""Of a method's influences and the truth's, each (corpora, subsets) and in the same order."""
+"""Maps the method's and the truth's influences, each (corpora, subsets), to a number."""
 INTERVAL = ("pearson_low", "pearson_high")
 LOW = 0.7
-"""Attainable ceiling below which a truth is too noisy to rank methods by."""
+"""Attainable ceiling below which a warning says that the truth is too noisy to rank methods."""
 Warn = Callable[[str], object]
 
 
 def pearson(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson's correlation over corpora, mean over subsets; NaN where one is undefined."""
+    """Return Pearson's correlation over corpora, mean over subsets; NaN if one is undefined."""
     return float(np.mean([_over_corpora(*columns)[0] for columns in zip(x.T, y.T, strict=True)]))
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Spearman's correlation over corpora, mean over subsets; NaN where one is undefined."""
+    """Return Spearman's correlation over corpora, mean over subsets; NaN if one is undefined."""
     return float(np.mean([_over_corpora(*columns)[1] for columns in zip(x.T, y.T, strict=True)]))
 
 
 def pearson_pooled(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson's correlation over corpora of the means over subsets."""
+    """Return Pearson's correlation over corpora of the influences averaged over subsets."""
     return _over_corpora(x.mean(1), y.mean(1))[0]
 
 
@@ -61,20 +61,21 @@ STATISTICS: dict[str, Statistic] = {
     "spearman": spearman,
     "pearson_pooled": pearson_pooled,
 }
-"""What is always computed; `statistics` in the configuration adds to it."""
+"""Statistics that are always computed; `statistics` in the configuration adds to them."""
 
 
 def noise_key(kind: str, statistic: str) -> str:
-    """The name in ``metrics.json`` of a statistic's ceiling. kind: ceiling or attainable."""
+    """Return the key in ``metrics.json`` of a statistic's ceiling; kind: ceiling or attainable."""
     if statistic == "pearson":
         return kind
     return f"{kind}_{'pooled' if statistic == 'pearson_pooled' else statistic}"
 
 
 def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
-    """`STATISTICS` and those that the configuration adds, ``module.function`` by name.
+    """Return `STATISTICS` and the functions at `paths` (name: ``module.function``).
 
-    ValueError names the one that cannot be loaded, or whose name is taken.
+    Raises:
+        ValueError: a function cannot be loaded, or its name is taken.
     """
     found = dict(STATISTICS)
     for name, path in paths.items():
@@ -91,13 +92,12 @@ def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
 
 
 def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
-    """Mean over train seeds.
+    """Average the truth over train seeds; a cell that is NaN for one seed is NaN.
 
     truth: columns train_seed, corpus, testset, subset, influence (nats per token).
-    Returns columns corpus, testset, subset, influence, in the order of first appearance.
+    Returns columns corpus, testset, subset, influence, in order of first appearance.
     """
     means = truth.groupby(CELL, sort=False)["influence"].agg(
-        # A cell that is NaN for one seed stays NaN, where pandas' own mean would skip it.
         lambda influence: influence.mean(skipna=False)
     )
     return means.reset_index()
@@ -109,13 +109,12 @@ def agreement(
     warn: Warn = log.warning,
     statistics: Mapping[str, Statistic] = STATISTICS,
 ) -> dict[str, dict[str, float]]:
-    """Agreement over corpora of a method's influences with the truth's, per test set.
+    """Compute a method's agreement with the truth over corpora, per test set.
 
-    scores, truth: columns corpus, testset, subset, influence (others are ignored); the truth as
-    ``truth_mean`` returns it. Units do not matter, only their order and spacing.
-    warn: receives one line for every correlation that is undefined and every cell left out.
+    scores: columns corpus, testset, subset, influence, in any unit. truth: the same, as from
+    `truth_mean`. warn: called for each undefined correlation and each cell left out.
     Returns {testset: {<statistic>, pearson_low, pearson_high, n_corpora}} for the test sets of
-    scores; for the interval see `correlation_interval`.
+    `scores`; the interval is that of `correlation_interval`.
     """
     result: dict[str, dict[str, float]] = {}
     for testset in scores["testset"].unique():
@@ -145,10 +144,10 @@ def noise_ceiling(
     warn: Warn = log.warning,
     statistics: Mapping[str, Statistic] = STATISTICS,
 ) -> dict[str, dict[str, float | None]]:
-    """Mean pairwise agreement between the truths of single train seeds.
+    """Compute the mean pairwise agreement between the truths of single train seeds.
 
     truth: columns train_seed, corpus, testset, subset, influence.
-    Returns {<statistic>: {testset: r}}; r is None where there is one train seed only.
+    Returns {<statistic>: {testset: r}}; r is None if there is only one train seed.
     """
     ceiling: dict[str, dict[str, float | None]] = {name: {} for name in statistics}
     for testset in truth["testset"].unique():
@@ -169,10 +168,9 @@ def noise_ceiling(
 
 
 def attainable(r: float | None, k: int) -> float | None:
-    """Attainable ceiling of the mean of `k` truths that correlate pairwise at `r`.
+    """Return the attainable ceiling of the mean of `k` truths whose pairwise correlation is `r`.
 
-    0 where r is negative or 0: such truths have nothing in common to agree with. None for a single
-    truth, whose noise is not known; NaN where r is.
+    0 if r <= 0; None for a single truth, whose noise is unknown; NaN if r is NaN.
     """
     if r is None or k < 2:
         return None
@@ -184,12 +182,13 @@ def ceilings(
     warn: Warn = log.warning,
     statistics: Mapping[str, Statistic] = STATISTICS,
 ) -> dict[str, dict[str, float | None]]:
-    """Both ceilings of every statistic, as in ``metrics.json``.
+    """Compute both ceilings of every statistic, as written to ``metrics.json``.
 
-    truth: columns train_seed, corpus, testset, subset, influence. warn: also receives a line for
-    every test set whose attainable ceiling (Pearson) is below `LOW`.
-    Returns {"ceiling": {testset: r}, "attainable": {testset: c}} and the same of the others, by
-    `noise_key`. What is attainable is known of correlations alone, those of `STATISTICS`.
+    truth: columns train_seed, corpus, testset, subset, influence. warn: also called for each test
+    set whose attainable ceiling (Pearson) is below `LOW`.
+    Returns {"ceiling": {testset: r}, "attainable": {testset: c}, ...}; for the keys of the other
+    statistics see `noise_key`. The attainable ceiling is defined for the correlations of
+    `STATISTICS` only.
     """
     k = truth["train_seed"].nunique()
     found = {}
@@ -215,12 +214,11 @@ def correlation_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Bootstrap interval over corpora and subsets of the mean over subsets of Pearson over corpora.
+    """Compute a bootstrap interval of `pearson`, resampling corpora and subsets.
 
-    x, y: influences (corpora, subsets). Corpora are resampled with replacement, each with all its
-    subsets, and so are subsets. Percentiles of eight corpora are too narrow; these are normal
-    quantiles times the resamples' standard deviation, on Fisher's scale. (NaN, NaN) for fewer than
-    four corpora, or where a subset has no correlation.
+    x, y: influences (corpora, subsets). Percentile intervals are too narrow for eight corpora, so
+    the ends are normal quantiles times the standard deviation of the resamples, on Fisher's z
+    scale. Returns (NaN, NaN) for fewer than four corpora or an undefined correlation.
     """
     undefined = np.nan, np.nan
     n, k = x.shape
@@ -230,7 +228,7 @@ def correlation_interval(
         return undefined
     x, y = stats.zscore(x), stats.zscore(y)
     rng = np.random.default_rng(seed)
-    # A resample is how often it draws each corpus (R, n) and each subset (R, k).
+    # A resample is its counts of each corpus (R, n) and each subset (R, k).
     corpora = rng.multinomial(n, np.full(n, 1 / n), n_resamples) / n
     subsets = rng.multinomial(k, np.full(k, 1 / k), n_resamples) / k
     mean_x, mean_y = corpora @ x, corpora @ y
@@ -249,7 +247,7 @@ def _fisher(r: ArrayLike) -> NDArray[np.float64]:
 
 
 def _matrix(frame: pd.DataFrame, testset: str) -> pd.DataFrame:
-    """Influences of one test set, corpora x subsets, in the order of first appearance."""
+    """Return the influences of one test set, corpora x subsets, in order of first appearance."""
     rows = frame[frame["testset"] == testset]
     matrix = rows.pivot(index="corpus", columns="subset", values="influence")
     return matrix.reindex(index=rows["corpus"].unique(), columns=rows["subset"].unique())
@@ -262,7 +260,7 @@ def _values(
     warn: Warn,
     where: str,
 ) -> dict[str, float]:
-    """The statistics of two matrices, corpora x subsets, with equal labels."""
+    """Compute the statistics of two matrices, corpora x subsets, with equal labels."""
     if len(a) == 2:
         warn(f"{where}: a correlation over two corpora is always 1 or -1; add corpora")
     if not len(a.columns):
@@ -277,7 +275,7 @@ def _values(
 
 
 def _undefined(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:
-    """Why two vectors (corpora,) have no correlation; None where they have one."""
+    """Return why the correlation of two vectors (corpora,) is undefined; None if it is defined."""
     if len(x) < 2:
         return f"{len(x)} corpus" if len(x) else "no corpus in common"
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -288,7 +286,7 @@ def _undefined(x: NDArray[np.float64], y: NDArray[np.float64]) -> str | None:
 
 
 def _over_corpora(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Pearson and Spearman of two vectors (corpora,); (NaN, NaN) where undefined."""
+    """Return Pearson's and Spearman's correlation of two vectors (corpora,); NaN if undefined."""
     if _undefined(x, y):
         return np.nan, np.nan
     return float(stats.pearsonr(x, y).statistic), float(stats.spearmanr(x, y).statistic)

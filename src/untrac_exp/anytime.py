@@ -1,13 +1,13 @@
-"""An answer within a time, better the more there is: rounds of growing samples.
+"""Anytime attribution within a time budget: rounds on growing samples.
 
-A round is an ordinary run of the method on about as many tokens of every corpus and of every test
-subset, in blocks of at most an eighth of them: of 128 tokens from 1,024 on, 256 from 4,096 and the
-model's own from 16,384. Each round has twice the tokens of the last, whose texts are among its own,
-and the last one reads all. The parts of every round are in the store, so a killed command goes on.
+A round runs the method on about T tokens of every corpus and test subset. Blocks have at most T / 8
+tokens: 128 from T = 1,024, 256 from 4,096, and the model's own block size from 16,384. Each round
+doubles T and includes the texts of the round before; the last one reads the whole sample. The
+parts of every round are kept in the store, so an interrupted command resumes.
 
-How long the first round takes is reckoned from the model's measured rate, and the others from the
-round before. A round is begun if it fits the time that is left, and given up if it does not end by
-then; the answer is that of the last whole round.
+The duration of the first round is estimated from the model's measured FLOP/s, that of the others
+from the rounds before. A round starts if it is expected to fit the remaining time and is stopped at
+the deadline. The result is that of the last completed round.
 """
 
 import time
@@ -29,41 +29,47 @@ from untrac_exp.rate import SLOWEST, flops, of_model, work_of
 
 _SMALLEST = 128
 _TEXTS, _SHORTEST = 8, 16
-"""Of a small round: texts of each dataset, whose blocks have no fewer tokens."""
+"""Texts of each dataset in a small round, and the smallest block size in tokens."""
 _BLOCKS = ((4096, 128), (16384, 256))
-"""Tokens below which blocks are cut to so many."""
+"""(tokens of a round, largest block size below that)."""
 _FIRST = 1 / 8
-"""Of the time, what the first round may take."""
+"""Share of the remaining time that the first round may take."""
 _HOPELESS = 3
-"""Times the time that is left, what a round may be expected to take and is tried all the same where
-there would be no answer: its parts are kept."""
+"""If there is no answer yet, a round is tried even if it is expected to take up to this many times
+the remaining time, since its parts are kept."""
 _GRACE = 0.04
-"""Of the budget, how much longer than planned a round may take before it is given up."""
+"""Share of the budget by which a round may exceed its deadline."""
 _PROBED, _ENOUGH = 8, 4096
-"""Of a method that takes of the model its loss alone: tokens of a test subset for each that the
-model reads, and how many of these suffice."""
+"""For `Probing` methods: tokens of a test subset per token that the model reads, and the largest
+number that the model reads."""
 _PROBED_FIRST = (256, 512)
-"""Such tokens of the first round: no fewer, for they set the strength of the answer, and no more,
-for what the method does beside the model is not reckoned."""
+"""For `Probing` methods: range of the tokens that the model reads in the first round."""
 
 
 @runtime_checkable
 class Probing(Protocol):
-    """A method that takes of the model its loss alone, for which a probe of the texts will do."""
+    """A method that needs only the model's loss on a sample of each test subset."""
 
     def probing(self, tokens: int) -> Method:
-        """The method that reads so many tokens of each test subset."""
+        """Return the method with this many tokens of each test subset read by the model."""
 
 
 class TooLittleTimeError(Exception):
-    """Not even the smallest round fits."""
+    """The smallest round does not fit the budget."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One run. tokens: of each dataset. places: which examples of each were read, where not all.
+    """One run of a method on a sample.
 
-    size: what its cost grows with. flops: of the model. reads: in words.
+    Attributes:
+        tokens: per dataset.
+        width: block size in tokens.
+        whole: whether the whole sample is read.
+        places: indices (n,) of the examples read, by dataset; empty if `whole`.
+        size: quantity that the duration is assumed to be linear in.
+        flops: of the model's passes.
+        reads: description for the log.
     """
 
     method: Method
@@ -82,7 +88,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Done:
-    """A round and its answer. seconds: what it took, on whatever run."""
+    """A completed round. seconds: its duration, including parts computed by earlier commands."""
 
     round: Round
     answer: Influences
@@ -90,18 +96,24 @@ class Done:
 
 
 class Board:
-    """Is told of every round; shows nothing. `untrac_exp.report.live` has one that does."""
+    """Callbacks for each round, which do nothing here; `report.live` has displays.
+
+    Times are in seconds; left_s is the remaining time.
+    """
 
     def begins(self, one: Round, expected_s: float, left_s: float) -> None:
-        """Before a round."""
+        """Called before a round."""
 
     def ended(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
-        """After it; next_s: what the next is expected to take, None if there is none."""
+        """Called after a round; next_s: expected duration of the next, None if there is none."""
 
 
 @dataclass
 class Refined:
-    """The best answer. rounds: as in metrics.json. interrupted: by a person."""
+    """The result of the largest completed round.
+
+    rounds: the entry of metrics.json; None without a budget. interrupted: by the user.
+    """
 
     answer: Influences
     places: Mapping[Subset | str, Tensor] = field(default_factory=dict)
@@ -117,16 +129,22 @@ def refine(
     board: Board,
     must: bool = True,
 ) -> Refined:
-    """The answer of the largest round that fits.
+    """Run rounds of growing samples until the deadline and return the last completed one.
 
-    budget: seconds of the whole command; end: when this method is to be done, as `time.time`. must:
-    whether the smallest round is run even if it does not fit. `subject.meter` is given what all
-    rounds cost.
+    Args:
+        method: the attribution method.
+        subject: the trained model and the whole samples. `subject.meter` adds up all rounds.
+        budget: seconds for the whole command.
+        end: deadline of this method, in seconds since the epoch.
+        board: callbacks for each round.
+        must: run the smallest round even if it is not expected to fit.
 
-    Raises `TooLittleTimeError` if no round fits, and `KeyboardInterrupt` before there is an answer.
+    Raises:
+        TooLittleTimeError: no round fits.
+        KeyboardInterrupt: interrupted before a round was complete.
     """
     tokens = _sizes(method, subject)
-    rate = SLOWEST  # of a model so small that all of it is read at once there is nothing to measure
+    rate = SLOWEST  # not measured if the whole sample is cheap even at this rate
     if _round(method, subject, tokens, tokens).flops > _FIRST * (end - time.time()) * rate:
         rate = of_model(subject.model)
     current = _first(method, subject, tokens, _FIRST * (end - time.time()) * rate)
@@ -186,7 +204,7 @@ def _best(
 
 
 def _sizes(method: Method, subject: Subject) -> int:
-    """Tokens of a round that reads all."""
+    """Return the number of tokens at which a round reads the whole sample."""
     tests = max(data.read for data in subject.subsets.values())
     if isinstance(method, Probing):
         return max(min(tests, _ENOUGH), -(-tests // _PROBED))
@@ -194,7 +212,7 @@ def _sizes(method: Method, subject: Subject) -> int:
 
 
 def _first(method: Method, subject: Subject, all_tokens: int, most: float) -> Round:
-    """The largest round of at most so many FLOPs; the smallest if none is as small."""
+    """Return the largest round of at most `most` FLOPs, or the smallest round if none fits."""
     probed = isinstance(method, Probing)
     found = _round(method, subject, _PROBED_FIRST[0] if probed else _SMALLEST, all_tokens)
     while not found.whole:
@@ -206,7 +224,7 @@ def _first(method: Method, subject: Subject, all_tokens: int, most: float) -> Ro
 
 
 def _round(method: Method, subject: Subject, tokens: int, all_tokens: int) -> Round:
-    """The round of so many tokens of each dataset."""
+    """Build the round with this many tokens of each dataset."""
     longest = max(
         max(data.input_ids.shape[1], data.labels.shape[1])
         for data in (*subject.corpora.values(), *subject.subsets.values())
@@ -264,7 +282,10 @@ def _run(one: Round, total: Meter) -> Done:
 
 
 def _expected(done: Sequence[Done], following: Round) -> float:
-    """Seconds of a round by those of the last two: at most in proportion, at least half of that."""
+    """Extrapolate the seconds of a round linearly from the last two.
+
+    The estimate is at most proportional to `Round.size` and at least half of that.
+    """
     last = done[-1]
     most = last.seconds * following.size / last.round.size
     if len(done) < 2:

@@ -1,4 +1,4 @@
-"""A method is asked about θ0: what it is given, and its answer, within a time if there is one."""
+"""Run an attribution method on the trained model θ0, within a time budget if there is one."""
 
 import logging
 import time
@@ -25,13 +25,13 @@ from untrac_exp.training import Recipe, Training
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 1024
-"""Tokens that a CPU reads at once where there is a budget."""
+"""Largest micro-batch in tokens on a CPU with a budget, so that a pass can be interrupted soon."""
 _REPORT_S = 20.0
-"""Of a budget, what the report after the last job may take."""
+"""Seconds of the budget reserved for the report."""
 
 
 def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Influences:
-    """What a method says of θ0."""
+    """Compute the influences of one method without a time budget."""
     subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
     if (said := forecast(method, subject)) is not None:
         log.warning("%s: %s", type(method).__name__, said)
@@ -49,18 +49,24 @@ def refined(
     job: int = 0,
     of: int = 1,
 ) -> Refined:
-    """What a method says of θ0; within `cfg.budget`, if there is one, its best answer.
+    """Compute the influences of one method within `cfg.budget`, if it is set.
 
-    began: when the command was given, in seconds since the epoch; None for now, if no report is to
-    follow. job: number of this one among the `of` jobs that share the budget, each of which takes
-    an equal part of what the ones before have left.
+    Args:
+        method: the attribution method.
+        cfg: the job's configuration.
+        data: its corpora and test subsets, as tokens.
+        meter: adds up the cost.
+        began: start of the command in seconds since the epoch, if a report follows; None for now.
+        job: index of this job among those that share the budget. Each gets an equal part of what
+            the jobs before it have left.
+        of: number of those jobs.
     """
     started = time.time()
     device = data.training.trainer.device
     if (budget := budget_s(cfg.budget, device)) is None:
         return Refined(influences(method, cfg, data, meter))
     subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
-    if device.type == "cpu":  # or a backward pass could not be given up for a minute
+    if device.type == "cpu":  # a signal is handled only between passes
         subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
     reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
     left = processes.broadcast((began or started) + budget - reserve - time.time())
@@ -74,7 +80,7 @@ def refined(
 
 
 def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:
-    """θ0 on its device with the sequences that `seed` samples: what a method works on."""
+    """Load θ0 onto its device and sample each corpus with `cfg.seed`."""
     training = data.training
     checkpoints = theta0.checkpoints()
     reset_peaks()
@@ -100,7 +106,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> S
 
 
 def _rate(cfg: DictConfig, training: Training, checkpoint: Path) -> float:
-    """The learning rate of the step that led to a checkpoint, which is named by its step."""
+    """Return the learning rate of the step before a checkpoint, whose file is named by its step."""
     settings = training.settings
     return cfg.pretraining.optimizer.lr * settings.schedule(
         int(checkpoint.stem) - 1, settings.steps

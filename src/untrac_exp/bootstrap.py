@@ -1,4 +1,4 @@
-"""Bootstrap over examples: intervals of token-weighted means of loss differences."""
+"""Bootstrap intervals of token-weighted mean loss differences, resampling examples."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,11 +12,11 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bootstrap over examples of the token-weighted mean loss difference.
+    """Compute percentile bootstrap intervals of the token-weighted mean loss difference.
 
     nll_before: summed negative log-likelihood of each example, shape (N,), nats.
-    nll_after: the same after unlearning, shape (N,), or (K, N) for K models at once, which then
-    share the resamples and so can be compared with each other.
+    nll_after: the same after unlearning, shape (N,), or (K, N) for K models, which share the
+    resamples so that their differences are paired.
     tokens: scored tokens of each example, shape (N,).
     Returns (low, high), shape () or (K,), nats per token; NaN for fewer than two examples.
     """
@@ -28,7 +28,7 @@ def bootstrap_interval(
 def bootstrap_means(
     difference: ArrayLike, tokens: ArrayLike, rng: np.random.Generator, n_resamples: int = 1000
 ) -> NDArray[np.float64]:
-    """Token-weighted means of resampled examples, shape (..., n_resamples), nats per token.
+    """Resample examples and return token-weighted means, (..., n_resamples), nats per token.
 
     difference: summed change of each example's loss, shape (..., N); all rows share the resamples.
     tokens: scored tokens of each example, shape (N,). NaN for fewer than two examples.
@@ -39,7 +39,7 @@ def bootstrap_means(
     if n < 2:
         return np.full((*difference.shape[:-1], n_resamples), np.nan)
     means = []
-    # A resample is how often it draws each example. Blocks bound the memory: 100 x N counts.
+    # A resample is its counts of each example. Blocks of 100 resamples bound the memory.
     for start in range(0, n_resamples, 100):
         size = min(100, n_resamples - start)
         counts = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
@@ -50,7 +50,7 @@ def bootstrap_means(
 def percentile_interval(
     draws: NDArray[np.float64], level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The middle `level` of bootstrap draws (..., R): (low, high), each of shape (...)."""
+    """Return the central `level` interval of draws (..., R): (low, high), each of shape (...)."""
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=-1)
     return low, high

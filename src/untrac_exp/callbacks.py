@@ -1,4 +1,4 @@
-"""What happens around a sweep. Light to import: Hydra does so before it prints even --help."""
+"""Hydra callback of a sweep. Hydra imports it even for --help, so it imports nothing slow."""
 
 import logging
 import os
@@ -14,38 +14,42 @@ from untrac_exp.config import share_axes
 log = logging.getLogger(__name__)
 
 _to_report: list[Path] = []
-"""The directory of the sweep this process runs, until it is reported."""
+"""The directory of this process's sweep until it is reported."""
 
 _anytime: list[bool] = []
-"""Not empty where that sweep has an answer at any time, which is reported when it is stopped."""
+"""Not empty if that sweep has a budget, so that it is reported when it is interrupted."""
 
 
 class Report(Callback):
-    """Tells a sweep's jobs what varies, and reports it after the last, whatever the launcher."""
+    """Passes a sweep's axes to its jobs and writes the report after the last, on any launcher."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         share_axes(config)
-        HydraConfig.instance().set_config(config)  # the sweep's folder is named by what it holds
+        HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
         _to_report[:] = [Path(config.hydra.sweep.dir)]
         _anytime[:] = [True] if config.get("budget") is not None else []
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if os.environ.get("RANK", "0") != "0":
-            return  # the first process of several says it for all
+            return  # rank 0 writes the report
         try:
             report()
         except ValueError as error:
-            # Hydra turns what a callback raises into a Python warning with no remedy in it.
+            # Hydra would turn an exception of a callback into a Python warning
             log.error("no report: %s", error)
 
 
 def report(stopped: bool = False) -> None:
-    """Report the sweep of this process, unless that is done or there is none.
+    """Report this process's sweep, unless it is reported already or there is none.
 
-    stopped: by a person, who wants to see what there is only if the sweep has a budget.
+    Hydra skips the callback when a job fails; the entry point then calls this function for the jobs
+    that did finish.
 
-    Raises `ValueError` where no job of it has finished. Hydra ends a sweep without its callback
-    when a job fails; the entry point then calls this for the jobs that did not.
+    Args:
+        stopped: whether the user interrupted it; then only a sweep with a budget is reported.
+
+    Raises:
+        ValueError: no job has finished.
     """
     from untrac_exp.report.sweep import report_sweep
 

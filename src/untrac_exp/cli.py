@@ -1,4 +1,4 @@
-"""The command line: Hydra, and errors as one line."""
+"""The command line: runs Hydra and prints errors as one line."""
 
 import io
 import logging
@@ -26,9 +26,9 @@ _FULL = "HYDRA_FULL_ERROR"
 
 
 def job(cfg: DictConfig) -> None:
-    """Hydra's task function, importable so that any launcher can send it to its workers."""
+    """Run one job; at module level so that launchers can pickle it."""
     _start_workers(cfg)
-    # slow to import, and --help needs none of it
+    # slow imports, which --help does not need
     from untrac_exp.experiment import run
     from untrac_exp.schema import check
 
@@ -44,37 +44,37 @@ def job(cfg: DictConfig) -> None:
 
 
 def _start_workers(cfg: DictConfig) -> None:
-    """Have the job's further processes import while this one does, if it may need them.
+    """Start the server of worker processes early, so that its imports run in parallel to ours.
 
-    Before the configuration is checked, so it may hold anything.
+    The configuration has not been validated yet.
     """
     finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
     trainer, threads = (OmegaConf.select(cfg, key) for key in ("trainer", "threads"))
     if not isinstance(trainer, DictConfig) or not isinstance(threads, int | None):
         return
-    if OmegaConf.select(cfg, "budget") is not None:  # a process on all cores
+    if OmegaConf.select(cfg, "budget") is not None:  # one process uses all cores
         return
     if workers.number(trainer, threads) > 1 and not finished.exists():
         workers.context("untrac_exp.experiment")
 
 
 def main() -> None:
-    """Run Hydra; an error becomes one line on stderr and exit status 1.
+    """Run Hydra; print an error as one line on stderr and exit with status 1.
 
-    With HYDRA_FULL_ERROR=1 in the environment it keeps its traceback. When jobs of a sweep fail,
-    the others are run and reported, and the line is the first one's.
+    HYDRA_FULL_ERROR=1 keeps the traceback. If jobs of a sweep fail, the others are run and
+    reported, and the line is that of the first failure.
     """
     # An override may stand on several lines; Hydra's grammar has no line breaks.
     sys.argv[1:] = [re.sub(r"\s*\n\s*", " ", argument) for argument in sys.argv[1:]]
     if os.environ.get(_FULL) == "1":
         _hydra()
         return
-    os.environ[_FULL] = "1"  # Hydra is to hand errors over, not to print them its way
+    os.environ[_FULL] = "1"  # Hydra raises errors instead of printing them
     try:
-        with redirect_stderr(_Heard()):
+        with redirect_stderr(_FilteredStderr()):
             _hydra()
     except (KeyboardInterrupt, SystemExit) as end:
-        # Lightning answers Ctrl-C by sys.exit(1)
+        # Lightning turns KeyboardInterrupt into sys.exit(1)
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
             raise
         with suppress(ValueError):  # nothing has finished
@@ -102,7 +102,7 @@ def _exit(line: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-class _Heard(io.TextIOBase):
+class _FilteredStderr(io.TextIOBase):
     """stderr without the list of overrides that Hydra prints above an error."""
 
     def __init__(self) -> None:

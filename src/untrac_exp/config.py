@@ -1,4 +1,4 @@
-"""The typed shared keys, where the configuration lies, and how a job's folder is named."""
+"""Schema of the shared keys, location of conf/, and the resolvers that name output folders."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ _HERE = Path(__file__).resolve().parent
 
 
 def config_dir() -> Path:
-    """conf/ of a checkout, else the copy that the wheel carries."""
+    """Return conf/ of the checkout, or the copy in the installed package."""
     checkout = _HERE.parents[1] / "conf"
     return checkout if (checkout / "config.yaml").exists() else _HERE / "conf"
 
 
 @dataclass
 class PretrainingConfig:
-    """See `untrac_exp.training.Pretraining`, which this becomes."""
+    """Schema of `untrac_exp.training.Pretraining`."""
 
     _target_: str = "untrac_exp.training.Pretraining"
     steps: int = MISSING
@@ -39,91 +39,112 @@ class PretrainingConfig:
 
 @dataclass
 class Config:
-    """The shared keys. Group nodes are typed by the signature of their `_target_`."""
+    """Schema of the shared keys; nodes of groups are checked against their `_target_`."""
 
     name: str = "default"
-    """Experiment; the first folder below `outputs`."""
+    """Name of the experiment and of the first folder below `outputs`."""
     scale: str = MISSING
+    """Sizes of everything: mini (CPU) or paper (GPU)."""
     seed: int = 0
-    """Of the sampled sequences and of the order in which they are unlearned."""
+    """Seed of the sample of each corpus and of the order in which it is unlearned."""
     train_seed: int = 0
-    """Of θ0: its first weights and the order of its data."""
+    """Seed of θ0: its initial weights and data order."""
     world_seed: int = 0
-    """Of generated corpora and test sets (miniworld, tasks): another seed, another world."""
+    """Seed of generated corpora and test sets (miniworld, tasks)."""
     n_per_corpus: int | None = MISSING
-    """Sequences sampled from each corpus to compute influence on; null takes all."""
+    """Sequences sampled from each corpus to compute its influence; null takes all."""
     n_tokens_per_corpus: int | None = None
-    """Tokens of the sample of each corpus, where nothing is trained (trace); null samples
-    `n_per_corpus` rows. With both, rows are drawn until either is reached."""
-    max_sequences: dict[str, int] | None = field(default_factory=dict)  # of null none can be set
-    """Sequences of each corpus in the mixture; what is not named takes what the corpus holds."""
+    """Tokens sampled from each corpus if nothing is trained (trace); null samples `n_per_corpus`
+    rows. With both, rows are drawn until either is reached."""
+    max_sequences: dict[str, int] | None = field(default_factory=dict)  # null has no keys to set
+    """Largest number of sequences of each corpus in the training mixture, by name; a corpus that is
+    not named has no limit."""
     threads: int | None = MISSING
-    """CPU threads of every process; null leaves it to torch."""
+    """CPU threads per process; null leaves the choice to torch."""
     outputs: str = "outputs"
+    """Folder for results."""
     store: str = "${outputs}/store"
+    """Folder for shared artifacts: tokens, trained models, losses and parts of results."""
     force: Any = False
-    """Run a job whose results are already there: true computes its method's answer again, all its
-    tokens, θ0 and truth too."""
+    """Run a job again though its results exist: true recomputes the method's scores, all also
+    tokens, θ0 and the truth."""
     budget: Any = None
-    """Time for the command, as in 90s, 5min or 2h: the best answer within it (where nothing is
-    trained, as in trace). auto: 10min on a CPU and no limit elsewhere; null: no limit."""
+    """Time limit of the command, such as 90s, 5min or 2h, within which the result is refined; only
+    if nothing is trained, as in trace. auto: 10min on a CPU, else no limit; null: no limit."""
     plan: bool = False
-    """Print what would be run, and what it would cost, instead of running it."""
+    """Print the steps and the estimated cost without running anything."""
     plan_flops_per_s: float | None = None
-    """Floating-point operations a second that a plan reckons with; null measures this machine's,
-    and takes 5e13 for a device that is not here."""
+    """FLOP/s assumed by a plan; null measures this machine, or assumes 5e13 if the device is not
+    present."""
     corpora: Any = MISSING
+    """Training corpora."""
     testset: Any = MISSING
+    """Test sets whose loss is attributed."""
     model: Any = MISSING
+    """Architecture or checkpoint, and tokenizer."""
     schedule: Any = MISSING
-    """Of the learning rate of pretraining."""
+    """Learning-rate schedule of pretraining."""
     pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    """How θ0 and the models of the truth are trained; `steps=0` uses the checkpoint as it is."""
     unlearning: Any = MISSING
+    """Learning rates and steps of the methods that unlearn."""
     hessian: Any = MISSING
-    """Sizes of the approximations of the inverse Hessian."""
+    """Sizes and dampings of the approximations of the inverse Hessian."""
     optimizer: Any = MISSING
+    """Optimizer of unlearning."""
     objective: Any = MISSING
+    """Loss that unlearning minimises."""
     method: Any = MISSING
+    """Attribution method."""
     truth: Any = None
+    """Retraining that scores are compared with; none computes scores only."""
     statistics: dict[str, str] = field(default_factory=dict)
-    """More statistics of the agreement, by name: `module.function` of the influences and the
-    truth's, each an array (corpora, subsets)."""
+    """Additional agreement statistics, by name: `module.function` of the method's and the truth's
+    influences, each an array (corpora, subsets)."""
     trainer: Any = MISSING
+    """Device, precision, micro-batch size and worker processes."""
     logger: Any = None
+    """Where scores and curves are logged besides the result files."""
 
 
-_IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # but not what is below them
+_IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # not the keys nested below them
 _NOT_IN_A_NAME = {
-    *("logger", "force", "outputs", "store", "threads", "hydra"),  # leave the results as they are
-    "budget",  # more of it goes on in the same folder
+    *("logger", "force", "outputs", "store", "threads", "hydra"),  # do not change results
+    "budget",  # a larger budget resumes in the same folder
     *("plan", "plan_flops_per_s", "trainer.workers"),
 }
 _LONGEST, _LONGEST_VALUE = 120, 80
 
 
 Params = Mapping[str, str] | None
-"""`hydra.sweeper.params`: key -> values, of the axes of a sweep."""
+"""`hydra.sweeper.params`: the axes of a sweep, key -> values."""
 
 
 def job_dir(method: str, overrides: Sequence[str], params: Params, seed: int) -> str:
-    """`untrac,optimizer=sgd/seed0`."""
+    """Return a job's folder below its sweep's, such as `untrac,optimizer=sgd/seed0`."""
     return f"{','.join(filter(None, (method, variant(overrides, params))))}/seed{seed}"
 
 
 def sweep_dir(scale: str, overrides: Sequence[str], params: Params) -> str:
-    """`mini`; with overrides that are constant over the sweep `mini-1a2b3c4d`, by what they set."""
+    """Return a sweep's folder: `mini`, or `mini-<hash>` with overrides constant over the sweep."""
     _, constants = _settings(overrides, params)
     text = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(constants.items()))
     return f"{scale}-{_short_hash(text)}" if text else scale
 
 
 def variant(overrides: Sequence[str], params: Params) -> str:
-    """The values of a job on the axes of its sweep but method and seed; "" for none.
+    """Describe a job by its values on the axes of its sweep, except method and seed.
 
-    overrides: of the job. params: `hydra.sweeper.params`, which names the axes, those of the
-    command line included (`share_axes`). `["method=untrac", "optimizer=sgd", "seed=1"]` gives
-    `optimizer=sgd`, lists are joined by "+". Names a folder, so what cannot stand in one is
-    replaced, with a hash to tell it from others, and so is the end of a long list.
+    The result names a folder: lists are joined by "+", and characters that do not fit a file name
+    and the end of a long list are replaced by a hash.
+
+    Args:
+        overrides: of the job, such as `["method=untrac", "optimizer=sgd", "seed=1"]`, which gives
+            `optimizer=sgd`.
+        params: `hydra.sweeper.params` with the axes of the command line (see `share_axes`).
+
+    Returns:
+        The text; "" if nothing else varies.
     """
     values, _ = _settings(overrides, params)
     parts = sorted(f"{key.replace('/', '.')}={_readable(v)}" for key, v in values.items())
@@ -138,8 +159,7 @@ def variant(overrides: Sequence[str], params: Params) -> str:
 def share_axes(config: DictConfig) -> None:
     """Write the axes of a sweep's command line into the `hydra.sweeper.params` of all its jobs.
 
-    A launcher gives a job its own values alone, which do not say what else varies.
-    config: the sweep's, before it is run.
+    Without it a job knows only its own values. config: the sweep's, before it runs.
     """
     hydra = config.hydra
     axes = _axes(hydra.overrides.task, hydra.sweeper.params)
@@ -151,13 +171,13 @@ def share_axes(config: DictConfig) -> None:
 
 
 def number_of_jobs(params: Params) -> int:
-    """Of a sweep; params: with the axes of the command line (`share_axes`)."""
+    """Return the number of jobs of a sweep; params as in `variant`."""
     swept = _parsed(f"{key}={values}" for key, values in (params or {}).items())
     return math.prod(len([*one.sweep_iterator()]) for one in swept if one.is_sweep_override())
 
 
 def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
-    """Keys that have several values, and these as they were written."""
+    """Return the keys with several values, and the text of these values."""
     swept = [*(f"{key}={values}" for key, values in (params or {}).items()), *overrides]
     return {
         one.key_or_group: str(one.input_line).partition("=")[2]
@@ -167,7 +187,7 @@ def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
 
 
 def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the overrides set on axes of the sweep, and elsewhere."""
+    """Return what the overrides set on axes of the sweep, and what they set elsewhere."""
     axes = _axes(overrides, params)
     single = _parsed(f"{key}={text}" for key, text in (params or {}).items() if key not in axes)
     known = {one.key_or_group: one.value() for one in single}
@@ -181,7 +201,7 @@ def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any],
         value = "~" if one.is_delete() else one.value()
         if key in axes:
             varying[key] = value
-        elif key not in known or known[key] != value:  # else as the experiment has it
+        elif key not in known or known[key] != value:  # differs from the experiment
             constants[key] = value
     return varying, constants
 
@@ -191,7 +211,7 @@ def _parsed(overrides: Iterable[str]) -> list[Override]:
 
 
 def _readable(value: Any) -> str:
-    """A value in letters, digits and `_.+-`: lists joined by "+", a hash for what is left out."""
+    """Format a value in letters, digits and `_.+-`, with a hash for what is left out."""
     whole = json.dumps(value)
     if isinstance(value, list):
         text = "+".join(map(_word, value))
@@ -212,33 +232,34 @@ def _short_hash(text: str) -> str:
 
 
 _VISIT_NAME = "visitDictKey"
-"""The method of Hydra's that reads a name in a mapping."""
+"""Method of Hydra's parser that reads a key in a mapping."""
 
 
 def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
-    """A name in a mapping on the command line, where Hydra knows no quotes: the text of it.
+    """Read a key in a mapping on the command line as text.
 
-    Hydra makes a boolean of `{true: x}`, a number of `{1.50: x}` and None of `{null: x}`.
+    Hydra allows no quotes there and would read `{true: x}`, `{1.50: x}` and `{null: x}` as a
+    boolean, a number and None.
     """
     value = visitor._createPrimitive(ctx)
     return value if isinstance(value, str) else ctx.getText().strip()
 
 
 def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
-    """The learning rate of a method's unlearning, by the module of its `_target_`.
+    """Return the learning rate of a method's unlearning.
 
-    The `default` for methods that `rates` does not name, and for those that stop at a `rise` of the
-    loss, which go as far at any rate.
+    rates: by the module name of the method's `_target_`, and `default`, which also applies if
+    unlearning stops at a `rise` of the forget-set loss rather than after a number of steps.
     """
     name = target.split(".")[-2]
     return rates[name] if rise is None and name in rates else rates["default"]
 
 
 def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
-    """The value for the configured `scale`, as in ``samples: ${by_scale:{mini:64,paper:256}}``.
+    """Return the value for the configured scale, as in ``${by_scale:{mini:64,paper:256}}``.
 
-    So a method whose sizes depend on the scale needs no file but its own. ValueError names the
-    scale that has no value.
+    Raises:
+        ValueError: the scale has no value.
     """
     if _root_.scale not in values:
         there = " or ".join(map(str, values))
@@ -247,12 +268,12 @@ def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
 
 
 def default_logger(*sources: str | None) -> str:
-    """The `logger` where none is named: none for own files, which stay on this machine."""
+    """Return the default `logger`: none for local files, so that nothing is sent; else wandb."""
     return "none" if "local" in sources else "wandb"
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra and OmegaConf, and names be text."""
+    """Register the schema and the resolvers, and patch Hydra to read mapping keys as text."""
     setattr(HydraOverrideVisitor, _VISIT_NAME, _name)
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)

@@ -1,4 +1,4 @@
-"""What a job costs: wall time, tokens through the model, peak memory."""
+"""Cost of a job: wall time, tokens through the model, peak memory."""
 
 import json
 import resource
@@ -13,11 +13,15 @@ import torch
 
 @dataclass
 class Meter:
-    """Counts tokens read forward and backward, time and peak memory.
+    """Counts wall time, tokens read forward and backward, and peak memory.
 
-    wall_s: seconds spent. forward_tokens, backward_tokens: padding not counted; a Hessian-vector
-    product counts as two passes each way. peak_rss_bytes: of this process; peak_device_bytes: of
-    the accelerator, 0 without one.
+    Attributes:
+        wall_s: seconds.
+        forward_tokens: tokens in forward passes, without padding.
+        backward_tokens: tokens in backward passes, without padding. A Hessian-vector product counts
+            as two forward and two backward passes.
+        peak_rss_bytes: peak resident memory of this process.
+        peak_device_bytes: peak memory of the accelerator; 0 without one.
     """
 
     wall_s: float = 0.0
@@ -33,19 +37,19 @@ class Meter:
         self.forward_tokens += tokens
 
     def backward(self, tokens: int) -> None:
-        """A forward and a backward pass over so many tokens."""
+        """Count a forward and a backward pass over this many tokens."""
         self.forward_tokens += tokens
         self.backward_tokens += tokens
 
     def stop(self) -> None:
-        """Add the time since the meter was made, and note the memory peak so far."""
+        """Add the time since the meter was created, and record peak memory."""
         self.wall_s += time.monotonic() - self._started
         self.peak_rss_bytes = peak_rss()
         if torch.cuda.is_available():
             self.peak_device_bytes = torch.cuda.max_memory_allocated()
 
     def add(self, other: "Meter") -> None:
-        """Count what a part has cost. Parts run one after another, so peaks do not add up."""
+        """Add the cost of a part. Parts run one after another, so peaks are not summed."""
         self.wall_s += other.wall_s
         self.forward_tokens += other.forward_tokens
         self.backward_tokens += other.backward_tokens
@@ -53,7 +57,7 @@ class Meter:
         self.peak_device_bytes = max(self.peak_device_bytes, other.peak_device_bytes)
 
     def as_dict(self) -> dict[str, float]:
-        """The fields, for a file."""
+        """Return the fields."""
         return asdict(self)
 
     def save(self, path: Path) -> None:
@@ -65,7 +69,7 @@ class Meter:
 
 
 def reset_peaks() -> None:
-    """Start measuring peak memory anew, where the system can (Linux)."""
+    """Reset the peak memory counters, where the system supports it (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_available():
@@ -73,7 +77,7 @@ def reset_peaks() -> None:
 
 
 def peak_rss() -> int:
-    """The most memory this process held since `reset_peaks`, in bytes."""
+    """Return the peak resident memory of this process since `reset_peaks`, in bytes."""
     try:
         status = Path("/proc/self/status").read_text()
         return 1024 * int(status.split("VmHWM:")[1].split()[0])

@@ -1,4 +1,4 @@
-"""A time by which to be done."""
+"""Time budgets and deadlines."""
 
 import signal
 import threading
@@ -10,28 +10,31 @@ from typing import Any
 import torch
 
 from untrac_exp import processes
-from untrac_exp.progress import seconds_of
+from untrac_exp.progress import parse_duration
 
 AUTO_S = 600.0
-"""Of `budget=auto` on a CPU."""
+"""Seconds of `budget=auto` on a CPU."""
 
 
 class OutOfTimeError(BaseException):
-    """The time is over; no `Exception`, so that nothing on the way takes it for a failure."""
+    """The deadline has passed; not an `Exception`, so that no handler swallows it."""
 
 
 def budget_s(value: Any, device: torch.device | None = None) -> float | None:
-    """The key `budget` in seconds; None for no limit. device: tells what "auto" is."""
+    """Return the key `budget` in seconds; None for no limit. device: resolves "auto"."""
     if value is None:
         return None
     if value == "auto":
         return AUTO_S if device is None or device.type == "cpu" else None
-    return seconds_of("budget", value)
+    return parse_duration("budget", value)
 
 
 @contextmanager
 def until(when: float | None) -> Iterator[None]:
-    """Raise `OutOfTimeError` in here at that time, where the system can and one process runs."""
+    """Raise `OutOfTimeError` in the block at `when` (seconds since the epoch; None for never).
+
+    Without effect outside the main thread, with several ranks, or without POSIX timers.
+    """
     main = threading.current_thread() is threading.main_thread()
     if when is None or not main or processes.number() > 1 or not hasattr(signal, "setitimer"):
         yield

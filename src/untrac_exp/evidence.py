@@ -1,4 +1,4 @@
-"""What the examples say about the answer to a question that has no truth."""
+"""Evidence for scores without a ground truth: ranking, examples, duplicates, warnings."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -11,12 +11,15 @@ from untrac_exp.data.base import Row
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.inputs import Data
 from untrac_exp.methods.base import Subset
-from untrac_exp.ranking import TEST, moved, rank, weaknesses
+from untrac_exp.ranking import TEST, rank, top_examples, weaknesses
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the examples say about an answer; see `ranking`, and `shared_texts`."""
+    """Tables as in ranking.csv, examples.csv and duplicates.csv, and warnings.
+
+    See `untrac_exp.ranking` and `shared_texts`.
+    """
 
     ranking: pd.DataFrame
     examples: pd.DataFrame
@@ -25,7 +28,7 @@ class Evidence:
 
 
 def evidence(data: Data, found: Refined) -> Evidence:
-    """What a person who has no truth needs in order to judge an answer."""
+    """Collect what a user without a ground truth needs to judge the scores."""
     answer = found.answer
     ranking = rank(answer.changes, answer.missed, answer.partial)
     corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
@@ -39,8 +42,8 @@ def evidence(data: Data, found: Refined) -> Evidence:
     shared["testset"] = [subset.testset for subset in subsets]
     shared["subset"] = [subset.subset for subset in subsets]
     decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
-    examples = moved(answer.changes, answer.read, decode)
-    for i, row in examples.iterrows():  # their place in the whole sample
+    examples = top_examples(answer.changes, answer.read, decode)
+    for i, row in examples.iterrows():  # index in the whole sample
         of = Subset(row["testset"], row["subset"]) if row["read"] == TEST else row["corpus"]
         if of in found.places:
             examples.loc[i, "index"] = int(found.places[of][row["index"]])

@@ -1,4 +1,4 @@
-"""The job: data, θ0, a method's influences, the truth, their agreement, a report."""
+"""One job: prepare data, train θ0, compute influences and the truth, write result files."""
 
 import logging
 import subprocess
@@ -47,9 +47,9 @@ _FORCED = {
 
 
 def run(cfg: DictConfig) -> None:
-    """One job of a sweep, from its configuration to the files it leaves."""
+    """Run one job, from its configuration to its result files."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
-    many = 1 if _in_time(cfg) else workers.number(cfg.trainer, cfg.threads)
+    many = 1 if _has_budget(cfg) else workers.number(cfg.trainer, cfg.threads)
     prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
     if many > 1 and processes.is_distributed():
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
             f"trainer.workers={many}: processes that torchrun starts work on one model; use "
             "trainer.workers=1, or start without torchrun"
         )
-    job_code(cfg)  # read now, as it was imported: it may be edited while the data are made
+    job_code(cfg)  # hash the code now, as imported; it may be edited while data are prepared
     began = _began()
     data = load_data(cfg, Store(cfg.store, cfg.force, began))
     key = job_key(cfg, data)
@@ -67,8 +67,8 @@ def run(cfg: DictConfig) -> None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        with workers.helped(many, _help, cfg, began, many) as call_help:
-            data.training.store.call_help = call_help
+        with workers.on_demand(many, _work, cfg, began, many) as start_workers:
+            data.training.store.start_workers = start_workers
             try:
                 found = _build(cfg, data, began, _place_in_sweep())
             except TooLittleTimeError as error:
@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> None:
                 return
         stopped = found.best.interrupted
         if processes.is_first():
-            # what was stopped is not done: the same command goes on
+            # no key for an interrupted job, so that the same command resumes it
             _write(outdir, cfg, data, None if stopped else fingerprint(key), found)
             _log_to(cfg, outdir)
         processes.barrier()
@@ -87,7 +87,15 @@ def run(cfg: DictConfig) -> None:
 
 
 class Found(NamedTuple):
-    """What a job has found out. theta0: where it lies; meter: what the answer has cost."""
+    """What a job has computed.
+
+    Attributes:
+        best: the method's result.
+        meter: its cost.
+        theta0: folder of θ0; None if it was not trained here.
+        truth: the ground truth; None with truth=none.
+        changes: as `Truth.changes` returns them.
+    """
 
     best: Refined
     meter: Meter
@@ -97,32 +105,32 @@ class Found(NamedTuple):
 
 
 def _build(cfg: DictConfig, data: Data, began: float, place: tuple[int, int] = (0, 1)) -> Found:
-    """Train and compute what the store lacks, as far as others do not, and read it all.
+    """Train and compute what the store lacks, share that work with other processes, and load it.
 
-    place: as `_place_in_sweep` has it.
+    place: as returned by `_place_in_sweep`.
     """
-    method = instantiate(cfg.method)  # first, for the truth may take hours
+    method = instantiate(cfg.method)  # fail early: the truth may take hours
     # truth=none is an empty node
     truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
     changes = None if truth is None else truth.changes(data.training, data.subsets)
     theta0 = data.training.recipe(cfg.train_seed)
-    # trained before the method's clock starts; processes ask together
+    # train before the method's meter starts; a collective call of all ranks
     lies = theta0.folder() if isinstance(theta0, Trained) else None
     meter = Meter()
     answer = refined(method, cfg, data, meter, began, *place)
     return Found(answer, meter, lies, truth, changes)
 
 
-def _help(cfg: DictConfig, began: float, workers: int) -> None:
-    """The same in a further process; what it finds is in the store."""
+def _work(cfg: DictConfig, began: float, workers: int) -> None:
+    """Do the same in a worker process, which leaves its results in the store."""
     prepare_process(cfg, workers)
     _build(cfg, load_data(cfg, Store(cfg.store, cfg.force, began)), began)
 
 
 def _began() -> float:
-    """When this job's command was given, in seconds since the epoch: a sweep's, for all its jobs.
+    """Return the start of the command in seconds since the epoch, the same for all jobs of a sweep.
 
-    What is forced is built once after that, and not by every job that shares it.
+    With `force`, artifacts older than this are built again, once for all jobs that share them.
     """
     hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # written before the first job
@@ -130,8 +138,8 @@ def _began() -> float:
     return processes.broadcast(time.time() if began is None else began)
 
 
-def _in_time(cfg: DictConfig) -> bool:
-    """Whether there is a budget of time here."""
+def _has_budget(cfg: DictConfig) -> bool:
+    """Return whether a time budget applies on this device."""
     if cfg.budget is None:
         return False
     quiet()
@@ -139,7 +147,7 @@ def _in_time(cfg: DictConfig) -> bool:
 
 
 def _place_in_sweep() -> tuple[int, int]:
-    """Which job of the sweep this is, from 0, and how many there are."""
+    """Return the index of this job in its sweep, and the number of jobs."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return 0, 1
@@ -153,7 +161,7 @@ def _write(
     key: str | None,
     found: Found,
 ) -> None:
-    """The files of a run; metrics.json comes last and says that the job is done."""
+    """Write the result files; metrics.json is last and marks the job as finished."""
     best, meter, theta0, truth, changes = found
     answer = best.answer
     warnings = list(answer.warnings)
@@ -215,7 +223,7 @@ def _log_to(cfg: DictConfig, outdir: Path) -> None:
 
 
 def _git_commit() -> str | None:
-    """Of the checkout this package runs from; None when it is installed."""
+    """Return the commit of the checkout; None if the package is installed."""
     done = subprocess.run(
         ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"],
         capture_output=True, text=True, check=False,

@@ -1,11 +1,9 @@
-"""Figures of the scores that `untrac_exp.trace` returns, as a report draws them.
+"""Plots of scores, from `untrac_exp.trace` or a job's scores.csv, in the style of the report.
 
-    from untrac_exp import plot, trace
+from untrac_exp import plot, trace
 
-    axes = plot.ranking(trace(...))
-    axes.figure.savefig("ranking.png")
-
-`pandas.read_csv` of a job's scores.csv gives scores, too.
+axes = plot.ranking(trace(...))
+axes.figure.savefig("ranking.png")
 """
 
 import numpy as np
@@ -18,20 +16,20 @@ from untrac_exp.report.style import figure_style, shortened
 
 
 def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None = None) -> Axes:
-    """Draw the corpora by their influence on a test set, the mean over its subsets.
+    """Plot the corpora by their influence on a test set, averaged over its subsets.
 
     Args:
-        scores: columns corpus, testset, subset, influence, ci_low and ci_high; in nats per token.
-            Where ``scores.attrs["ranking"]`` is there, its intervals are drawn, which are of the
-            mean; else the means of the subsets' ends, which are at least as wide.
-        testset: which one; None where there is one only.
-        axes: to draw on; None makes a figure of its own.
+        scores: columns corpus, testset, subset, influence, ci_low and ci_high, in nats per token.
+            If ``scores.attrs["ranking"]`` is set, its intervals of the mean are drawn; otherwise
+            the interval ends averaged over subsets, which are at least as wide.
+        testset: name of the test set; may be None if there is only one.
+        axes: axes to draw on; None creates a figure.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: `testset` is not in the scores, or not given and not the only one.
+        ValueError: `testset` is not in the scores, or is None and there are several.
     """
     part = _of(scores, testset)
     means = part.groupby("corpus", sort=False)[["influence", "ci_low", "ci_high"]].mean()
@@ -48,19 +46,19 @@ def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None 
 
 
 def heatmap(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None = None) -> Axes:
-    """Draw the influence of every corpus on every subset of a test set.
+    """Plot the influence of every corpus on every subset of a test set.
 
     Args:
         scores: columns corpus, testset, subset and influence.
-        testset: which one; None where there is one only.
-        axes: to draw on; None makes a figure of its own.
+        testset: name of the test set; may be None if there is only one.
+        axes: axes to draw on; None creates a figure.
 
     Returns:
-        The axes; rows are corpora, the most influential on top, columns subsets. Colours are scaled
-        to the largest influence, which is written above.
+        The axes. Rows are corpora, the most influential first; columns are subsets. Colours are
+        scaled to the largest influence, which is written above.
 
     Raises:
-        ValueError: `testset` is not in the scores, or not given and not the only one.
+        ValueError: `testset` is not in the scores, or is None and there are several.
     """
     part = _of(scores, testset)
     matrix = part.pivot(index="corpus", columns="subset", values="influence")

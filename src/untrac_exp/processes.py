@@ -1,9 +1,8 @@
-"""Processes that run one job together, started by `torchrun`: who they are, what they share.
+"""Distributed helpers for ranks that `torchrun` starts to run one job.
 
-Every process runs the whole program on the same data and in the same order. They part only where
-work is divided (the shares of a batch, the batches of an evaluation) and meet again in a sum, so
-all of them know every result. The first process alone writes files. In a single process all of
-this is the identity.
+Every rank runs the whole program on the same data in the same order. Ranks divide only the
+micro-batches of a step and the batches of an evaluation, and all-reduce the results, so every rank
+has every result. Only rank 0 writes files. In a single process these functions do nothing.
 """
 
 import logging
@@ -12,16 +11,17 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:  # the store's own commands need no torch
+if TYPE_CHECKING:  # `python -m untrac_exp.store` does not import torch
     from torch import Tensor
 
 T = TypeVar("T")
 
 
 def join(devices: int | str) -> None:
-    """Meet the other processes, if there are any; before anything else of this module.
+    """Initialise the process group, if there are several ranks; call it first.
 
-    Raises `ValueError` if several `devices` were asked for and their processes were not started.
+    Raises:
+        ValueError: several `devices` are configured, but torchrun did not start the ranks.
     """
     import torch
     from torch import distributed as dist
@@ -43,12 +43,12 @@ def join(devices: int | str) -> None:
 
 
 def number() -> int:
-    """How many were started together."""
+    """Return the world size."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_distributed() -> bool:
-    """Whether this process has met others."""
+    """Return whether the process group is initialised with several ranks."""
     if number() == 1:
         return False
     from torch import distributed as dist
@@ -57,19 +57,19 @@ def is_distributed() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this is rank 0, which writes files."""
     return not is_distributed() or os.environ["RANK"] == "0"
 
 
 def shard(items: Iterable[T]) -> Iterator[T]:
-    """This process' part of what all iterate."""
+    """Iterate over this rank's shard of the items."""
     if not is_distributed():
         return iter(items)
     return islice(items, int(os.environ["RANK"]), None, number())
 
 
 def all_reduce(tensor: "Tensor") -> "Tensor":
-    """The sum of a tensor over all processes, in place."""
+    """Sum a tensor over all ranks, in place."""
     if is_distributed():
         from torch import distributed as dist
 
@@ -78,7 +78,7 @@ def all_reduce(tensor: "Tensor") -> "Tensor":
 
 
 def broadcast(value: T) -> T:
-    """The first process' value, for all."""
+    """Return rank 0's value on all ranks."""
     if not is_distributed():
         return value
     from torch import distributed as dist
@@ -89,7 +89,7 @@ def broadcast(value: T) -> T:
 
 
 def barrier() -> None:
-    """Until all processes are here."""
+    """Wait for all ranks."""
     if is_distributed():
         from torch import distributed as dist
 

@@ -1,6 +1,4 @@
-"""Progress of long loops as log lines: at most one every ten seconds, so it reads well in a file
-and on a cluster, and says nothing about work that is over at once.
-"""
+"""Progress of long loops as log lines, at most one every ten seconds."""
 
 import logging
 import re
@@ -17,10 +15,10 @@ _listeners: list[Listener] = []
 
 
 @contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """While this lasts, tell `listener` of every step: what, done, total and left_s, in seconds.
+def listen(listener: Listener) -> Iterator[None]:
+    """Call `listener` after every step in the block, with keys what, done, total and left_s.
 
-    It is told nothing while another one is inside.
+    left_s is in seconds. Of nested listeners only the innermost is called.
     """
     _listeners.append(listener)
     try:
@@ -30,9 +28,13 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 
 class Progress:
-    """Call it after every step; it logs what is done and about how long the rest will take.
+    """Callable for the end of every step that logs progress and the estimated time left.
 
-    total: None where nobody knows.
+    Args:
+        what: label of the log lines.
+        total: number of steps; None if unknown.
+        done: steps that were done before.
+        every_s: seconds between log lines.
     """
 
     def __init__(self, what: str, total: int | None, done: int = 0, every_s: float = 10.0) -> None:
@@ -59,7 +61,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """As people say it: 40 s, 12 min, 3.5 h."""
+    """Format seconds as `40 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -69,8 +71,12 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
-def seconds_of(key: str, text: object) -> float:
-    """Seconds of '90s', '5min' or '2h'. ValueError names the key."""
+def parse_duration(key: str, text: object) -> float:
+    """Parse '90s', '5min' or '2h' into seconds.
+
+    Raises:
+        ValueError: it is none of these; the message names `key`.
+    """
     found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None or float(found[1]) == 0:
         raise ValueError(f"{key}={text}: no time; write it as 90s, 5min or 2h")

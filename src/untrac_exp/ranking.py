@@ -1,14 +1,13 @@
-"""What the losses of single examples say about a ranking: who can be told apart, and where from.
+"""Rankings of corpora from per-example losses, with intervals.
 
-Intervals are 95 % bootstrap intervals over the examples that were read. UnTrac reads the same test
-texts after each corpus, so two corpora share their resamples and their difference is a paired one.
-UnTrac-Inv reads each corpus' own examples, drawn independently: so are their resamples, and the
-difference of two corpora is one of independent means. What is *not* in the intervals of single
-influences is what was unlearned: another sample of the corpus (UnTrac), other test texts
-(UnTrac-Inv). The intervals of differences are wider by what a method misses beside that, in units
-of the spread (standard deviation) of its influences over the corpora; see `Method.missed`. Those of
-single influences are as much wider in an answer of part of the samples, whose unlearned texts are
-few.
+Intervals are 95 % bootstrap intervals over the evaluated examples. UnTrac evaluates the same test
+texts after unlearning each corpus, so corpora share their resamples and differences are paired.
+UnTrac-Inv evaluates each corpus's own examples, so resamples are independent and a difference is
+one of independent means. The intervals of single influences do not cover the choice of unlearned
+texts: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv). The intervals of
+differences are widened by a further error, given in units of the standard deviation of the
+influences over corpora; see `Method.missed`. If only part of the sample was read (a time budget),
+those of single influences are widened too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from untrac_exp.bootstrap import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.result_files import EXAMPLES, RANKING
-from untrac_exp.trust import widened
+from untrac_exp.trust import widen_interval
 
 TEST, CORPUS = "test set", "corpus"
 PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
@@ -31,16 +30,21 @@ PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
 _TOP = 20
 _LONGEST_TEXT = 400
 FEW = 32
-"""Test texts below which an answer is called weak."""
+"""Number of test texts below which a warning is given."""
 
 
 def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) -> pd.DataFrame:
-    """Corpora by their influence on each test set, the mean over its subsets.
+    """Rank corpora by their influence on each test set, averaged over its subsets.
 
-    missed: as in `Method.missed`. partial: whether only part of the samples was read.
-    Columns as in `RANKING`, nats per token; lead: how much more than the corpus one rank below,
-    with its interval, NaN for the last. Corpora whose lead's interval includes 0 are not told
-    apart from the next.
+    Args:
+        changes: per-example losses before and after unlearning.
+        missed: as in `Method.missed`.
+        partial: whether only part of the sample was read.
+
+    Returns:
+        Columns as in `RANKING`, in nats per token. lead is the difference to the corpus one rank
+        below, with its interval, NaN for the last rank. If that interval includes 0, the two
+        corpora are not separated.
     """
     means: dict[tuple[str, str], list[float]] = {}
     draws: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
@@ -62,9 +66,9 @@ def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) 
                 below = corpora[i + 1]
                 difference = influence[corpus] - influence[below]
                 between = percentile_interval(resampled_of[corpus] - resampled_of[below])
-                low, high = widened(difference, *between, extra)
+                low, high = widen_interval(difference, *between, extra)
                 lead = (difference, float(low), float(high))
-            low, high = widened(
+            low, high = widen_interval(
                 influence[corpus],
                 *percentile_interval(resampled_of[corpus]),
                 extra if partial else 0.0,
@@ -75,19 +79,26 @@ def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) 
 
 
 def widen(scores: pd.DataFrame, missed: float) -> pd.DataFrame:
-    """Scores of part of the samples, their intervals widened as those of `rank`."""
+    """Widen the intervals of scores from part of the sample, as `rank` does."""
     cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
     spread = cells.transform(lambda influences: _spread(influences))
-    low, high = widened(scores["influence"], scores["ci_low"], scores["ci_high"], missed * spread)
+    low, high = widen_interval(
+        scores["influence"], scores["ci_low"], scores["ci_high"], missed * spread
+    )
     return scores.assign(ci_low=low, ci_high=high)
 
 
 def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
-    """Every two corpora on every subset, compared as `rank` compares neighbours.
+    """Compare every two corpora on every subset, as `rank` compares neighbours.
 
-    Columns testset, subset, first, second, difference, low, high: first has more influence, by the
-    difference (>= 0, nats per token) with its interval. missed: as in `Method.missed`. Those whose
-    low is above 0 are the claims that `trust.checked` holds against a truth.
+    Args:
+        changes: per-example losses before and after unlearning.
+        missed: as in `Method.missed`.
+
+    Returns:
+        Columns testset, subset, first, second, difference, low, high, in nats per token. first has
+        the larger influence, so difference >= 0. A row with low > 0 is a claim, which
+        `trust.check_claims` compares with a truth.
     """
     found = []
     of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
@@ -98,22 +109,28 @@ def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
     for subset, corpora in of_subset.items():
         extra = missed * _spread(influence for _, influence, _ in corpora)
         for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
-            low, high = widened(a[1] - b[1], *percentile_interval(a[2] - b[2]), extra)
+            low, high = widen_interval(a[1] - b[1], *percentile_interval(a[2] - b[2]), extra)
             found.append((*subset, a[0], b[0], a[1] - b[1], float(low), float(high)))
     return pd.DataFrame(found, columns=PAIRS)
 
 
-def moved(
+def top_examples(
     changes: Sequence[Change],
     datasets: Mapping[Any, Encoded],
     decode: Callable[[list[int]], str],
 ) -> pd.DataFrame:
-    """The examples of each test set whose loss rose most, and the corpus that moved them.
+    """Return the examples of each test set whose loss rose most, with the corpus responsible.
 
-    datasets: the examples by the name of what was read. decode: token ids to text.
-    Columns as in `EXAMPLES`, at most 20 rows a test set, the largest change first. read says what
-    was read: a text of the test set after the corpus was unlearned, or a text of the corpus after
-    the test subset was; index is its place there. change is in nats per token of the text.
+    Args:
+        changes: per-example losses before and after unlearning.
+        datasets: the evaluated examples, by `Change.of`.
+        decode: turns token ids into text.
+
+    Returns:
+        Columns as in `EXAMPLES`, at most 20 rows per test set, the largest change first. read is
+        `TEST` for a text of the test set, evaluated after unlearning the corpus, and `CORPUS` for a
+        text of the corpus, evaluated after unlearning the test subset; index is its position there.
+        change is in nats per token of the text.
     """
     best: dict[tuple[str, Subset | str, int], tuple[float, Change]] = {}
     for change in changes:
@@ -142,9 +159,9 @@ def moved(
 def weaknesses(
     ranking: pd.DataFrame, subsets: Mapping[Subset, Encoded], shared: pd.DataFrame
 ) -> list[str]:
-    """Why a reader should not lean on the answer, a sentence each.
+    """Return warnings about weak rankings, a sentence each.
 
-    shared: columns corpus, testset and others, as in duplicates.csv.
+    ranking: as `rank` returns it. shared: as in duplicates.csv.
     """
     warnings = []
     for testset in ranking["testset"].unique():
@@ -182,7 +199,7 @@ def weaknesses(
 
 
 def _spread(influences: Iterable[float]) -> float:
-    """Standard deviation over corpora; 0 of one."""
+    """Return the standard deviation over corpora; 0 for a single corpus."""
     values = np.array(list(influences))
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
@@ -194,7 +211,7 @@ def _texts(n: int) -> str:
 def _resampled(
     changes: Sequence[Change],
 ) -> list[tuple[Change, NDArray[np.float64]]]:
-    """Each change with its bootstrap means (R,); those of the same dataset share resamples."""
+    """Pair each change with its bootstrap means (R,); changes of one dataset share resamples."""
     groups: dict[Subset | str, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.of, []).append(change)

@@ -1,8 +1,8 @@
-"""How fast this machine computes, measured: what plans and forecasts of time reckon with.
+"""Measured FLOP/s of this machine, for plans and estimates of time.
 
-A rate is in FLOP/s of a model's forward and backward pass, where N parameters count 2 N a token
-forward and 4 N a token backward, as in plans. A pass takes more than matrix products, so it is
-below the hardware's figure, and of a small model far below.
+The rate is that of a model's forward and backward pass, counting 2 N FLOPs per token forward and
+4 N backward for N parameters, as plans do. It is below the hardware's peak, and far below it for a
+small model.
 """
 
 import time
@@ -32,40 +32,40 @@ SHORTER = (
     "fewer texts (n_tokens_per_corpus, n_per_corpus), shorter ones (model.block_size) or another "
     "method take less"
 )
-"""What makes a run take less time."""
+"""Advice in warnings about long runs."""
 
 _ELSEWHERE = 5e13
-"""FLOP/s of a device that is not here."""
+"""FLOP/s assumed for a device that is not present."""
 _ENOUGH_S = 0.4
-"""A pass that takes as long is timed."""
+"""Shortest pass, in seconds, that counts as a measurement."""
 _LONG_S = 1.5
-"""A first pass that takes as long is timed, too."""
+"""The same for the first pass, which includes warm-up."""
 _MOST_TOKENS = 2048
 _WIDTH = 32
-"""Tokens of a sequence, where the model can read as many."""
+"""Tokens of a sequence, if the model's context allows."""
 _LARGEST = 600_000_000
-"""Parameters beyond which a plan times matrix products and not the model."""
+"""Number of parameters above which a plan times matrix products instead of the model."""
 
 SLOWEST = 1e9
-"""FLOP/s that any machine has: what is short at this rate is not worth a measurement."""
+"""FLOP/s that every machine reaches; work that is short at this rate needs no measurement."""
 
 _known: dict[str, float] = {}
 
 
 def flops(tokens: Tokens, parameters: int) -> float:
-    """2 N a token forward and 4 N a token backward."""
+    """Return 2 N FLOPs per token forward and 4 N per token backward, for N parameters."""
     return 2.0 * parameters * tokens.forward + 4.0 * parameters * tokens.backward
 
 
 def work_of(subject: Subject) -> Work:
-    """The sizes of what a method is given."""
+    """Return the sizes of a subject's data."""
     return Work(subject.corpora, subject.subsets, len(subject.checkpoints), subject.seed)
 
 
 def forecast(method: Method, subject: Subject) -> str | None:
-    """That a method will take over ten minutes, and what would shorten it; None where it will not.
+    """Return a warning if a method is expected to take over ten minutes, else None.
 
-    Parts that the store has are counted too.
+    The estimate includes parts that are in the store already.
     """
     tokens = method.tokens(work_of(subject))
     if tokens is None:
@@ -77,9 +77,9 @@ def forecast(method: Method, subject: Subject) -> str | None:
 
 
 def of_model(model: PreTrainedModel) -> float:
-    """FLOP/s of this model where it is, measured in about a second, once a process.
+    """Measure a model's FLOP/s on its device, in about a second, once per process.
 
-    The weights are left as they are; gradients are gone.
+    Weights are unchanged; gradients are cleared.
     """
     key = f"{model.config.to_json_string()} {model.device} {model.dtype} {torch.get_num_threads()}"
     if key not in _known:
@@ -93,15 +93,15 @@ def of_source(
     parameters: int | None,
     device: torch.device,
 ) -> float | None:
-    """FLOP/s of the model that `source` gives, on `device`, with no weights read or downloaded.
+    """Measure the FLOP/s of the model of `source` on `device` without loading its weights.
 
-    parameters: of the model. None where the size is not known.
+    parameters: number of the model's parameters; if it is None, so is the result.
     """
     if parameters is None:
         return None
     if parameters <= _LARGEST and (model := _skeleton(source, tokenizer)) is not None:
         model = model.to_empty(device=device)
-        with torch.no_grad():  # what was not written may hold numbers that are slow to multiply
+        with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.zero_()
         return of_model(model)
@@ -117,13 +117,13 @@ def reckoned(
     tokenizer: PreTrainedTokenizerBase | None,
     parameters: int | None,
 ) -> tuple[float, bool]:
-    """FLOP/s that a plan reckons with, and whether they were measured."""
+    """Return the FLOP/s that a plan assumes, and whether they were measured."""
     if cfg.plan_flops_per_s is not None:
         return cfg.plan_flops_per_s, False
     settings: TrainerSettings = instantiate(cfg.trainer)
     try:
         device = settings.device
-    except MisconfigurationException:  # it is not here
+    except MisconfigurationException:  # the device is not present
         return _ELSEWHERE, False
     rate = of_source(source, tokenizer, parameters, device)
     return (_ELSEWHERE, False) if rate is None else (rate, True)
@@ -132,7 +132,7 @@ def reckoned(
 def _skeleton(
     source: ModelSource, tokenizer: PreTrainedTokenizerBase | None
 ) -> PreTrainedModel | None:
-    """The model without its weights; None where its configuration is not on this machine."""
+    """Build the model on the meta device; None if its configuration is not cached locally."""
     with torch.device("meta"):
         if not isinstance(source, Pretrained):
             return None if tokenizer is None else source.build(tokenizer, 0)
@@ -176,9 +176,9 @@ def _products(device: torch.device) -> float:
 
 
 def _timed(work: Callable[[int], None], tokens: int, device: torch.device) -> tuple[float, int]:
-    """Seconds of `work` on so many tokens, four times as many until it takes long enough.
+    """Time `work`, with four times as many tokens until it takes `_ENOUGH_S`.
 
-    The first time, which sets things up, counts only where it takes long all the same.
+    The first call is a warm-up, unless it takes `_LONG_S`. Returns (seconds, tokens).
     """
     enough = _LONG_S
     while True:

@@ -1,11 +1,11 @@
-"""The files of one job, written so that reading them back gives the same numbers.
+"""Result files of one job, written so that reading them back gives bit-identical numbers.
 
-A job directory ``<sweep>/<method>/seed<k>/`` holds ``scores.csv``, ``truth.csv`` (unless there is
-no truth), ``trajectory.csv`` and ``own_loss.csv`` (unlearning methods) and ``metrics.json``, which
-is written last and so marks the job as finished.
+A job directory ``<sweep>/<method>/seed<k>/`` holds ``scores.csv``, ``truth.csv`` (unless
+truth=none), ``trajectory.csv`` and ``own_loss.csv`` (forget-set loss; unlearning methods only) and
+``metrics.json``, which is written last and marks the job as finished.
 
-Floats are written with ``repr`` (the shortest text that gives the same bits back) and undefined
-ones as an empty field or null. Every file appears whole or not at all.
+Floats are written with ``repr``, undefined ones as an empty field or null. Files are written
+atomically.
 """
 
 import contextlib
@@ -44,44 +44,48 @@ def write_trajectory(outdir: Path, trajectory: pd.DataFrame) -> Path:
 
 
 def write_truth(outdir: Path, truth: pd.DataFrame) -> Path:
-    """Write ``truth.csv``: what the truth says of each corpus, for every train seed."""
+    """Write ``truth.csv``: influence of each corpus by retraining, for every train seed."""
     return _write_table(outdir / "truth.csv", truth, TRUTH)
 
 
 def write_models(outdir: Path, changes: pd.DataFrame) -> Path:
-    """Write ``models.csv``: the change of the loss of every model that lacks several corpora."""
+    """Write ``models.csv``: loss change of each model trained without several corpora."""
     names = [json.dumps(list(without), ensure_ascii=False) for without in changes["without"]]
     return _write_table(outdir / "models.csv", changes.assign(without=names), MODELS)
 
 
 def write_own_loss(outdir: Path, own_loss: pd.DataFrame) -> Path:
-    """Write ``own_loss.csv``: loss on what is being unlearned, along the steps."""
+    """Write ``own_loss.csv``: forget-set loss along the unlearning steps, nats per token."""
     return _write_table(outdir / "own_loss.csv", own_loss, OWN_LOSS)
 
 
 def write_ranking(outdir: Path, ranking: pd.DataFrame) -> Path:
-    """Write ``ranking.csv``: the corpora of each test set, and how far each leads the next."""
+    """Write ``ranking.csv``: ranked corpora of each test set, with the lead over the next."""
     return _write_table(outdir / "ranking.csv", ranking, RANKING)
 
 
 def write_examples(outdir: Path, examples: pd.DataFrame) -> Path:
-    """Write ``examples.csv``: the texts whose loss rose most, in nats per token."""
+    """Write ``examples.csv``: texts whose loss rose most, in nats per token."""
     return _write_table(outdir / "examples.csv", examples, EXAMPLES)
 
 
 def write_shared(outdir: Path, shared: pd.DataFrame) -> Path:
-    """Write ``duplicates.csv``: test texts that stand in the sample of a corpus."""
+    """Write ``duplicates.csv``: test texts that also occur in a corpus's sample."""
     return _write_table(outdir / "duplicates.csv", shared, SHARED)
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json``, last of a job's files. NaN and infinities become null."""
+    """Write ``metrics.json``, the last of a job's files. NaN and infinities become null."""
     text = json.dumps(plain(metrics), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     return write_text(outdir / "metrics.json", text + "\n")
 
 
 def read_metrics(outdir: Path) -> dict[str, Any]:
-    """Read ``metrics.json``; ValueError names a file that is not what we wrote."""
+    """Read ``metrics.json``.
+
+    Raises:
+        ValueError: the file is missing or malformed.
+    """
     path = outdir / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -93,15 +97,17 @@ def read_metrics(outdir: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-    """Read a table of this module bit for bit; None where the file does not exist.
+    """Read a table of this module bit by bit; None if the file does not exist.
 
-    Names stay text even where they look like numbers or like pandas' words for nothing.
-    ValueError names a file that lacks a column or cannot be parsed.
+    Names stay text even if they look like numbers or like pandas' NaN strings.
+
+    Raises:
+        ValueError: a column is missing, or the file cannot be parsed.
     """
     if not path.exists():
         return None
     try:
-        # Parsed as text and converted here: Python's float() is exact in every pandas version.
+        # Python's float() is exact; pandas' parser is not in every version.
         text = pd.read_csv(
             path, usecols=list(columns), dtype=str, keep_default_na=False, encoding="utf-8"
         )
@@ -114,12 +120,16 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file at once: under a temporary name, then renamed."""
+    """Write a text file atomically, as `write_bytes` does."""
     return write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file at once. ValueError where the disk or its permissions do not allow it."""
+    """Write a file atomically: under a temporary name, then renamed.
+
+    Raises:
+        ValueError: the disk is full or not writable.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +149,12 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 def table_text(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    """CSV text of these columns in this order, floats as ``repr``; a missing one is empty."""
+    """Format these columns as CSV, floats with ``repr``; a missing column is empty."""
     return table.reindex(columns=list(columns)).to_csv(index=False, lineterminator="\n")
 
 
 def plain(value: Any) -> Any:
-    """The same value in JSON's types: numpy scalars unwrapped, NaN and infinities as None."""
+    """Convert a value to JSON types: numpy scalars unwrapped, NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The swappable nodes against the signatures of their `_target_`, before anything is run."""
+"""Validate the configuration against the signatures of its `_target_`s before anything runs."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from untrac_exp.agreement import load_statistics
 from untrac_exp.config import Config
 from untrac_exp.errors import did_you_mean, not_text
-from untrac_exp.progress import seconds_of
+from untrac_exp.progress import parse_duration
 
-_HYDRAS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _KINDS = {
     int: "a whole number",
     float: "a number",
@@ -26,7 +26,11 @@ _KINDS = {
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise `ValueError` for a key that nothing reads, or a value of the wrong kind."""
+    """Validate a job's configuration.
+
+    Raises:
+        ValueError: a key is unknown, or a value has the wrong type or range.
+    """
     known = [field.name for field in fields(Config)]
     choices = [*known, "+experiment"]
     for name in map(str, cfg):
@@ -37,7 +41,7 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
     if cfg.budget is not None:
         if cfg.budget != "auto":
-            seconds_of("budget", cfg.budget)
+            parse_duration("budget", cfg.budget)
         if cfg.pretraining.steps:
             raise ValueError(
                 f"budget={cfg.budget}: it is for models that are taken as they are "
@@ -50,7 +54,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def check_nodes(value: Any, path: str) -> None:
-    """Every mapping at or below `path`: its names are text, and it fits its `_target_`."""
+    """Check every mapping at or below `path`: keys are text, and it fits its `_target_`."""
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
@@ -75,7 +79,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = [name for name, p in parameters.items() if p.kind in kinds]
     anything = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-    given = [name for name in node if name not in _HYDRAS]
+    given = [name for name in node if name not in _HYDRA_KEYS]
     for name in given:
         if name not in names and not anything:
             raise ValueError(
@@ -86,12 +90,12 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
             raise ValueError(f"{path}.{name} is missing; {target} needs it")
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except (NameError, TypeError):  # a library's annotations that are for type checkers alone
+    except (NameError, TypeError):  # a library's annotations that only type checkers can resolve
         hints = {}
     for name in given:
         _check_value(node[name], hints.get(name, Any), f"{path}.{name}")
     if inspect.isclass(function) and issubclass(function, torch.optim.Optimizer):
-        try:  # they look at their values when they are given parameters, which may be hours later
+        try:  # optimizers check their values only in the constructor, hours later
             instantiate(node)([torch.nn.Parameter(torch.zeros(1))])
         except ValueError as error:
             raise ValueError(f"{path}: {error}; give it what {target} takes") from error
@@ -111,7 +115,7 @@ def _check_value(value: Any, hint: Any, path: str) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML can stand where a parameter is annotated with `hint`."""
+    """Return whether a value from YAML is valid for a parameter annotated with `hint`."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in _KINDS:
         if isinstance(value, bool):
@@ -127,12 +131,12 @@ def fits(value: Any, hint: Any) -> bool:
     if _is(origin or hint, Sequence):
         item = args[0] if len(args) == 1 or args[1:] == (...,) else Any
         return isinstance(value, list) and all(fits(v, item) for v in value)
-    # an object: a node of its own, made by its own `_target_`
+    # an object: a nested node with its own `_target_`
     return hint is Any or not inspect.isclass(origin or hint) or isinstance(value, Mapping)
 
 
 def kind(hint: Any) -> str:
-    """The annotation in words."""
+    """Describe an annotation in words."""
     origin, args = get_origin(hint), get_args(hint)
     if hint in _KINDS:
         return _KINDS[hint]

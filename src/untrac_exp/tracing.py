@@ -1,4 +1,4 @@
-"""`untrac_exp.trace`: what `+experiment=trace` does, from Python."""
+"""`untrac_exp.trace`: the Python interface of `+experiment=trace`."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from untrac_exp.schema import check
 from untrac_exp.store import Store
 
 Texts = str | Path | Sequence[str | Path | Mapping[str, Any]]
-"""A path, glob or folder; or a list of texts; or a list of paths, or of rows."""
+"""A path, glob or folder; or a list of texts, of paths or of rows."""
 
 
 def trace(
@@ -40,33 +40,33 @@ def trace(
     method: str = "untrac_step",
     **settings: Any,
 ) -> pd.DataFrame:
-    """Which of `corpora` made `model` produce the texts of `testsets`?
+    """Estimate the influence of each training corpus on a model's loss on given texts.
 
-    The same functions as `python -m untrac_exp +experiment=trace`, and the same numbers.
+    Runs the same code as `python -m untrac_exp +experiment=trace` and returns the same numbers.
 
     Args:
-        model: a folder or hub id, or a model in memory, which is left as it was found.
-        tokenizer: the model's; None takes the one beside a model that is given by its path.
+        model: a folder or hub id, or a model in memory, whose weights are restored on return.
+        tokenizer: the model's tokenizer; None loads it from the model's folder or hub id.
         corpora: texts the model was trained on, by name. A `str` or `pathlib.Path` is a path, glob
             or folder, as in `corpora.paths`; a list of `str` are texts; a list of `Path` are paths;
             a list of mappings are rows (`text`, `prompt` and `completion`, `messages`, ...).
-        testsets: the texts to explain, likewise; rows may name their `subset`.
-        method: one of conf/method.
-        settings: keys of the configuration, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
-            `budget="5min"` gives the best answer within so long, read in growing samples, and
-            Ctrl-C that of so far; unless given it is 10 minutes on a CPU, and None reads all.
-            `store="folder"` keeps the parts of the answer, so that a killed run can be taken up;
-            a model in memory is not known again.
+        testsets: texts to attribute, in the same forms; rows may have a `subset`.
+        method: name of a file in conf/method.
+        settings: configuration keys, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
+            `budget="5min"` is a time limit within which the scores are refined on growing samples;
+            Ctrl-C returns the scores so far. The default is 10 minutes on a CPU and no limit on a
+            GPU; None reads the whole sample. `store="folder"` keeps intermediate results so that an
+            interrupted run of a model on disk can resume.
 
     Returns:
-        A row for each corpus, test set and subset: corpus, testset, subset, influence, ci_low,
-        ci_high, in nats per token; positive where the corpus helps the model produce the text.
-        `.attrs["ranking"]`, `["examples"]`, `["shared"]`, `["warnings"]`, `["cost"]` and
-        `["rounds"]` are the rest of the answer, as in ranking.csv, examples.csv, duplicates.csv and
-        metrics.json.
+        A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
+        ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
+        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"shared"` (as ranking.csv,
+        examples.csv and duplicates.csv) and `"warnings"`, `"cost"` and `"rounds"` (as in
+        metrics.json).
 
     Raises:
-        ValueError: one line that names the argument or file and what to do about it.
+        ValueError: invalid input; the message names the argument or file and the remedy.
     """
     with ExitStack() as stack:
         cfg = _configuration(model, method, settings)
@@ -100,7 +100,7 @@ def trace(
 
 
 def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> DictConfig:
-    """That of `+experiment=trace`, overridden."""
+    """Compose the configuration of `+experiment=trace` with overrides."""
     if isinstance(model, str | Path):
         path = str(model)
     elif isinstance(model, PreTrainedModel):
@@ -112,7 +112,7 @@ def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> Dict
         )
     given = {"method": method, "model.path": path, "corpora.paths": {}, "testset.paths": {}}
     overrides = [f"{key}={_grammar(value)}" for key, value in {**given, **settings}.items()]
-    outer = GlobalHydra.instance().hydra  # this may be called from an application of Hydra's
+    outer = GlobalHydra.instance().hydra  # the caller may be a Hydra application
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -126,7 +126,7 @@ def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> Dict
 
 
 def _grammar(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides."""
+    """Format a value in the grammar of Hydra's overrides."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -141,7 +141,7 @@ def _grammar(value: Any) -> str:
 
 
 def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
-    """In the order of `given`; files through the configured source, the rest as it is."""
+    """Load corpora in the order of `given`; paths are read by the configured source."""
     paths = _paths("corpora", given)
     found = {one.name: one for one in _made(settings, paths)}
     columns = _columns(settings)
@@ -164,7 +164,7 @@ def _testsets(settings: DictConfig, given: Mapping[str, Texts]) -> list[TestSet]
 
 
 def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
-    """What the configured source makes of paths."""
+    """Read paths with the configured source."""
     if not paths:
         return []
     try:
@@ -174,7 +174,7 @@ def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
 
 
 def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
-    """What is given by path."""
+    """Return the entries that are given by path."""
     if not isinstance(given, Mapping) or not given:
         raise ValueError(f"{argument} is empty or no mapping; give {{name: path or list of texts}}")
     paths = {}
@@ -200,7 +200,7 @@ def _columns(settings: DictConfig) -> Columns:
 
 
 def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
-    """(row, subset) of texts and mappings, those with nothing to score left out."""
+    """Parse texts and mappings into (row, subset), skipping rows with no scored text."""
     if not isinstance(texts, Sequence):
         raise ValueError(f"{where} is a {type(texts).__name__}; give a path or a list")
     found = []

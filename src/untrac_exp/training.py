@@ -1,4 +1,4 @@
-"""The models trained on the mixture: θ0 and the counterfactual ones, each trained once."""
+"""Models trained on the mixture of corpora: θ0 and the counterfactual models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -30,9 +30,13 @@ Budget = Literal["steps", "epochs"]
 class Pretraining:
     """How models are trained on the mixture; the `pretraining` keys.
 
-    steps of batch_size sequences, 0 to take the model as it is; clip: largest gradient norm, 0 for
-    none; checkpoint_every: steps between checkpoints, which a killed run resumes from and TracIn
-    reads; schedule: of the learning rate, constant unless given.
+    Attributes:
+        steps: optimizer steps; 0 uses the model untrained.
+        batch_size: sequences per step.
+        optimizer: factory of the optimizer.
+        clip: largest gradient norm; 0 for no clipping.
+        checkpoint_every: steps between checkpoints, for resuming and for TracIn.
+        schedule: learning-rate schedule.
     """
 
     steps: int
@@ -58,34 +62,34 @@ class Pretraining:
 
 
 class Recipe(ABC):
-    """One model of the mixture, made when it is first asked for.
+    """Specification of one model of the mixture, which is trained or loaded on first use.
 
-    key: all that its artifact depends on.
+    key: everything that its artifact depends on.
     """
 
     key: Mapping[str, Any]
 
     @property
     def id(self) -> str:
-        """The hash of what its weights depend on."""
+        """Hash of everything that the weights depend on."""
         return fingerprint({**self.key, "checkpoint_every": None})
 
     def wanted(self) -> list[Wanted]:
-        """The artifact that holds it, if there is one."""
+        """Return the store's artifact of this model, if it has one."""
         return []
 
     @abstractmethod
     def checkpoints(self) -> list[Path]:
-        """Weights of the model's own past, the oldest first."""
+        """Return weight files saved during training, the oldest first."""
 
     @abstractmethod
     def load(self, attention: str) -> PreTrainedModel:
-        """The model on the CPU, in evaluation mode."""
+        """Load the model on the CPU, in evaluation mode."""
 
 
 @dataclass(frozen=True)
 class Trained(Recipe):
-    """A model trained on the mixture unless the store has it; its weights are `dtype`."""
+    """A model that is trained unless the store has it; dtype: of its weights."""
 
     key: Mapping[str, Any]
     build: Callable[[Path], None]
@@ -97,7 +101,7 @@ class Trained(Recipe):
         return [Wanted("model", self.key, self.build)]
 
     def folder(self) -> Path:
-        """Weights, losses, cost and checkpoints; from the store, or trained now."""
+        """Return the folder of weights, losses, cost and checkpoints, training it if needed."""
         return self.store.get("model", self.key, self.build)
 
     def checkpoints(self) -> list[Path]:
@@ -109,14 +113,14 @@ class Trained(Recipe):
 
 @dataclass(frozen=True)
 class Untrained(Recipe):
-    """The model its source gives, `pretraining.steps=0`. The store has no copy of it."""
+    """The model of `source` as it is (`pretraining.steps=0`); not copied to the store."""
 
     key: Mapping[str, Any]
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
     seed: int
     double: bool
-    """Whether its weights are made float64, `trainer.precision=64-true`."""
+    """Whether weights are converted to float64 (`trainer.precision=64-true`)."""
 
     def checkpoints(self) -> list[Path]:
         return []
@@ -130,8 +134,8 @@ class Untrained(Recipe):
 class Training:
     """Everything that determines the models trained on one mixture.
 
-    corpora: folders of tokens by name, in the mixture's order. settings_key: the configuration of
-    `settings`, in plain values.
+    corpora: folders of tokens by name, in the order of the mixture. settings_key: the configuration
+    of `settings` as plain values.
     """
 
     source: ModelSource
@@ -144,7 +148,7 @@ class Training:
 
     @cached_property
     def data(self) -> dict[str, Encoded]:
-        """The tokens of every corpus."""
+        """Tokens of every corpus."""
         return {name: load(path, self.source.seq2seq) for name, path in self.corpora.items()}
 
     @cached_property
@@ -155,10 +159,15 @@ class Training:
     def recipe(
         self, train_seed: int, without: Sequence[str] = (), budget: Budget = "steps"
     ) -> Recipe:
-        """θ0, or the model that never saw the corpora `without`.
+        """Return the specification of θ0, or of the model trained without some corpora.
 
-        train_seed: of the first weights and the order of the data. budget: "steps" takes as many
-        steps as θ0, "epochs" as many as leave the number of epochs the same.
+        Args:
+            train_seed: seed of the initial weights and the data order.
+            without: names of the corpora left out; empty for θ0.
+            budget: "steps" trains for as many steps as θ0, "epochs" for as many epochs.
+
+        Raises:
+            ValueError: no data are left, or the schedule does not fit the steps.
         """
         steps, keep = self.settings.steps, None
         model = {
@@ -199,7 +208,7 @@ class Training:
         def build(out: Path) -> None:
             self._build(out, dtype, train_seed, steps, keep)
 
-        # whatever a checkpoint's are: single steps of training vanish in half precision
+        # float32 even for a half-precision checkpoint: small updates would round to zero
         dtype = torch.float64 if double else torch.float32
         return Trained(key, build, self.store, self.source, dtype)
 

@@ -1,8 +1,8 @@
-"""How often a claim "this corpus helps more than that one" is what training again says.
+"""Accuracy of claims "this corpus has more influence than that one", checked against a truth.
 
-The intervals of one run cover the sampling of examples alone. What else an answer depends on (the
-step at which it is read, the direction, the seed) enters as an extra standard error, `widened`.
-Whether the claims that are left can be trusted is `checked` against a truth.
+The bootstrap intervals of one run cover the sampling of examples only. Other sources of error (the
+unlearning step at which losses are read, the direction, the seed) are added by `widen_interval`.
+`check_claims` then compares the claims that remain with retraining.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ PAIR = ["first", "second"]
 
 
 class Trust(NamedTuple):
-    """How many claims were made, how many are right, and their share with its interval.
+    """Number of claims, number and share of correct ones, and the interval of the share.
 
-    share, low and high are NaN where there is no claim.
+    share, low and high are NaN if there is no claim.
     """
 
     claims: int
@@ -31,20 +31,27 @@ class Trust(NamedTuple):
     high: float
 
 
-def widened(
+def widen_interval(
     difference: ArrayLike,
     low: ArrayLike,
     high: ArrayLike,
     extra: ArrayLike,
     level: float = 0.95,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The interval of a paired difference with one more, independent source of error.
+    """Add an independent source of error to an interval.
 
-    difference, low, high: the difference of two corpora's influences and its interval at `level`.
-    extra: standard error of the same difference from what the interval leaves out, such as the
-    standard deviation over seeds, steps or directions. All broadcast; nats per token.
-    Each half of the interval becomes the root of the sum of its square and of (z · extra)², z
-    being the normal quantile. Returns (low, high).
+    Each half-width h becomes sqrt(h² + (z · extra)²), where z is the normal quantile of `level`.
+
+    Args:
+        difference: point estimate, such as the difference of two corpora's influences.
+        low: lower end of its interval at `level`.
+        high: upper end.
+        extra: standard error of what the interval leaves out, such as the standard deviation over
+            seeds, steps or directions. All arrays broadcast; nats per token.
+        level: confidence level.
+
+    Returns:
+        (low, high).
     """
     middle = np.asarray(difference, np.float64)
     error = stats.norm.ppf((1 + level) / 2) * np.asarray(extra, np.float64)
@@ -54,17 +61,22 @@ def widened(
     )
 
 
-def checked(claims: pd.DataFrame, truth: pd.DataFrame, level: float = 0.95) -> Trust:
-    """How many claims the truth bears out.
+def check_claims(claims: pd.DataFrame, truth: pd.DataFrame, level: float = 0.95) -> Trust:
+    """Count the claims that agree with the truth.
 
-    claims: columns testset, subset, first, second; a row says that corpus `first` has more
-    influence on the subset than `second`. Several rankings may claim the same.
-    truth: columns train_seed, corpus, testset, subset, influence. A claim is right where the mean
-    over train seeds has the same sign.
-    The interval is Clopper and Pearson's for fewer claims than were made, since they hang together:
-    a subset counts for one less than the corpora that are named in its claims, and for no more than
-    its pairs, however many rankings claim them.
-    ValueError names a cell that the truth lacks.
+    The interval is Clopper and Pearson's. Claims are dependent, so it uses an effective number of
+    claims: for each subset, the number of corpora in its claims minus one, and at most the number
+    of distinct pairs.
+
+    Args:
+        claims: columns testset, subset, first, second. A row says that corpus `first` has more
+            influence on the subset than `second`. Rows may repeat.
+        truth: columns train_seed, corpus, testset, subset, influence. A claim is correct if the
+            difference of the means over train seeds is positive.
+        level: confidence level.
+
+    Raises:
+        ValueError: the truth lacks a corpus and subset of a claim.
     """
     means = truth_mean(truth).set_index([*QUESTION, "corpus"])["influence"]
     lead = _of(claims, "first", means) - _of(claims, "second", means)
@@ -83,7 +95,7 @@ def checked(claims: pd.DataFrame, truth: pd.DataFrame, level: float = 0.95) -> T
 
 
 def _of(claims: pd.DataFrame, corpus: str, means: pd.Series) -> NDArray[np.float64]:
-    """The mean truth of the corpus in this column, for every claim."""
+    """Return the mean truth of the corpus in this column, for every claim."""
     index = pd.MultiIndex.from_frame(claims[[*QUESTION, corpus]], names=means.index.names)
     found = means.reindex(index)
     if found.isna().any():

@@ -1,8 +1,8 @@
-"""Further processes of one job, which build what it needs beside it. Light to import.
+"""Worker processes of one job. Imports nothing slow.
 
-Each runs the job as this process does, up to its files: it asks the store for the same artifacts,
-and the store shares them out (`Store.get_all`). So they need no orders and send no results, and one
-that dies costs what it was at.
+Each worker runs the same job except for writing its result files. Workers request the same
+artifacts, and the store distributes the builds (`Store.get_all`), so they exchange no messages. If
+a worker dies, only its current build is lost.
 """
 
 import logging
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 _CUDA = "CUDA_VISIBLE_DEVICES"
 _ON_ONE_MACHINE = ("joblib", "ray")
-"""Launchers that run several jobs of a sweep side by side, which share its cores already."""
+"""Launchers that run several jobs of a sweep at once on one machine."""
 
 
 def number(trainer: Mapping[str, Any], threads: int | None) -> int:
-    """How many processes `trainer.workers` stands for, this one included.
+    """Return the number of processes that `trainer.workers` means, including this one.
 
-    auto: as many as there are CUDA devices; on CPU as many as this process may use cores, each with
-    its `threads`, and 1 where a launcher runs jobs side by side.
+    auto: the number of CUDA devices; on a CPU, the available cores divided by `threads`, or 1 with
+    a launcher that runs several jobs on one machine.
     """
     workers = trainer.get("workers", 1)
     if workers != "auto":
@@ -45,18 +45,22 @@ def number(trainer: Mapping[str, Any], threads: int | None) -> int:
 
 
 def threads_of_each(trainer: Mapping[str, Any], threads: int | None, workers: int) -> int | None:
-    """CPU threads of each process; None leaves it to torch."""
+    """Return the CPU threads of each process; None leaves the choice to torch."""
     if threads is not None or workers == 1:
         return threads
     return max(1, _cores() // workers)
 
 
 @contextmanager
-def helped(most: int, main: Callable[..., None], *args: Any) -> Iterator[Callable[[int], None]]:
-    """Gives what starts further processes, that run `main(*args)`: given how many find work.
+def on_demand(most: int, main: Callable[..., None], *args: Any) -> Iterator[Callable[[int], None]]:
+    """Yield a function that starts worker processes, given how many processes have work.
 
-    There are `most` at most, this one included. They are ended when it leaves, or dies.
-    main: a module's function. It and its arguments are sent to other processes.
+    Workers are terminated at the end of the block, or when this process dies.
+
+    Args:
+        most: largest number of processes, including this one.
+        main: function that a worker runs; it must be picklable.
+        args: its arguments, which are pickled.
     """
     started: list[Any] = []
 
@@ -82,16 +86,15 @@ def helped(most: int, main: Callable[..., None], *args: Any) -> Iterator[Callabl
 
 
 def context(preload: str) -> Any:
-    """How to start processes that run functions of the module `preload`.
+    """Return the multiprocessing context for functions of the module `preload`.
 
-    Linux forks them from a server that has imported the module and run nothing of it. The first
-    call starts that server, which imports while the caller does other things; so call this as soon
-    as it is known that there will be work. Elsewhere each process imports for itself.
+    With the start method forkserver, the first call starts a server that imports the module in the
+    background, so call it early. With spawn (macOS, Windows) each worker imports it.
     """
     known = multiprocessing.get_all_start_methods()
     method = "forkserver" if "forkserver" in known else "spawn"
     if multiprocessing.get_start_method(allow_none=True) not in (None, *known):
-        # joblib's processes have a default of their own, which those they start would not know
+        # joblib sets a start method that child processes do not know
         multiprocessing.set_start_method(method, force=True)
     if method == "spawn":
         return multiprocessing.get_context(method)
@@ -105,11 +108,11 @@ def context(preload: str) -> Any:
 
 @contextmanager
 def block_sigint() -> Iterator[None]:
-    """Ctrl-C reaches all processes of a terminal. Those started here leave the answer to us."""
+    """Block SIGINT in processes that are started here; the parent process handles it."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say so
+        yield  # only the main thread may change the mask
         return
-    # Blocked, not ignored: one that comes now is answered as soon as the workers are there.
+    # Blocked, not ignored: a SIGINT that arrives meanwhile is delivered after the block.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -118,22 +121,22 @@ def block_sigint() -> Iterator[None]:
 
 
 def _run(index: int, main: Callable[..., None], args: tuple[Any, ...]) -> None:
-    """In the new process, of the given index among them from 1."""
+    """Run `main` in a worker process; index: of the worker, from 1."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     _take_device(index)
     try:
         main(*args)
     except ValueError:
-        pass  # the first process meets it too, and says it
+        pass  # the first process raises it too
     except Exception as error:
         log.warning("process %d of this job ended, the others go on: %r", index, error)
-    except BaseException:  # told to end; multiprocessing would print a traceback
+    except BaseException:  # terminated; multiprocessing would print a traceback
         os._exit(1)
 
 
 def _take_device(index: int) -> None:
-    """The CUDA device of this index is the only one that this process sees."""
+    """Make the CUDA device of this index the only visible one."""
     import torch
 
     visible = os.environ.get(_CUDA, "").split(",")
@@ -144,7 +147,7 @@ def _take_device(index: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """However the parent dies: a worker that outlived it would train on and hold its locks."""
+    """Exit when the parent dies, even by SIGKILL; otherwise the worker would keep its locks."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

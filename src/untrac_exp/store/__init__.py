@@ -1,12 +1,11 @@
-"""Artifacts by content hash: tokenizers, packed data, θ0, the losses of counterfactual models.
+"""Content-addressed store of tokenizers, packed data, models, losses and parts of results.
 
-An artifact lives in `<root>/<kind>/<hash>/`, where the hash is that of the configuration, the data
-and the code (see `store.code`) that determine it, so that sweeps share it and an interrupted run
-finds what it had finished.
-It is built in `<hash>.partial/`, which survives a kill, under one lock a process may hold, and is
-renamed when complete; `manifest.json` holds a checksum of each file, checked once a process.
+An artifact is a folder `<root>/<kind>/<hash>/`. The hash covers the configuration, the data and the
+code (see `store.code`) that determine it, so sweeps share artifacts and an interrupted run resumes.
+One process at a time builds it, under a lock, in `<hash>.partial/`, which is renamed when complete.
+`manifest.json` has a checksum of each file, which each process verifies once.
 
-`python -m untrac_exp.store ls` shows what a store holds and `... gc` removes what is chosen.
+`python -m untrac_exp.store ls` lists a store, and `... gc` prunes it.
 """
 
 import errno
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from untrac_exp import processes
-from untrac_exp.progress import heard_by
+from untrac_exp.progress import listen
 from untrac_exp.store.artifact import (
     MANIFEST,
     created,
@@ -40,28 +39,28 @@ log = logging.getLogger(__name__)
 __all__ = ["MANIFEST", "Force", "Store", "StoreError", "Wanted", "damage", "fingerprint", "remove"]
 
 _USED = ".used"
-"""Touched whenever an artifact is handed out, so that the newest mtime is that of its last use."""
+"""Touched on every use of an artifact; its mtime is the time of last use."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 _PAUSES_S = (0.05, 5.0)
-"""Between two looks at what others build: a twentieth of the time waited, within these."""
+"""Shortest and longest polling interval; in between it is a twentieth of the time waited."""
 
 
 class StoreError(ValueError):
-    """The store cannot be read or written. The message is one line, for people."""
+    """The store cannot be read or written; the message is one line with a remedy."""
 
 
 Force = bool | Literal["all"]
-"""What is built again though it is there: nothing, the parts of methods' answers, everything."""
+"""What is rebuilt: nothing (False), parts of methods' results (True), or everything ("all")."""
 
 
 class Wanted(NamedTuple):
-    """One artifact of those asked for together; kind, key and build as in `Store.get`.
+    """Request for one artifact; kind, key and build as in `Store.get`.
 
-    needs: artifacts that `build` reads, which are built before. group: artifacts of one group share
-    what they compute on the way, so one process builds them, if more than one is at work.
+    needs: artifacts that `build` reads, which are built first. group: artifacts of a group share
+    intermediate results, so one process builds all of them.
     """
 
     kind: str
@@ -72,7 +71,7 @@ class Wanted(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """Where an artifact is, or would be, and those it needs."""
+    """Path of a requested artifact, and the artifacts that it needs."""
 
     path: Path
     wanted: Wanted
@@ -80,14 +79,14 @@ class _Item(NamedTuple):
 
 
 class Store:
-    """The artifacts under one folder, which is made when the first one is built.
+    """The artifacts under one folder, which is created by the first build.
 
-    force: what to build again. since: seconds since the epoch; what was built later is not built
-    again. By default the time now. call_help: told how many processes could build at once, whenever
-    that is more than one.
+    force: what to rebuild. since: only artifacts older than this are rebuilt, in seconds since the
+    epoch; by default now. start_workers: called with the number of processes that could build at
+    once, if more than one.
     """
 
-    call_help: Callable[[int], None] | None = None
+    start_workers: Callable[[int], None] | None = None
 
     def __init__(self, root: Path | str, force: Force = False, since: float | None = None) -> None:
         self.root = Path(root).absolute()
@@ -95,11 +94,11 @@ class Store:
         self.since = time.time() if since is None else since
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
-        """Where the artifact is, or would be."""
+        """Return the folder of an artifact, whether or not it exists."""
         return self.root / kind / fingerprint(key)[:16]
 
     def find(self, kind: str, key: Mapping[str, Any]) -> Path | None:
-        """The artifact's folder if it is there, intact and not to be built again.
+        """Return the artifact's folder if it exists, is intact and need not be rebuilt, else None.
 
         Builds and removes nothing.
         """
@@ -113,12 +112,12 @@ class Store:
         return self._hand_out(path)
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-        """The artifact's folder, to be read only; built first if it is missing, damaged or forced.
+        """Return the artifact's folder; build it first if it is missing, damaged or forced.
 
-        `build` fills the folder it is given. What an interrupted build left there is still there,
-        so a long one can keep checkpoints in it, resume from them, and remove them at its end.
-        Processes that ask for the same artifact at once build it once: the others wait. One that is
-        there and forced is built anew beside the old one, which is kept until the new is complete.
+        `build` fills the given folder, which still has the files of an interrupted build, so it
+        can resume from checkpoints and remove them at its end. If several processes request the
+        same artifact, one builds it and the others wait. A forced rebuild happens beside the old
+        artifact, which is replaced when the new one is complete.
 
         Raises:
             StoreError: the store's disk is full, or it cannot be read or written.
@@ -127,12 +126,12 @@ class Store:
         return path
 
     def get_all(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Path]]:
-        """The index and the folder of each of many artifacts, as they get there.
+        """Yield the index and folder of each requested artifact as it becomes available; see `get`.
 
-        This process builds one after another of those that are missing and that no other process is
-        building. So processes that ask for the same ones share the work without a coordinator, and
-        one that comes late helps. It waits only while all that is missing is being built elsewhere,
-        and takes over what a process that is gone has left (`store.lock` says when). See `get`.
+        This process builds the missing artifacts that no other process is building, one at a time.
+        So processes that request the same artifacts share the work without a coordinator, and a
+        process can join later. It waits only while all missing artifacts are being built elsewhere,
+        and takes over the builds of dead processes (see `store.lock`).
         """
         items = [self._item(one) for one in wanted]
         left = dict(enumerate(items))
@@ -142,7 +141,7 @@ class Store:
         with self._explained():
             while True:
                 first = processes.is_first()
-                # A complete artifact needs no lock, so a store that may only be read serves as well
+                # A complete artifact needs no lock, so a read-only store works
                 there = [i for i, item in left.items() if self._has(item)] if first else []
                 for i in processes.broadcast(there):
                     waiting = None
@@ -176,11 +175,12 @@ class Store:
     def _turn(
         self, left: Mapping[int, "_Item"], group: Hashable, looks: int
     ) -> tuple[tuple[int, int], Lock] | None:
-        """What this process is to build next, and its lock; None if others build all of it.
+        """Choose and lock the next artifact to build; None if others are building all of them.
 
-        group: the one it worked on last, with which it goes on. looks: how often it has looked in
-        vain; of what others claim, it tries a different one each time, for that may be free again.
-        What is to build is said by its index in `left`, and in what that one needs and itself.
+        group: that of the last build, which is continued. looks: number of polls without success;
+        each poll tries to lock another of the claimed artifacts, whose builder may have died.
+        Returns ((i, j), lock): step j of artifact i of `left`, where the steps are its needs and
+        then itself.
         """
         busy: set[Hashable] = set()
         apart = {i if one.wanted.group is None else one.wanted.group for i, one in left.items()}
@@ -195,14 +195,14 @@ class Store:
                 tried = n == looks % len(order) or not claim_file(step.path).exists()
                 about = {"kind": step.wanted.kind, "key": step.wanted.key}
                 if tried and (lock := try_lock(step.path, about)):
-                    if self.call_help is not None and len(apart) > 1:
-                        self.call_help(len(apart))
+                    if self.start_workers is not None and len(apart) > 1:
+                        self.start_workers(len(apart))
                     return (i, j), lock
                 busy |= {of} - {None}
         return None
 
     def _wait(self, left: Mapping[int, "_Item"], since: float | None) -> float:
-        """A while; since when this process has waited for the same artifacts."""
+        """Sleep for one polling interval; return since when this process has been waiting."""
         now = time.monotonic()
         if since is None:
             first, *more = (item.path for item in left.values())
@@ -213,24 +213,24 @@ class Store:
         return since or now
 
     def _hand_out(self, path: Path) -> Path:
-        with suppress(OSError):  # a store that may only be read keeps no record of its use
+        with suppress(OSError):  # the store may be read-only
             (path / _USED).touch()
             if claim_file(path).exists() and (lock := try_lock(path)):
-                lock.release()  # of a process killed between its artifact's last step and this one
+                lock.release()  # remove the claim of a process killed right after its build
         return path
 
     def _forced(self, kind: str, path: Path) -> bool:
-        """Whether the artifact at `path`, if it is there, is older than the wish for a new one."""
+        """Return whether an artifact exists at `path` and is to be rebuilt."""
         if not (self.force == "all" or (self.force and kind == "part")):
             return False
         made = created(path)
         return made is not None and made < self.since
 
     def _ensure(self, item: "_Item", lock: Lock | None) -> None:
-        """Build it, unless another process has built it since. lock: of the first process."""
+        """Build an artifact unless another process has built it; lock: None except on rank 0."""
         path, one = item.path, item.wanted
         if lock is None:
-            self._help(one.build)
+            self._build_on_other_rank(one.build)
             return
         partial, old = (path.with_name(f"{path.name}.{end}") for end in ("partial", "old"))
         if old.is_dir():
@@ -244,18 +244,18 @@ class Store:
             log.warning("%s is damaged (%s): removed, building it again", short_name(path), fault)
             remove(path)
         processes.broadcast(True)
-        if forced and partial.is_dir():  # of a build that trusted what an earlier one had left
+        if forced and partial.is_dir():  # a forced build does not resume
             shutil.rmtree(partial)
         if partial.is_dir():
             log.info("resuming %s from what an interrupted build left", short_name(path))
         partial.mkdir(exist_ok=True)
         started = time.time()
         try:
-            with heard_by(lock.tell):
+            with listen(lock.tell):
                 one.build(partial)
         except BaseException as error:
             if not (isinstance(error, Exception) and lock.is_lost):
-                with suppress(OSError):  # keep what was written; an empty folder is no use
+                with suppress(OSError):  # removes the folder only if it is empty
                     partial.rmdir()
                 raise
         if lock.is_lost:
@@ -271,8 +271,8 @@ class Store:
                 remove(old)
         processes.barrier()
 
-    def _help(self, build: Callable[[Path], None]) -> None:
-        """Take part in a build of the first process, which alone keeps what it writes."""
+    def _build_on_other_rank(self, build: Callable[[Path], None]) -> None:
+        """Take part in a build of rank 0 and discard the files written here."""
         if processes.broadcast(True):
             with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
                 build(Path(folder))
@@ -280,12 +280,12 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn what the operating system says of this store's disk into a line for people."""
+        """Turn the operating system's errors about this store into `StoreError`."""
         try:
             yield
         except Exception as err:
             number = getattr(err, "errno", None)
-            # the writers that are not Python's own (safetensors) say so in words alone
+            # safetensors raises its own error, without an errno
             if number in _FULL or any(os.strerror(full) in str(err) for full in _FULL):
                 raise StoreError(
                     f"no space left for the store {self.root}: free some, as with `python -m "

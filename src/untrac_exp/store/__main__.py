@@ -1,4 +1,4 @@
-"""See, watch and prune a store: `python -m untrac_exp.store ls`, `... watch` and `... gc`."""
+"""List, watch and prune a store: `python -m untrac_exp.store ls`, `... watch` and `... gc`."""
 
 import argparse
 import json
@@ -24,18 +24,18 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of a store: an artifact, or what a build has left of one."""
+    """One folder of a store: an artifact, or the partial folder of a build."""
 
     folder: Path
     state: str  # complete, damaged, partial, building
-    about: str  # what is wrong with it, or else its key
+    about: str  # the damage, or else the key
     size: int  # bytes
-    created: float  # seconds since the epoch, as `used`
-    used: float
+    created: float  # seconds since the epoch
+    used: float  # seconds since the epoch
 
     @property
     def artifact(self) -> Path:
-        return self.folder.with_suffix("")  # without .partial; a hash has no dot
+        return self.folder.with_suffix("")  # without .partial
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class Entry:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 1 if something that was asked for could not be done."""
+    """Run a command and return its exit status, 1 on failure."""
     args = _parser().parse_args(argv)
     if not args.root.is_dir():
         print(f"error: there is no store at {args.root}: name its folder with --root")
@@ -60,30 +60,30 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--root", type=Path, default=Path("outputs/store"), help="(%(default)s)")
-    shared.add_argument("--kind", help="this kind alone")
+    shared.add_argument("--kind", help="only artifacts of this kind")
 
     ls = commands.add_parser("ls", parents=[shared], help="list what the store holds")
-    ls.add_argument("--verify", action="store_true", help="compute every checksum")
+    ls.add_argument("--verify", action="store_true", help="verify every checksum")
     ls.set_defaults(run=_ls)
 
     live = commands.add_parser(
-        "watch", parents=[shared], help="show what is being built, by whom, and the time left"
+        "watch", parents=[shared], help="show running builds, their processes and the time left"
     )
     live.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (%(default)s)")
-    live.add_argument("--once", action="store_true", help="show it once and end")
+    live.add_argument("--once", action="store_true", help="print once and exit")
     live.set_defaults(run=_watch)
 
     gc = commands.add_parser(
         "gc",
         parents=[shared],
-        help="remove artifacts; they are built again when needed",
-        description="Remove the artifacts that fit everything said. With both --partial and "
-        "--damaged, either will do. What another process is building stays.",
+        help="remove artifacts, which are rebuilt when needed",
+        description="Remove artifacts that match all given filters (--partial and --damaged "
+        "together match either). Running builds are kept.",
     )
-    gc.add_argument("--older-than", type=_age, metavar="30d", help="not used for: 30d, 12h, 90m")
-    gc.add_argument("--partial", action="store_true", help="what interrupted builds have left")
-    gc.add_argument("--damaged", action="store_true", help="what fails its checksums")
-    gc.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    gc.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h or 90m")
+    gc.add_argument("--partial", action="store_true", help="left by interrupted builds")
+    gc.add_argument("--damaged", action="store_true", help="with a wrong checksum")
+    gc.add_argument("--dry-run", action="store_true", help="print what would be removed")
     gc.set_defaults(run=_gc, parser=gc)
     return parser
 
@@ -147,7 +147,7 @@ def _gc(args: argparse.Namespace) -> int:
 
 
 def _removed(entry: Entry) -> bool:
-    """Remove it, unless another process holds its lock."""
+    """Remove an entry and return True, or return False if another process holds its lock."""
     lock = try_lock(entry.artifact)
     if lock is None:
         return False
@@ -167,12 +167,12 @@ def _entries(root: Path, kind: str | None, *, verify: bool) -> Iterator[Entry]:
 def _entry(folder: Path, *, verify: bool) -> Entry:
     sizes, times = [0], [folder.stat().st_mtime]
     for file in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a build may be at work
+        with suppress(FileNotFoundError):  # a build may be running
             stat = file.stat()
             sizes.append(0 if file.is_dir() else stat.st_size)
             times.append(stat.st_mtime)
     manifest, fault = {}, None
-    if folder.suffix:  # .partial, or .old while a new build takes its place
+    if folder.suffix:  # .partial, or .old during a forced rebuild
         state = "building" if _held(folder.with_suffix("")) else "partial"
     elif fault := damage(folder, quick=not verify):
         state = "damaged"

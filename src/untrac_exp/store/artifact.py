@@ -1,4 +1,4 @@
-"""The files of one artifact: its manifest with a checksum of each file, and what checks them."""
+"""Files of one artifact: write and verify its manifest, which has the checksum of each file."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ from untrac_exp.store.key import fingerprint
 
 MANIFEST = "manifest.json"
 
-# Artifacts whose checksums this process has seen to be right: path -> mtime_ns of the manifest.
+# Artifacts that this process has verified: path -> mtime_ns of the manifest.
 _verified: dict[Path, int] = {}
 
 
 def damage(path: Path, *, quick: bool = False) -> str | None:
-    """What is wrong with the artifact at `path`, naming the file; None if nothing is.
+    """Return what is wrong with the artifact at `path`, naming the file; None if it is intact.
 
-    The checksums are computed once a process; `quick` looks at the files' sizes alone.
+    Checksums are verified once per process; `quick` compares file sizes only.
     """
     try:
         stamp = (path / MANIFEST).stat().st_mtime_ns
@@ -54,7 +54,7 @@ def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def created(path: Path) -> float | None:
-    """When the artifact was built, in seconds since the epoch; None if it is not there."""
+    """Return when the artifact was built, in seconds since the epoch; None if it does not exist."""
     try:
         created = json.loads((path / MANIFEST).read_bytes())["created"]
         return datetime.fromisoformat(created).timestamp()
@@ -63,25 +63,25 @@ def created(path: Path) -> float | None:
 
 
 def finish_replacing(path: Path, partial: Path, old: Path) -> None:
-    """What a kill while `old` made room for `partial` has left undone."""
+    """Finish a forced rebuild that was killed while `partial` replaced `old` at `path`."""
     if not path.is_dir():
-        # the manifest is a build's last file
+        # the manifest is written last
         (partial if (partial / MANIFEST).exists() else old).rename(path)
     if old.is_dir():
         remove(old)
 
 
 def remove(folder: Path) -> None:
-    """Remove an artifact or what a build has left; the caller holds the lock."""
-    # The manifest first: what a kill leaves of the rest is then known to be damaged.
+    """Remove an artifact or a partial folder; the caller holds the lock."""
+    # Remove the manifest first, so that an interrupted removal is detected as damage.
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
 def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float) -> None:
-    """Bring the built files to the disk and write their manifest.
+    """Flush the built files to disk and write their manifest.
 
-    started: seconds since the epoch, when this build began or an interrupted one was taken up.
+    started: when the build began or was resumed, in seconds since the epoch.
     """
     files = {}
     for file in sorted(partial.rglob("*")):
@@ -110,7 +110,7 @@ def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float) -> No
 
 
 def sync(path: Path) -> None:
-    """Bring a file or the entries of a folder to the disk."""
+    """Flush a file or a folder's entries to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -132,5 +132,5 @@ def _version(package: str) -> str | None:
 
 
 def trust(path: Path) -> None:
-    """Take the checksums of an artifact that this process has built to be right."""
+    """Mark an artifact that this process has built as verified."""
     _verified[path] = (path / MANIFEST).stat().st_mtime_ns

@@ -1,9 +1,9 @@
-"""The code that an artifact depends on, as a hash for its key.
+"""Hash of the code that an artifact depends on, for its key.
 
-A module and the project's modules that it imports, transitively, are found by reading their import
-statements; nothing is imported. Each is hashed as a syntax tree without docstrings, so that
-comments, formatting and prose make no difference. A module is read once a process, as it is
-imported once: what is edited later does not run before the next process.
+The hash covers a module and, transitively, the project's modules that it imports, found by parsing
+import statements without importing anything. Each module is hashed as a syntax tree without
+docstrings, so comments, formatting and docstrings do not count. Like an import, a module is read
+once per process; later edits take effect in the next process.
 """
 
 import ast
@@ -23,11 +23,11 @@ _NO_NUMBERS = {
     for module in (
         *("", ".agreement", ".bootstrap", ".config", ".cost", ".errors", ".plan", ".progress"),
         *(".ranking", ".report", ".result_files", ".schema", ".store", ".workers"),
-        # make the tokens, whose content is in every key
+        # tokens are in every key by content
         *(".data.base", ".data.fingerprint", ".data.prepare", ".data.rows", ".data.tokenizing"),
     )
 }
-"""Imported by what computes artifacts, and read only where it is itself what is asked for."""
+"""Modules that do not affect numbers; hashed only if they are requested themselves."""
 
 _LIBRARIES = tuple(
     Path(sysconfig.get_path(name)).resolve()
@@ -37,9 +37,9 @@ _SITE = {"site-packages", "dist-packages"}
 
 
 def code_fingerprint(names: Iterable[str]) -> str:
-    """SHA-256 in hex of the code behind modules, or behind what they define (`_target_`s).
+    """Return the SHA-256 (hex) of the code of modules or of what they define (`_target_`s).
 
-    names: dotted. Those of installed libraries count for nothing.
+    names: dotted names; those of installed libraries are ignored.
     """
     wanted: list[str] = []
     for name in names:
@@ -55,7 +55,7 @@ def code_fingerprint(names: Iterable[str]) -> str:
 
 
 def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` at or below a node of the configuration, in plain values."""
+    """Yield every `_target_` at or below a configuration node (plain values)."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -72,7 +72,7 @@ def _counts(module: str) -> bool:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """The hash of a module, and the project's modules that it imports."""
+    """Return the hash of a module, and the project's modules that it imports."""
     spec = _spec(module)
     assert spec is not None
     if spec.origin is None or not Path(spec.origin).is_file():
@@ -87,7 +87,7 @@ def _read(module: str) -> tuple[str, tuple[str, ...]]:
 
 
 class _WithoutProse(ast.NodeTransformer):
-    """Drops docstrings: statements that are nothing but a string."""
+    """Removes docstrings, that is, statements that consist of a string."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         value = node.value
@@ -112,7 +112,7 @@ def _imported(tree: ast.Module, module: str, spec: ModuleSpec) -> Iterator[str]:
 
 @cache
 def _modules(name: str) -> tuple[str, ...]:
-    """The modules of a dotted name, the outermost package first; none for a library's."""
+    """Return the modules of a dotted name, outermost package first; none for a library."""
     found: list[str] = []
     for part in name.split("."):
         module = ".".join([*found[-1:], part])
@@ -125,7 +125,7 @@ def _modules(name: str) -> tuple[str, ...]:
 
 @cache
 def _spec(module: str) -> ModuleSpec | None:
-    """As `importlib.util.find_spec`, which would import the packages around it."""
+    """Find a module like `importlib.util.find_spec`, but without importing its parent packages."""
     parent = module.rpartition(".")[0]
     above = _spec(parent) if parent else None
     if parent and (above is None or above.submodule_search_locations is None):

@@ -1,4 +1,4 @@
-"""The hash of what determines an artifact."""
+"""Hash of an artifact's key."""
 
 import hashlib
 import json
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 in hex of a JSON-able value; the order of a mapping's keys does not matter.
+    """Return the SHA-256 (hex) of a JSON-serialisable value, regardless of the order of keys.
 
     Raises:
-        TypeError: something in it is not JSON (a path, a set, a key that is not a string).
-        ValueError: a float in it is NaN or infinite.
+        TypeError: a value is not JSON (a path, a set, a key that is not a string).
+        ValueError: a float is NaN or infinite.
     """
     _check_json(value, "key")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=dict)
@@ -21,7 +21,7 @@ def fingerprint(value: Any) -> str:
 def _check_json(value: Any, where: str) -> None:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            # json.dumps would turn 1 into "1", and two keys into one hash
+            # json.dumps would turn the key 1 into "1"
             if not isinstance(name, str):
                 raise TypeError(f"{where}: the name {name!r} is not a string")
             _check_json(item, f"{where}.{name}")

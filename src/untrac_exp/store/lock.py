@@ -1,25 +1,25 @@
-"""One process at a time builds or removes an artifact, on one machine or on many.
+"""Locks: one process at a time builds or removes an artifact, on one machine or several.
 
 A lock is two files beside the artifact:
 
-- `<hash>.lock`, under `flock` (filelock). The system frees it when its holder dies, however it
-  dies: at once on one machine, and on NFS 4 when the server has not heard of the holder's node for
-  its lease time (90 s unless set otherwise). It is never taken from a process that lives, one that
-  is stopped by SIGSTOP or a batch system included.
-- `<hash>.claim`, made by an exclusive create, which NFS does atomically too. It says who builds
-  what since when, and its holder touches it every `HEARTBEAT_S` seconds. It is there for file
-  systems whose `flock` holds within one node alone (Lustre without the mount option `flock`,
-  BeeGFS as installed) or does not exist, and for `python -m untrac_exp.store watch`.
+- `<hash>.lock`, held with `flock` (filelock). The system releases it when its holder dies: at once
+  on one machine; on NFS 4 after the server's lease time without contact to the holder's node (90 s
+  by default). It is never taken from a live process, even one stopped by SIGSTOP.
+- `<hash>.claim`, created exclusively, which is atomic on NFS too. It records who builds what since
+  when, and its holder updates it every `HEARTBEAT_S` seconds. It is needed on file systems where
+  `flock` is local to a node (Lustre without the mount option `flock`, BeeGFS by default) or
+  missing, and is read by `python -m untrac_exp.store watch`.
 
-Who gets the first and finds the second, of another process, takes it over: at once if that process
-ran on this machine (by its boot id), where it would hold the `flock` if it lived; else once nobody
-has touched the claim for `LEASE_S` seconds of the finder's own clock. Where `flock` does not reach
-other nodes, a process that was stopped for so long may lose its claim; what it builds is dropped.
+A process that holds the first and finds another process's claim takes the claim over: at once if
+that process ran on this machine (by boot id), since it would hold the `flock` if it were alive;
+otherwise when the claim has not been updated for `LEASE_S` seconds of the finder's clock. Where
+`flock` is local to a node, a process that is stopped for that long loses its claim, and its build
+is discarded.
 
-What a dead node leaves: the partial folder, which is resumed, and the claim, which the next holder
-replaces. NFS 3 may keep a dead node's `flock` until that node is back: delete the `.lock` then.
+A dead node leaves a partial folder, which is resumed, and a claim, which is replaced. NFS 3 may
+keep a dead node's `flock` until the node returns; in that case delete the `.lock`.
 
-filelock's own lease (`SoftFileLease`) cannot be taken over on NFS, which has no atomic exchange.
+filelock's `SoftFileLease` cannot be taken over on NFS, which has no atomic exchange.
 """
 
 import json
@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 20.0
 LEASE_S = 300.0
 _UNREADABLE_S = 10.0
-"""What a claim has until its maker has written it, who may have died before."""
+"""Lease of a claim whose content is not written yet."""
 
 _seen: dict[Path, tuple[object, float]] = {}
-"""Claims of other machines: their last sign of life, and when this process first saw it."""
+"""Claims of other machines: (inode, mtime and size; monotonic time when first seen)."""
 
 
 class Lock:
@@ -60,14 +60,14 @@ class Lock:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another machine has taken it over."""
+        """Whether another machine has taken the claim over."""
         try:
             return not os.path.samestat(os.stat(claim_file(self.path)), os.fstat(self._claim))
         except FileNotFoundError:
             return True
 
     def tell(self, progress: Mapping[str, Any]) -> None:
-        """How far the build is, in JSON; it is in the claim after the next heartbeat."""
+        """Record the progress of the build; the next heartbeat writes it to the claim."""
         self._progress = progress
 
     def release(self) -> None:
@@ -76,18 +76,18 @@ class Lock:
             claim_file(self.path).unlink(missing_ok=True)
         os.close(self._claim)
         if self._flock is not None:
-            self._flock.release()  # its file stays: two may hold one lock if it is made again
+            self._flock.release()  # keeps the file: if it were recreated, two could hold the lock
 
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_S):
-            with suppress(OSError):  # a network file system that is away for a while
+            with suppress(OSError):  # a network file system may be unavailable for a while
                 _write(self._claim, {**self._content, "progress": self._progress})
 
 
 def try_lock(path: Path, about: Mapping[str, Any] | None = None) -> Lock | None:
-    """The lock of an artifact, held; None if another holder has it. To be released.
+    """Acquire the lock of an artifact; None if another process holds it. The caller releases it.
 
-    about: what is being built, for those who watch.
+    about: description of the build for `store watch`.
     """
     flock: FileLock | None = FileLock(path.with_name(f"{path.name}.lock"), fallback_to_soft=False)
     assert flock is not None
@@ -117,14 +117,14 @@ def try_lock(path: Path, about: Mapping[str, Any] | None = None) -> Lock | None:
 
 
 def claim_file(path: Path) -> Path:
-    """Where the claim on an artifact is, or would be."""
+    """Return the path of the claim on an artifact."""
     return path.with_name(f"{path.name}.claim")
 
 
 def read_claim(file: Path) -> dict[str, Any] | None:
-    """Who claims what: token, machine, host, pid, since, about, and progress where there is some.
+    """Read a claim: token, machine, host, pid, since, about, and progress if there is any.
 
-    Empty if it cannot be read, as while it is being written; None if it is not there.
+    Empty if it cannot be parsed, for example while it is being written; None if it does not exist.
     """
     try:
         content = json.loads(file.read_bytes())
@@ -136,14 +136,14 @@ def read_claim(file: Path) -> dict[str, Any] | None:
 
 
 def short_name(path: Path) -> str:
-    """`model/0123456789abcdef`."""
+    """Return the path below the store, such as `model/0123456789abcdef`."""
     return f"{path.parent.name}/{path.name}"
 
 
 def _claim(path: Path, content: dict[str, Any], alone_here: bool) -> int | None:
-    """The file of a new claim, open; None while another's may be of a process that lives.
+    """Create a claim and return its file descriptor; None if another claim may still be alive.
 
-    alone_here: whether no other process of this machine can hold the lock.
+    alone_here: whether this process holds the `flock`.
     """
     file = claim_file(path)
     if (other := read_claim(file)) is not None:
@@ -162,7 +162,7 @@ def _claim(path: Path, content: dict[str, Any], alone_here: bool) -> int | None:
 
 
 def _is_expired(file: Path, after: float) -> bool:
-    """Whether the claim has shown no sign of life for so many seconds."""
+    """Return whether the claim has not been updated for `after` seconds."""
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -177,12 +177,12 @@ def _is_expired(file: Path, after: float) -> bool:
 
 
 def _set_aside(file: Path, expected: Mapping[str, Any]) -> None:
-    """Remove a claim that was judged to be of a process that is gone, and no other."""
+    """Remove the claim of a dead process, and no other claim."""
     aside = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    with suppress(FileNotFoundError):  # another has been faster
+    with suppress(FileNotFoundError):  # another process was faster
         file.rename(aside)
         if (read_claim(aside) or {}).get("token") != expected.get("token"):
-            with suppress(FileExistsError):  # that of one who has been faster: back to its place
+            with suppress(FileExistsError):  # a new claim of a faster process: put it back
                 os.link(aside, file)
         aside.unlink()
 
@@ -191,7 +191,7 @@ def _write(descriptor: int, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, default=dict).encode()
     os.pwrite(descriptor, text, 0)
     os.ftruncate(descriptor, len(text))
-    os.fsync(descriptor)  # other nodes see the new time
+    os.fsync(descriptor)  # makes the new mtime visible to other nodes
 
 
 def _owner(claim: Mapping[str, Any]) -> str:

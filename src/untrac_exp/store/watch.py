@@ -1,7 +1,7 @@
-"""Who builds what in a store, and how long it will take: what `... watch` shows.
+"""Display of running builds for `python -m untrac_exp.store watch`.
 
-Everything is read from the store's own files, on whatever node: the claims of what is being built
-(see `store.lock`) and the manifests of what is there. Nothing is locked or written.
+It reads only files of the store, so it works on any node: the claims of running builds (see
+`store.lock`) and the manifests of complete artifacts. It locks and writes nothing.
 """
 
 import json
@@ -24,12 +24,19 @@ from untrac_exp.store.artifact import MANIFEST
 from untrac_exp.store.lock import HEARTBEAT_S, LEASE_S, read_claim
 
 _QUIET_S = 3 * HEARTBEAT_S
-"""Without a heartbeat for so long, a builder is said to be silent."""
+"""Seconds without a heartbeat after which a builder is shown as silent."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """One artifact that is being built. Times in seconds; left: None where nobody knows."""
+    """A running build; times in seconds.
+
+    Attributes:
+        for_s: time since its start.
+        left_s: estimated time left; None if unknown.
+        step: progress reported by the build; may be empty.
+        silent_s: time since the last heartbeat if it is overdue, else 0.
+    """
 
     kind: str
     name: str
@@ -43,7 +50,7 @@ class Running:
 
 
 def watch(root: Path, kind: str | None, every_s: float, once: bool) -> None:
-    """Show it, and again every so often until interrupted, or once."""
+    """Show the running builds once, or every `every_s` seconds until interrupted."""
     seen: dict[Path, _Built] = {}
     if once:
         Console(highlight=False, width=None if Console().is_terminal else 140).print(
@@ -57,18 +64,18 @@ def watch(root: Path, kind: str | None, every_s: float, once: bool) -> None:
 
 
 def running(root: Path, kind: str | None, done: Mapping[Path, "_Built"]) -> list[Running]:
-    """What is being built, the longest first."""
+    """Return the running builds, the oldest first. done: durations of complete builds."""
     found = []
     for file in root.glob(f"{kind or '*'}/*.claim"):
         claim = read_claim(file)
         if not claim or "about" not in claim:
-            continue  # just released, or not written yet
+            continue  # just released or just created
         about = claim["about"]
         key = about.get("key", {})
         name = file.name.removesuffix(".claim")
         artifact = file.with_name(name)
         if artifact.is_dir() and not artifact.with_name(f"{name}.partial").is_dir():
-            continue  # of one who looked, or was killed at its end
+            continue  # claimed only to check it, or killed right after the build
         for_s = max(0.0, time.time() - claim["since"])
         try:
             silent = max(0.0, time.time() - file.stat().st_mtime)
@@ -94,14 +101,14 @@ def running(root: Path, kind: str | None, done: Mapping[Path, "_Built"]) -> list
 def _left(
     told: Mapping[str, Any] | None, told_before: float, for_s: float, like: Sequence[float]
 ) -> float | None:
-    """By what the build says itself, else by how long builds of its like took."""
+    """Estimate the seconds left from the build's own progress, else from similar builds."""
     if told and told["left_s"] is not None:
         return max(0.0, told["left_s"] - told_before)
     return max(0.0, median(like) - for_s) if like else None
 
 
 def described(kind: str, key: Mapping[str, Any]) -> str:
-    """An artifact for people, by its key."""
+    """Describe an artifact by its key."""
     if kind == "model" and "train_seed" in key:
         without = key.get("without") or []
         name = f"without {', '.join(without)}" if without else "θ0"
@@ -133,7 +140,7 @@ def _like(done: Iterable[_Built], kind: str, key: Mapping[str, Any]) -> list[flo
 
 
 def _update(root: Path, kind: str | None, seen: dict[Path, _Built]) -> None:
-    """Add what has been built since."""
+    """Add artifacts that were completed since the last call to `seen`."""
     for file in root.glob(f"{kind or '*'}/*/{MANIFEST}"):
         if file.parent in seen or file.parent.suffix:
             continue
@@ -144,7 +151,7 @@ def _update(root: Path, kind: str | None, seen: dict[Path, _Built]) -> None:
                 for name in ("started", "created")
             )
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # damaged, or of a version that did not say when it began
+            continue  # damaged, or written by a version without `started`
         seen[file.parent] = _Built(
             manifest["kind"], _method(manifest["key"]), created - started, created
         )
@@ -180,7 +187,7 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
 
 
 def _counts(done: Collection[_Built]) -> str:
-    """`18 model, 36 losses; 3 in the last hour`."""
+    """Format counts of complete artifacts by kind."""
     kinds: dict[str, int] = {}
     for one in done:
         kinds[one.kind] = kinds.get(one.kind, 0) + 1
