@@ -126,7 +126,7 @@ def test_the_dashboard_is_built_offline_of_documented_fields(with_curve, capsys,
     assert any(one.match("influence/bias/wiki") for one in regexes)
     assert any(one.match("loss/wiki") for one in regexes)
     sections = [part["name"] for parts in values(spec, "sections") for part in parts]
-    assert {"Comparison of the methods", "Trajectories", "Heat maps", "Cost"} <= set(sections)
+    assert {"Method comparison", "Trajectories", "Heat maps", "Cost"} <= set(sections)
 
 
 def test_what_is_missing_is_one_line(sweep_dir, capsys, monkeypatch):

@@ -42,11 +42,11 @@ def shown(terminal, monkeypatch):
 
 def test_lines_where_there_is_no_terminal(monkeypatch):
     assert shown(False, monkeypatch).splitlines() == [
-        "NGram: reads about 512 tokens of each corpus: about 3 s, of 3 min that are left",
+        "NGram: reads about 512 tokens of each corpus (about 3 s; 3 min left)",
         "a line of the log",
-        "NGram: round 1 took 3 s; the next takes 7 s",
+        "NGram: round 1 took 3 s; the next round takes 7 s",
         "  bad: wiki +0.5000 [-0.5000, +1.5000], forum +0.2000 [-0.8000, +1.2000]",
-        "NGram: round 2 took 3 s; there is no more to read",
+        "NGram: round 2 took 3 s; no data left to read",
         "  bad: forum +0.9000 [-0.1000, +1.9000], wiki +0.5000 [-0.5000, +1.5000]",
     ]
 
@@ -56,5 +56,5 @@ def test_one_table_in_a_terminal(monkeypatch):
     assert "a line of the log\n" in text
     last = text[text.rindex("round 2") :]
     assert last.index("forum +0.9000 [-0.1000, +1.9000]") < last.index("wiki +0.5000")
-    assert "there is no more to read" in last
+    assert "no data left to read" in last
     assert "\x1b[1A" in text  # it went up to draw again

@@ -89,7 +89,7 @@ def test_without_a_truth_the_page_says_so(made_up):
     page = render(collect(made_up(train_seeds=0)), [])
     text = " ".join(read(page).text)
     assert "no ground truth" in text
-    assert "How far to believe" not in text
+    assert "Agreement with the truth" not in text
 
 
 def test_names_are_text_and_warnings_are_prominent(drawn):

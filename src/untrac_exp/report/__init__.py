@@ -1,5 +1,5 @@
-"""What a run leaves behind for people: files, tables, figures, a page, a W&B run.
+"""Reports of finished runs: tables, figures, an HTML page and W&B runs.
 
-Everything here reads the files of a run and nothing else of the project, so a report can be drawn
-again long after the models are gone: ``python -m untrac_exp.report outputs/toxicity/mini``.
+The report reads only the result files of a run, so it can be rebuilt without the models:
+``python -m untrac_exp.report outputs/toxicity/mini``.
 """

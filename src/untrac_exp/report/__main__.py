@@ -1,4 +1,4 @@
-"""Draw the report of a finished sweep again: ``python -m untrac_exp.report DIRECTORY ...``."""
+"""Rebuild the report of a finished sweep: ``python -m untrac_exp.report DIRECTORY ...``."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from untrac_exp.report.sweep import report_sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Report every directory given; exit status 1 with one line where that is impossible."""
+    """Report every directory given; print one line and return exit status 1 on error."""
     parser = argparse.ArgumentParser(prog="python -m untrac_exp.report", description=__doc__)
     parser.add_argument(
         "directory", type=Path, nargs="+", help="a sweep, such as outputs/toxicity/mini"

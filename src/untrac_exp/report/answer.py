@@ -1,8 +1,7 @@
-"""The answer to a person's question: the corpora in order, and how far to lean on it.
+"""The result of a sweep without a truth: corpus rankings and the evidence for them.
 
-From the jobs of a sweep that had no truth to compare with: `answer.json` beside `summary.csv`, and
-tables in the terminal. A question is a variant of the sweep (a model, corpora and test sets); its
-jobs differ in method and seed.
+Writes `answer.json` next to `summary.csv`, and prints tables. A question is a variant of the sweep
+(a model, corpora and test sets); its jobs differ in method and seed.
 """
 
 import json
@@ -22,27 +21,29 @@ from untrac_exp.report.collect import Sweep
 from untrac_exp.result_files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
 
 _SUBSETS = 3
-"""Most influential subsets shown of each corpus."""
+"""Number of subsets listed per corpus, most influential first."""
 _EXAMPLES = 5
-"""Texts shown in the terminal."""
+"""Number of texts shown in the terminal."""
 _WIDE = 70
 
 
 def answer(sweep: Sweep) -> dict[str, Any] | None:
-    """What `answer.json` holds; None where a sweep has a truth, or no job with a ranking.
+    """Build the contents of `answer.json`.
 
-    `complete`: whether every job is in it (gradient methods have no ranking of this kind).
-    `questions`: a list of {variant, testsets, warnings, said}; said: the same warnings as the sweep
-    has them. Each of its test sets is {testset, verdict, methods, agreement, subsets, examples,
-    shared}:
+    Returns:
+        None if the sweep has a truth or no job with a ranking. Otherwise `complete`: whether every
+        job is included (gradient methods have no ranking with intervals), and `questions`: a list
+        of {variant, testsets, warnings, said}; said: the same warnings as worded in
+        `sweep.warnings`. Each of its test sets is {testset, verdict, methods, agreement, subsets,
+        examples, shared}:
 
-    - methods: {label: [{corpus, rank, influence, ci_low, ci_high, lead, lead_low, lead_high,
-      apart}]} in the order of rank; apart: whether it can be told from the corpus one rank below,
-      None for the last.
-    - agreement: [{methods: [a, b], spearman}] over corpora; None where it is undefined.
-    - subsets: {corpus: [{subset, influence}]}, of the first method; empty with one subset only.
-    - examples: {label: [{subset, corpus, read, index, change, text}]}.
-    - shared: [{corpus, subset, test_index, share, excerpt}].
+        - methods: {label: [{corpus, rank, influence, ci_low, ci_high, lead, lead_low, lead_high,
+          apart}]} by rank, in nats per token; apart: whether the corpus is told apart from the one
+          ranked next, None for the last.
+        - agreement: [{methods: [a, b], spearman}] over corpora; None if undefined.
+        - subsets: {corpus: [{subset, influence}]}, of the first method; empty for a single subset.
+        - examples: {label: [{subset, corpus, read, index, change, text}]}.
+        - shared: [{corpus, subset, test_index, share, excerpt}].
     """
     if len(sweep.truth):
         return None
@@ -74,7 +75,7 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
 
 
 def write_answer(sweep: Sweep) -> dict[str, Any] | None:
-    """Write ``answer.json`` into the sweep's directory where there is an answer, and return it."""
+    """Write ``answer.json`` to the sweep's directory if there is an answer, and return it."""
     found = answer(sweep)
     if found is not None:
         text = json.dumps(plain(found), indent=1, ensure_ascii=False, allow_nan=False)
@@ -83,7 +84,7 @@ def write_answer(sweep: Sweep) -> dict[str, Any] | None:
 
 
 def print_answer(found: dict[str, Any], out: Console) -> None:
-    """The rankings, what agrees, where the influence is, and every warning."""
+    """Print rankings, agreement between methods, top subsets and texts, and every warning."""
     for question in found["questions"]:
         if len(found["questions"]) > 1:
             out.print(f"\n[bold underline]{escape(question['variant'] or 'this question')}[/]")
@@ -110,7 +111,7 @@ def _question(variant: str, jobs: list[dict[str, Any]], of_sweep: list[str]) -> 
     found = [_testset(testset, named) for testset in testsets]
     for one in found:
         said += _disagreement(one)
-    # the sweep has a text once where all of its jobs say it, else with the job in front
+    # the sweep lists a warning once if all jobs have it, else per job with the job's name
     heads = {f"{job['label']}, {job['run']}: {text}" for job in jobs for text in job["warnings"]}
     there = [text for text in of_sweep if text in warnings or text in heads]
     return {"variant": variant, "testsets": found, "warnings": said, "said": there}
@@ -148,7 +149,7 @@ def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _verdict(methods: dict[str, pd.DataFrame]) -> str:
-    """One sentence for each corpus that is put first."""
+    """Return one sentence that says which methods put which corpus first."""
     first: dict[str, list[tuple[str, bool]]] = {}
     for label, rows in methods.items():
         top = rows.iloc[0]
@@ -179,7 +180,7 @@ def _disagreement(one: dict[str, Any]) -> list[str]:
 
 
 def _subsets(scores: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """The subsets on which each corpus has most influence, where there are several."""
+    """Return the subsets on which each corpus has the most influence; {} for a single subset."""
     if scores["subset"].nunique() < 2:
         return {}
     return {
@@ -190,7 +191,7 @@ def _subsets(scores: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
 
 def _spearman(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
     both = a.merge(b, on="corpus", suffixes=("_a", "_b"))
-    if len(both) < 3:  # of two it is always 1 or -1
+    if len(both) < 3:  # always 1 or -1 for two corpora
         return None
     value = float(stats.spearmanr(both["influence_a"], both["influence_b"]).statistic)
     return value if math.isfinite(value) else None
@@ -223,18 +224,18 @@ def _print_testset(one: dict[str, Any], out: Console) -> None:
                 escape(row["corpus"]), f"{row['influence']:+.4f}", interval, told, style=style
             )
         out.print(table)
-    out.print("[dim]influence: nats per token, positive where the corpus helps the model say it[/]")
+    out.print("[dim]influence: nats per token, positive where the corpus lowers the loss[/]")
     for pair in one["agreement"]:
         if pair["spearman"] is not None:
             names = " and ".join(map(escape, pair["methods"]))
             out.print(f"Spearman over corpora of {names}: {pair['spearman']:.2f}")
     for corpus, subsets in one["subsets"].items():
         listed = ", ".join(f"{escape(s['subset'])} {s['influence']:+.4f}" for s in subsets)
-        out.print(f"{escape(corpus)}: most on {listed}", soft_wrap=True)
+        out.print(f"{escape(corpus)}: highest on {listed}", soft_wrap=True)
     for label, examples in one["examples"].items():
         if examples:
-            what = examples[0]["read"]
-            out.print(f"[bold]Texts of the {what} that moved most[/] [dim]({escape(label)})[/]")
+            title = f"Texts of the {examples[0]['read']} with the largest loss change"
+            out.print(f"[bold]{title}[/] [dim]({escape(label)})[/]")
         for example in examples[:_EXAMPLES]:
             text = " ".join(example["text"].split())
             text = text if len(text) <= _WIDE else f"{text[:_WIDE]}…"

@@ -1,4 +1,4 @@
-"""Gather the finished jobs of a sweep directory into a few tables."""
+"""Read the finished jobs of a sweep directory into tables."""
 
 import re
 from collections import Counter
@@ -22,18 +22,19 @@ _INVENTED = ("untrac_exp.data.miniworld.", "untrac_exp.data.tasks.")
 class Sweep:
     """All finished jobs below one directory.
 
-    Rows are sorted by method, variant (its numbers by value), train_seed (of θ0) and seed. Both
-    seeds are repetitions, so a variant does not name the train seed. Its keys are cut, as by
+    Rows are sorted by method, variant (numbers by value), train_seed (of θ0) and seed. Both
+    seeds are repetitions, so a variant does not include the train seed. Its keys are shortened by
     `short_keys`.
 
-    jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN where not measured).
-    agreement: `JOB`, testset, pearson, spearman, pearson_pooled and further statistics,
-        pearson_low, pearson_high, n_corpora, and ``ceiling_<statistic>`` and
-        ``attainable_<statistic>`` of each.
-    scores, trajectory: `JOB`, label and the columns of the job's file.
-    metrics: those of each job, its label, folder, and run: its seeds in words.
-    truth: variant, train_seed, corpus, testset, subset, influence; the truth belongs to a variant,
-        since a sweep may run over corpora or models.
+    Attributes:
+        jobs: `JOB`, label, the costs (``wall_s`` etc.; NaN if not measured).
+        agreement: `JOB`, testset, pearson, spearman, pearson_pooled and further statistics,
+            pearson_low, pearson_high, n_corpora, and ``ceiling_<statistic>`` and
+            ``attainable_<statistic>`` of each.
+        scores, trajectory: `JOB`, label and the columns of the job's file.
+        metrics: ``metrics.json`` of each job, with its label, folder, and run (its seeds as text).
+        truth: variant, train_seed, corpus, testset, subset, influence; one truth per variant,
+            since a sweep may vary corpora or models.
     """
 
     directory: Path
@@ -57,33 +58,33 @@ class Sweep:
 
     @property
     def over(self) -> str:
-        """What the agreement is a correlation over, in words."""
+        """What the correlations are computed over, such as "corpora"."""
         return " or ".join(dict.fromkeys(job.get("over") or "corpora" for job in self.metrics))
 
     @property
     def testsets(self) -> list[str]:
-        """Test sets in the order in which the jobs report them."""
+        """Test sets in the order of the jobs' scores."""
         return list(self.scores["testset"].unique())
 
     @property
     def invented(self) -> str | None:
-        """What to know of generated corpora, in a sentence; None where the text is real."""
+        """A notice that the corpora are generated text; None if they are real."""
         corpora = [(job.get("config") or {}).get("corpora") or {} for job in self.metrics]
         if not any(str(one.get("_target_")).startswith(_INVENTED) for one in corpora):
             return None
         return (
-            "Corpora and test sets are invented text: a corpus that is named after a site or a "
-            "book holds none of it."
+            "Corpora and test sets are invented text: a corpus named after a site or a book "
+            "contains nothing from it."
         )
 
     @property
     def statistics(self) -> list[str]:
-        """Statistics of the agreement that any job has; those of `STATISTICS` first."""
+        """Agreement statistics of any job; those of `STATISTICS` first."""
         return statistics(self.metrics)
 
     @property
     def labels(self) -> list[str]:
-        """Methods (with their variant), in the order of the tables."""
+        """Methods (with their variant) in table order."""
         return list(self.jobs["label"].unique())
 
 
@@ -91,14 +92,14 @@ def collect(directory: Path) -> Sweep:
     """Read the files of a sweep.
 
     Args:
-        directory: of a sweep, all ``*/seed*/`` of which are read, or of one job alone.
+        directory: of a sweep, with jobs in ``*/seed*/``, or of a single job.
 
     Returns:
-        The finished jobs. Those that have not finished or cannot be read are left out, with a
-        warning in the result.
+        The finished jobs. Unfinished or unreadable jobs are left out, with a warning in
+        `Sweep.warnings`.
 
     Raises:
-        ValueError: there is no finished job at all.
+        ValueError: there is no finished job.
     """
     directory = Path(directory)
     alone = (directory / "metrics.json").exists()
@@ -163,14 +164,14 @@ def collect(directory: Path) -> Sweep:
 
 
 def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int, int]:
-    """Method, variant with its numbers by value, train seed and seed."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", job["variant"])  # every second is a number
+    """Return method, variant (split so that numbers sort by value), train seed and seed."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", job["variant"])  # odd parts are numbers
     variant = [float(part) if i % 2 else part for i, part in enumerate(parts)]
     return str(job["method"]), variant, job["train_seed"], int(job["seed"])
 
 
 def _without_train_seed(variant: str) -> str:
-    """A variant without the train seed of θ0, which is a repetition as `seed` is."""
+    """Remove the train seed of θ0 from a variant: it is a repetition, like `seed`."""
     return ",".join(part for part in variant.split(",") if not part.startswith("train_seed="))
 
 
@@ -179,7 +180,7 @@ def _train_seed(job: dict[str, Any]) -> int:
 
 
 def short_keys(variants: Iterable[str]) -> dict[str, str]:
-    """Variant -> the same, a key cut to its last part where no other key ends likewise.
+    """Map each variant to one with keys cut to their last part where that is unambiguous.
 
     `unlearning.lr=5e-06` becomes `lr=5e-06`.
     """
@@ -196,7 +197,7 @@ def short_keys(variants: Iterable[str]) -> dict[str, str]:
 
 
 def short_variants(variants: Iterable[str]) -> dict[str, str]:
-    """Variant -> what of it tells it from the others: no override that all of them have."""
+    """Map each variant to the overrides that are not common to all variants."""
     parts = {variant: cut.split(",") for variant, cut in short_keys(variants).items()}
     common = set.intersection(*map(set, parts.values())) if parts else set()
     return {
@@ -206,7 +207,7 @@ def short_variants(variants: Iterable[str]) -> dict[str, str]:
 
 
 def labelled(name: str, variant: str) -> str:
-    """A method (or the truth) with its short variant."""
+    """Join the name of a method (or the truth) and its short variant."""
     return f"{name} · {variant}" if variant else name
 
 
@@ -228,7 +229,7 @@ def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def statistics(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Statistics of the agreement that any of these jobs has; those of `STATISTICS` first."""
+    """Return the agreement statistics of any of these jobs; those of `STATISTICS` first."""
     values = [
         one for job in metrics for one in (job.get("agreement") or {}).values() if one is not None
     ]
@@ -270,7 +271,7 @@ def _stack(
 def _truths(
     metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """One truth per variant, and a warning where the jobs of a variant disagree about it."""
+    """Return one truth per variant, and a warning if jobs of a variant have different truths."""
     of_variant: dict[str, tuple[str, pd.DataFrame]] = {}
     warnings = []
     cell = TRUTH[:-1]

@@ -1,8 +1,8 @@
 """A W&B workspace for the runs of one sweep: ``python -m untrac_exp.report.dashboard DIRECTORY``.
 
-Writes the workspace's definition to ``dashboard.json`` in the sweep's directory, without a network;
-``--publish`` sends it to W&B. Needs the extra ``dashboard``. Its fields are documented in
-`docs/wandb.md`.
+Writes the workspace definition to ``dashboard.json`` in the sweep's directory without network
+access; ``--publish`` sends it to W&B. Needs the extra ``dashboard``. `docs/wandb.md` documents the
+fields.
 """
 
 import argparse
@@ -24,13 +24,13 @@ except ImportError:
 
 
 def workspace(sweep: Sweep, entity: str, project: str) -> Any:
-    """The workspace: comparison of methods, trajectories, heat maps, cost, pretraining."""
+    """Build the workspace: method comparison, trajectories, heat maps, cost, pretraining."""
     testsets = sweep.testsets
     with_truth = testsets if len(sweep.truth) else []
     by_method = {"groupby": "job.method", "groupby_aggfunc": "mean"}
     sections = [
         ws.Section(
-            name="Comparison of the methods",
+            name="Method comparison",
             panels=[
                 wr.BarPlot(title=f"{statistic}, {testset}", metrics=[name], **by_method)
                 for testset in with_truth
@@ -61,7 +61,7 @@ def workspace(sweep: Sweep, entity: str, project: str) -> Any:
             ]
             + [
                 wr.LinePlot(
-                    title="loss on what is unlearned",
+                    title="forget-set loss",
                     x=STEP,
                     metric_regex="^loss/",
                     title_y="nats per token",
@@ -112,7 +112,7 @@ def workspace(sweep: Sweep, entity: str, project: str) -> Any:
 
 
 def definition(built: Any) -> dict[str, Any]:
-    """The workspace as W&B is sent it, in JSON's types."""
+    """Return the workspace as sent to W&B, in JSON types."""
     model: dict[str, Any] = built._to_model().model_dump(
         mode="json", by_alias=True, exclude_none=True
     )
@@ -120,14 +120,14 @@ def definition(built: Any) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build, write and perhaps publish; exit status 1 with one line where that is impossible."""
+    """Build, write and optionally publish; print one line and return 1 on error."""
     parser = argparse.ArgumentParser(
         prog="python -m untrac_exp.report.dashboard", description=__doc__.split("\n")[0]
     )
     parser.add_argument("directory", type=Path, help="a sweep, such as outputs/toxicity/mini")
     parser.add_argument("--project", default="untrac_exp")
     parser.add_argument("--entity", default="", help="user or team at W&B; needed by --publish")
-    parser.add_argument("--publish", action="store_true", help="send it to W&B")
+    parser.add_argument("--publish", action="store_true", help="publish it to W&B")
     given = parser.parse_args(arguments)
     try:
         if ws is None:

@@ -1,7 +1,7 @@
-"""The figures of a report, each a function from tables to a matplotlib figure.
+"""The figures of a report: functions from tables to matplotlib figures.
 
-Call them within `style.figure_style()`. They choose their size from what they show, so that labels
-neither overlap nor are cut with 30 corpora, 26 subsets or 9 methods.
+Call them within `style.figure_style()`. Figure sizes adapt to the data, so that labels
+neither overlap nor are clipped with 30 corpora, 26 subsets or 9 methods.
 """
 
 import math
@@ -29,20 +29,22 @@ from untrac_exp.report.style import (
 )
 
 _CELL = 0.24  # inches
-_PAGE = 12.6  # inches: as wide as a figure may get
+_PAGE = 12.6  # inches: largest figure width
 
 
 def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure:
-    """Corpora x subsets, a panel for the truth and for each method.
+    """Draw corpora x subsets heat maps, one panel for the truth and each method.
 
-    influence: one test set; columns label, corpus, subset, influence. Panels are in the order of
-    the labels, rows in that of corpora. Methods have units of their own, so each panel is scaled
-    to its own largest influence, written beside its name; a dash marks what is negative, for
-    readers without colour.
+    Units differ between methods, so each panel is scaled to its largest absolute influence, shown
+    below its name. A dash marks negative values for readers without colour vision.
+
+    Args:
+        influence: of one test set; columns label, corpus, subset, influence.
+        corpora: order of the rows; panels follow the order of the labels.
     """
     labels = list(influence["label"].unique())
     subsets = list(influence["subset"].unique())
-    # Squares, wider where there are few subsets, narrower where two panels would not fit.
+    # Square cells; wider for few subsets, narrower if two panels would not fit side by side.
     cell = max(1.9 / len(subsets), min(_CELL, max(0.2, 5.2 / len(subsets))))
     width, height = cell * len(subsets), _CELL * len(corpora)
     names = shortened(corpora, 24)
@@ -76,9 +78,10 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
 
 
 def ranking_bars(ranking: pd.DataFrame) -> Figure:
-    """Corpora by influence on one test set, a panel for each method.
+    """Draw the influence of every corpus on one test set, one panel per method.
 
-    ranking: columns label, corpus, influence, ci_low, ci_high.
+    Args:
+        ranking: columns label, corpus, influence, ci_low, ci_high.
     """
     labels = list(ranking["label"].unique())
     rows, columns = grid_shape(len(labels), 3)
@@ -95,11 +98,14 @@ def ranking_bars(ranking: pd.DataFrame) -> Figure:
 
 
 def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
-    """Pearson (bar) and Spearman (diamond) of each method, a panel for each test set.
+    """Draw Pearson (bar) and Spearman (diamond) of each method, one panel per test set.
 
-    agreement: columns label, testset, seed, pearson, spearman, attainable_pearson. Bars are
-    means over seeds, whiskers their standard deviation; the thick line is the attainable ceiling.
-    over: what they are correlations over.
+    Bars are means over seeds, whiskers standard deviations; the thick line is the attainable
+    ceiling.
+
+    Args:
+        agreement: columns label, testset, seed, pearson, spearman, attainable_pearson.
+        over: what the correlations are computed over.
     """
     labels = list(agreement["label"].unique())
     testsets = list(agreement["testset"].unique())
@@ -150,11 +156,13 @@ def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
 
 
 def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
-    """Influence against the unlearning step, a line for each corpus, a panel for each method.
+    """Draw influence against the unlearning step, one line per corpus, one panel per method.
 
-    trajectory: one test set; columns label, corpus, subset, seed, step, influence. Lines are means
-    over subsets and seeds, bands the 95 % t-interval of that mean. Corpora beyond the ten that come
-    first are drawn in grey.
+    Lines are means over subsets and seeds, bands the 95 % t-interval of that mean.
+
+    Args:
+        trajectory: of one test set; columns label, corpus, subset, seed, step, influence.
+        corpora: in legend order; those after the first ten are drawn in grey.
     """
     labels = list(trajectory["label"].unique())
     rows, columns = grid_shape(len(labels), 3)
@@ -191,7 +199,7 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
 def mean_with_band(
     axes: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], label: str = ""
 ) -> None:
-    """Draw the mean of `y` at each `x` and the 95 % t-interval of that mean over the rows."""
+    """Draw the mean of column `y` at each `x` and its 95 % t-interval over the rows."""
     groups = table.groupby(x)[y]
     mean, sem, n = groups.mean(), groups.sem(), groups.count()
     axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), label=label, **style)
@@ -200,23 +208,25 @@ def mean_with_band(
     axes.fill_between(mean.index, mean - half, mean + half, **band)
 
 
-COST_AXES = {"wall_s": "wall time (s)", "backward_tokens": "tokens through backward passes"}
+COST_AXES = {"wall_s": "wall-clock time (s)", "backward_tokens": "backward tokens"}
 
 
 def accuracy_against_cost(
     points: pd.DataFrame, truth_cost: dict[str, float] | None = None
 ) -> Figure:
-    """Pearson against cost, a point for each method; a column of panels for each test set.
+    """Draw Pearson against cost, one point per method, one column of panels per test set.
 
-    points: columns label, testset, pearson (mean over seeds), std, attainable, wall_s and
-    backward_tokens. truth_cost: the same two costs of leave-dataset-out, drawn as a mark.
+    Args:
+        points: columns label, testset, pearson (mean over seeds), std, attainable, wall_s and
+            backward_tokens.
+        truth_cost: wall_s and backward_tokens of leave-dataset-out, drawn as a vertical line.
     """
     labels = list(points["label"].unique())
     testsets = list(points["testset"].unique())
     costs = [
         name
         for name in COST_AXES
-        if (points[name] > 0).any()  # NaN and 0 have no place on a logarithmic axis
+        if (points[name] > 0).any()  # a log axis cannot show NaN or 0
     ]
     keys = shortened(labels, 30)
     rows, columns = max(1, len(costs)), len(testsets)
@@ -259,15 +269,13 @@ def accuracy_against_cost(
     if points["attainable"].notna().any():
         handles.append(Line2D([], [], color=INK, linewidth=1.6, label="attainable ceiling"))
     if truth_cost:
-        handles.append(
-            Line2D([], [], color=INK, linestyle=(0, (2, 2)), label="cost of the truth itself")
-        )
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (2, 2)), label="cost of the truth"))
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
     return figure
 
 
 def _legend(name: str) -> str:
-    """A name as a legend takes it: matplotlib leaves out those that begin with an underscore."""
+    """Make a name safe for legends: matplotlib skips labels that start with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
@@ -277,5 +285,5 @@ def _hide_unused(grid: np.ndarray, used: int) -> None:
         if i >= used:
             axes.set_visible(False)
         elif i + columns >= used:
-            # The lowest panel of a shared column keeps its labels, full row or not.
+            # The lowest visible panel of a shared column keeps its tick labels.
             axes.tick_params(labelbottom=True)

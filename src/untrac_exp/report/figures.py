@@ -1,4 +1,4 @@
-"""Draw the figures of a sweep: PNG and PDF for people, SVG for the page."""
+"""Draw the figures of a sweep: PNG and PDF files, and SVG for the page."""
 
 import io
 import re
@@ -21,9 +21,15 @@ _DPI = 160
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure as drawn: its file name, what it shows in words, and its SVG.
+    """A rendered figure.
 
-    kind: ranking, influence, trajectories, agreement or cost. testset: "" where it shows all.
+    Attributes:
+        name: file name without suffix.
+        kind: ranking, influence, trajectories, agreement or cost.
+        testset: "" if the figure shows all test sets.
+        alt: text alternative.
+        svg: for embedding in a page.
+        width: in inches.
     """
 
     name: str
@@ -32,28 +38,28 @@ class Drawing:
     alt: str
     svg: str
     width: float
-    """Inches."""
 
 
 def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
-    """Draw what a sweep has data for and write ``<name>.png`` and ``<name>.pdf``.
+    """Draw every figure the sweep has data for; write ``<name>.png`` and ``<name>.pdf``.
 
-    Returns the drawings in the order in which a report shows them.
+    Returns:
+        The drawings in report order.
     """
     with figure_style(), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; the tables have it in full.
+        # Characters missing from the font are drawn as boxes; the tables show them correctly.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         return [_save(directory, *figure) for figure in _figures(sweep)]
 
 
 def heatmap_png(sweep: Sweep, testset: str) -> bytes:
-    """The influence heat map of one test set as a PNG."""
+    """Return the influence heat map of one test set as PNG."""
     with figure_style():
         return _png(_heatmap(sweep, testset), dpi=100)
 
 
 def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
-    """(name, kind, testset, alt, figure) of every figure."""
+    """Return (name, kind, testset, alt, figure) of every figure."""
     found = []
     if len(sweep.truth):
         found.append(
@@ -61,7 +67,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 "agreement",
                 "agreement",
                 "",
-                "Correlation of each method with the truth for each test set, beside the "
+                "Correlation of each method with the truth for each test set, with the "
                 "attainable ceiling; the agreement table has the same numbers.",
                 drawings.agreement_bars(sweep.agreement, sweep.over),
             )
@@ -69,7 +75,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
         points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
         labels = sweep.jobs.drop_duplicates(["method", "variant"])[["method", "variant", "label"]]
         points = points.merge(labels, on=["method", "variant"])
-        # In the order of the jobs, as everywhere else; the summary is sorted.
+        # In job order, as in the other figures; the summary is sorted.
         points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
         points = points.sort_values(["testset", "label"])
         found.append(
@@ -78,7 +84,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 "cost",
                 "",
                 "Correlation with the truth against the cost of each method in seconds and in "
-                "tokens through backward passes; the agreement table has the same numbers.",
+                "backward tokens; the agreement table has the same numbers.",
                 drawings.accuracy_against_cost(points),
             )
         )
@@ -90,8 +96,8 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                     f"ranking-{names[testset]}",
                     "ranking",
                     testset,
-                    f"Corpora by their influence on {testset} with 95 % intervals, a panel for "
-                    "each method; the ranking has the same numbers.",
+                    f"Corpora by their influence on {testset} with 95 % intervals, one panel per "
+                    "method; the ranking has the same numbers.",
                     drawings.ranking_bars(ranking(sweep, testset)),
                 )
             )
@@ -100,8 +106,8 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                 f"influence-{names[testset]}",
                 "influence",
                 testset,
-                f"Influence of every corpus on every subset of {testset}, a panel for the truth "
-                "and for each method; scores.csv has the same numbers.",
+                f"Influence of every corpus on every subset of {testset}, one panel for the truth "
+                "and each method; scores.csv has the same numbers.",
                 _heatmap(sweep, testset),
             )
         )
@@ -112,7 +118,7 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
                     f"trajectories-{names[testset]}",
                     "trajectories",
                     testset,
-                    f"Influence of every corpus on {testset} along the unlearning steps; "
+                    f"Influence of every corpus on {testset} by unlearning step; "
                     "trajectory.csv has the same numbers.",
                     drawings.trajectories(part, _order(sweep, testset)),
                 )
@@ -126,12 +132,12 @@ def _heatmap(sweep: Sweep, testset: str) -> Figure:
 
 
 def _order(sweep: Sweep, testset: str) -> list[str]:
-    """Corpora by rank, as the tables list them."""
+    """Return the corpora by rank, in table order."""
     return list(ranking(sweep, testset)["corpus"].unique())
 
 
 def _file_names(testsets: list[str]) -> dict[str, str]:
-    """A file name for every test set, readable where possible and never the same twice."""
+    """Map each test set to a unique, readable file name."""
     names: dict[str, str] = {}
     for i, testset in enumerate(testsets):
         name = re.sub(r"[^\w.-]+", "_", testset).strip("._") or str(i)
@@ -140,14 +146,14 @@ def _file_names(testsets: list[str]) -> dict[str, str]:
 
 
 def _save(directory: Path, name: str, kind: str, testset: str, alt: str, figure: Figure) -> Drawing:
-    # Lay out once for all formats: with a layout engine every savefig would do so twice.
+    # Run the layout once for all formats: with a layout engine every savefig runs it twice.
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
     figure.set_layout_engine(None)
     write_bytes(directory / f"{name}.png", _png(figure, _DPI))
     pdf = io.BytesIO()
-    # Without a date the same numbers give the same bytes.
+    # Omit the date so that the output is reproducible.
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     write_bytes(directory / f"{name}.pdf", pdf.getvalue())
     return Drawing(name, kind, testset, alt, svg_text(figure, name), figure.get_figwidth())
@@ -160,7 +166,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
 
 
 def svg_text(figure: Figure, name: str) -> str:
-    """SVG to be put into a page: no background, text in the page's own colour, unique ids."""
+    """Return SVG for embedding: no background, text in the page's colour, unique ids."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(
@@ -172,6 +178,6 @@ def svg_text(figure: Figure, name: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Ids of several drawings meet in one page; references are "#id" and "url(#id)".
+    # Make ids unique within a page with several drawings; references are "#id" and "url(#id)".
     text = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', text)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)

@@ -1,4 +1,4 @@
-"""The ranking while it is refined: a table in place in a terminal, elsewhere a line a round."""
+"""Live display of a ranking being refined: a table in a terminal, otherwise one line per round."""
 
 import logging
 import sys
@@ -21,18 +21,18 @@ from untrac_exp.ranking import rank
 log = logging.getLogger(__name__)
 
 _TESTSETS = 4
-"""Test sets that are shown; the report has all."""
+"""Number of test sets shown; the report has all."""
 
 
 class Lines(Board):
-    """A line before and after every round."""
+    """Logs a line before and after every round."""
 
     def __init__(self, name: str, budget: float) -> None:
         self.name, self.budget = name, budget
 
     def begins(self, one: Round, expected_s: float, left_s: float) -> None:
         log.info(
-            "%s: reads %s: about %s, of %s that are left",
+            "%s: reads %s (about %s; %s left)",
             self.name, one.reads, duration(expected_s), duration(max(0.0, left_s)),
         )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Lines(Board):
 
 
 class InPlace(Board):
-    """One table, drawn again after every round."""
+    """Shows one table, redrawn after every round."""
 
     def __init__(self, name: str, budget: float, live: Live) -> None:
         self.name, self.budget, self.live = name, budget, live
@@ -55,7 +55,7 @@ class InPlace(Board):
 
     def begins(self, one: Round, expected_s: float, left_s: float) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(time.time() + expected_s))
-        said = f"{self.name} reads {one.reads}: until about {at}; Ctrl-C keeps the answer so far"
+        said = f"{self.name} reads {one.reads}: until about {at}; Ctrl-C keeps the current ranking"
         self.live.update(Group(self.table, Text(said, style="dim")), refresh=True)
 
     def ended(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
@@ -67,7 +67,13 @@ class InPlace(Board):
 
 @contextmanager
 def board(name: str, budget: float, console: Console | None = None) -> Iterator[Board]:
-    """The board for where this process writes to. name: of the method; budget: in seconds."""
+    """Yield the board for this process's output: a table in a terminal, otherwise log lines.
+
+    Args:
+        name: of the method.
+        budget: in seconds.
+        console: to draw on; stdout by default.
+    """
     console = console or Console(highlight=False)
     if not console.is_terminal:
         yield Lines(name, budget)
@@ -86,7 +92,7 @@ def board(name: str, budget: float, console: Console | None = None) -> Iterator[
 
 
 def _rankings(answer: Influences) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Of each test set the corpora in order, with intervals where the method gives any."""
+    """Yield each test set with its ranked corpora, with intervals if the method has them."""
     if answer.changes:
         table = rank(answer.changes, answer.missed, answer.partial)
     else:
@@ -114,4 +120,4 @@ def _cell(row: object) -> str:
 
 
 def _next(next_s: float | None) -> str:
-    return "there is no more to read" if next_s is None else f"the next takes {duration(next_s)}"
+    return "no data left to read" if next_s is None else f"the next round takes {duration(next_s)}"

@@ -1,4 +1,4 @@
-"""``report.html``: the result of a sweep as one page that needs nothing but a browser."""
+"""``report.html``: the results of a sweep as one self-contained page."""
 
 import json
 import math
@@ -28,21 +28,20 @@ LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 
 
 def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
-    """Write ``report.html`` into the sweep's directory and return its path."""
+    """Write ``report.html`` to the sweep's directory and return its path."""
     return write_text(sweep.directory / "report.html", render(sweep, drawings))
 
 
 def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
-    """The page as HTML. Names from data are escaped; only our own SVG is taken as it is."""
+    """Render the page as HTML. Names from data are escaped; only the drawings' SVG is not."""
     environment = Environment(
         loader=ChoiceLoader(LOADERS),
-        # Every template, whatever its name ends in.
-        autoescape=True,
+        autoescape=True,  # for all file suffixes
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # test sets in their order
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep test-set order
     shared, own = settings(sweep)
     return environment.get_template("report.html.j2").render(
         experiment=sweep.experiment,
@@ -67,11 +66,12 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
 
 
 def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
-    """Who names which corpus.
+    """Summarize which corpus the truth and each method rank first on a test set.
 
-    Returns ``truth``: one {label, corpus, influence, helps, seeds_agreeing, seeds} for each truth;
-    ``named``: [(corpus, methods that put it first, whether the truth does so, too)], most methods
-    first; ``undefined``: methods without a ranking.
+    Returns:
+        ``truth``: one {label, corpus, influence, helps, seeds_agreeing, seeds} per truth;
+        ``named``: [(corpus, methods that rank it first, whether the truth does)], most methods
+        first; ``undefined``: methods without a ranking.
     """
     table = ranking(sweep, testset)
     truth = truths(sweep)
@@ -112,9 +112,9 @@ def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
 
 
 def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
-    """Columns (label, whether it is the truth) and rows (corpus, cells) of the ranking.
+    """Return columns (label, whether it is the truth) and rows (corpus, cells) of the ranking.
 
-    The truth comes first, then the methods, best agreement first.
+    The truth comes first, then the methods by decreasing agreement.
     """
     table = ranking(sweep, testset)
     best = [row["label"] for row in agreement_table(sweep) if row["testset"] == testset]
@@ -136,7 +136,7 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
                     "value": float(row["influence"]) if defined else None,
                     "text": _minus(f"{row['influence']:{form}}") if defined else "undefined",
                     "rank": int(row["rank"]) if defined else None,
-                    # Percent of half a cell, to the right of the middle or to its left.
+                    # Percent of half the cell width; positive to the right of the middle.
                     "bar": round(50 * float(row["influence"]) / largest[label], 1)
                     if defined
                     else 0,
@@ -150,7 +150,7 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
 
 
 def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
-    """A row for each method and test set: the summary, the pooled correlation and the cost."""
+    """Return one row per method and test set: summary, pooled correlation and cost."""
     summary = summarise(sweep)
     by = ["method", "variant", "testset"]
     pooled = sweep.agreement.groupby(by)["pearson_pooled"].agg(lambda r: r.mean(skipna=False))
@@ -169,11 +169,12 @@ def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
 
 
 def details(sweep: Sweep) -> dict[str, Any]:
-    """Every influence, for the part of the page where a reader chooses what to see.
+    """Return every influence, for the interactive part of the page.
 
-    {test set: {corpora, subsets, panels: [{label, steps, values}]}}; values are [reading][corpus]
-    [subset] in four digits, null where undefined. The readings are those after `steps` and, last,
-    the result. Means over seeds; corpora by rank.
+    Returns:
+        {test set: {corpora, subsets, panels: [{label, steps, values}]}}. values has shape
+        [len(steps) + 1][corpus][subset]: the influences at `steps` and then the final ones, rounded
+        to four digits, None if undefined. Means over seeds; corpora by rank.
     """
     final = influences(sweep).assign(step=-1)
     names = ["label", "corpus", "testset", "subset", "step", "influence"]
@@ -198,7 +199,7 @@ def details(sweep: Sweep) -> dict[str, Any]:
 
 
 def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
-    """The configuration: what all jobs share, and what each method has of its own."""
+    """Split the configuration into settings shared by all jobs and settings by method."""
     flat = [_flat(job.get("config") or {}) for job in sweep.metrics]
     keys = list(dict.fromkeys(key for config in flat for key in config))
     shared = {k for k in keys if all(config.get(k, ...) == flat[0].get(k) for config in flat)}
@@ -215,7 +216,7 @@ def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[
 
 
 def about(sweep: Sweep) -> list[tuple[str, str]]:
-    """Versions, commits and when the last job finished."""
+    """Return versions, commits and the finish time of the last job."""
     found: dict[str, set[str]] = {}
     for job in sweep.metrics:
         for name, version in (job.get("versions") or {}).items():
@@ -228,7 +229,7 @@ def about(sweep: Sweep) -> list[tuple[str, str]]:
 
 
 def _given_answer(sweep: Sweep) -> Any:
-    """What `answer.json` beside the summary holds; None where there is none."""
+    """Return the contents of `answer.json`; None if there is no such file."""
     path = sweep.directory / "answer.json"
     if not path.exists():
         return None
@@ -247,7 +248,7 @@ def _is_truth(label: str) -> bool:
 
 
 def _minus(number: str) -> str:
-    """With a minus sign as wide as the plus, in place of a hyphen."""
+    """Replace hyphens with minus signs, which are as wide as a plus."""
     return number.replace("-", "−")
 
 

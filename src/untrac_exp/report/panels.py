@@ -1,4 +1,4 @@
-"""Drawings on one pair of axes, shared by the figures of a report and by `untrac_exp.plot`."""
+"""Drawings on a single matplotlib axes, shared by the report and `untrac_exp.plot`."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,12 @@ from untrac_exp.report.style import COLOURS, DIVERGING, INK, shortened
 
 
 def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> None:
-    """A bar a corpus with its 95 % interval, the largest influence on top.
+    """Draw one bar per corpus with its 95 % interval, the largest influence on top.
 
-    table: columns corpus, influence and, where there are intervals, ci_low and ci_high.
+    Args:
+        axes: to draw on.
+        table: columns corpus, influence and optionally ci_low and ci_high.
+        colour: of the bars.
     """
     table = table.sort_values("influence", ascending=False, kind="stable")
     places = np.arange(len(table))
@@ -34,9 +37,13 @@ def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> 
 
 
 def influence_panel(axes: Axes, values: np.ndarray) -> AxesImage:
-    """Corpora x subsets in colour, scaled to the largest influence, which is written above.
+    """Draw a heat map scaled to the largest absolute influence, which is shown above it.
 
-    A dash marks what is negative, for readers without colour. values: (corpora, subsets).
+    A dash marks negative values for readers without colour vision.
+
+    Args:
+        axes: to draw on.
+        values: influences of shape (corpora, subsets); NaN if undefined.
     """
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     scaled = values / largest if largest else values
@@ -54,7 +61,7 @@ def influence_panel(axes: Axes, values: np.ndarray) -> AxesImage:
 
 
 def label_cells(axes: Axes, corpora: Sequence[str], subsets: Sequence[str]) -> None:
-    """Name rows and columns of a heat map; "" leaves one without a name."""
+    """Label rows and columns of a heat map; "" leaves a row or column unlabelled."""
     axes.set_yticks(range(len(corpora)), list(corpora))
     axes.set_xticks(range(len(subsets)), list(subsets), rotation=90)
 
@@ -68,6 +75,6 @@ def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
         marker="_",
         s=16,
         linewidths=0.9,
-        # Not INK: cells are as bright on a dark page as on a light one.
+        # Not INK: cell colours do not change with the page's theme.
         c=np.where(strength > 0.6, "#ffffff", "#222222"),
     )

@@ -1,4 +1,4 @@
-"""How figures look: colours that everybody can tell apart, in print and on a dark page alike."""
+"""Figure style: a colour-blind safe palette that works in print and on light and dark pages."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK = "#1b1d22"
-"""Of text and axes; a page may replace this very colour by its own (see `figures.svg_text`)."""
+"""Colour of text and axes; pages replace it with their own (see `figures.svg_text`)."""
 GRID = "#9aa0a6"
 
-# Okabe and Ito's colours without black (INK) and yellow (too faint on white), and four more.
+# The Okabe-Ito palette without black (INK) and yellow (too faint on white), plus four colours.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8A8D91",
     "#A65628", "#44AA99",
@@ -23,7 +23,7 @@ DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 DIVERGING = "RdBu_r"
 
 _RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures are reproducible
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -45,16 +45,16 @@ _RC: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
-    "pdf.fonttype": 42,  # fonts embedded as TrueType: text stays text
-    "svg.fonttype": "path",  # a page has no font of ours, so letters are drawn
+    "pdf.fonttype": 42,  # embed TrueType fonts so that text stays selectable
+    "svg.fonttype": "path",  # pages do not ship the font
     "figure.dpi": 100,
-    "text.parse_math": False,  # a corpus may be called a$b$
+    "text.parse_math": False,  # names of corpora may contain $
 }
 
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Draw and save within this, so that nobody's matplotlib settings leak in or out."""
+    """Use the report's matplotlib settings within the context; the user's are restored."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -62,7 +62,7 @@ def figure_style() -> Iterator[None]:
 
 
 def look(index: int) -> dict[str, Any]:
-    """Colour, marker and dash of the index-th series; they differ in grey, too."""
+    """Return colour, marker and dash of the index-th series; distinct in greyscale too."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -71,25 +71,25 @@ def look(index: int) -> dict[str, Any]:
 
 
 def blank_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; it makes room for its labels itself and owes pyplot nothing."""
+    """Create an empty figure (size in inches) with constrained layout, not tracked by pyplot."""
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
 def wrapped(text: str, inches: float, size: float = 9) -> str:
-    """Text broken into lines no wider than this."""
-    # A letter of DejaVu Sans is about 0.62 em wide.
+    """Wrap text to a width in inches; size: font size in points."""
+    # A DejaVu Sans letter is about 0.62 em wide.
     return "\n".join(textwrap.wrap(text, max(6, int(inches * 72 / (0.62 * size))))) or text
 
 
 def grid_shape(panels: int, columns: int) -> tuple[int, int]:
-    """(rows, columns) for so many panels, no row left nearly empty."""
+    """Return (rows, columns) for a number of panels, avoiding a nearly empty last row."""
     columns = max(1, min(panels, columns))
     rows = -(-panels // columns)
     return rows, -(-panels // rows)
 
 
 def shortened(names: Sequence[str], length: int = 28) -> list[str]:
-    """Names on one line, their middle left out where they are longer than this."""
+    """Shorten names to one line of at most `length` characters by cutting their middle."""
     names = [" ".join(name.split()) for name in names]
     head = length - length // 3 - 1
     return [n if len(n) <= length else f"{n[:head]}…{n[-(length // 3) :]}" for n in names]

@@ -1,4 +1,4 @@
-"""The report of a sweep."""
+"""Build the report of a sweep."""
 
 from pathlib import Path
 
@@ -11,11 +11,16 @@ from untrac_exp.report.terminal import print_sweep
 
 
 def report_sweep(directory: Path) -> Path:
-    """Write ``summary.csv``, ``answer.json``, ``figures/`` and ``report.html`` of a sweep.
+    """Write ``summary.csv``, ``answer.json``, ``figures/`` and ``report.html``, and print tables.
 
-    And print its tables. directory: the sweep's, ``outputs/<experiment>/<scale>``. Returns the
-    page's path.
-    ValueError where it holds no finished job or cannot be written to.
+    Args:
+        directory: of the sweep, ``outputs/<experiment>/<scale>``.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: there is no finished job, or the directory is not writable.
     """
     sweep = collect(Path(directory))
     write_summary(sweep)

@@ -1,4 +1,4 @@
-"""The numbers of a report: the summary of a sweep and the ranking of the corpora."""
+"""Tables of a report: the summary of a sweep and the rankings of the corpora."""
 
 import math
 from pathlib import Path
@@ -32,18 +32,20 @@ TRUTH_LABEL = "truth"
 
 
 def summarise(sweep: Sweep) -> pd.DataFrame:
-    """One row per method, variant and test set, sorted.
+    """Summarize a sweep: one row per method, variant and test set, sorted.
 
-    Columns as in ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics.
+    Mean and standard deviation (ddof 1; NaN for one run) are over runs, i.e. sampling seeds and
+    train seeds of θ0. If a correlation is undefined for one run, the mean is undefined too:
+    dropping the run would bias the mean upwards.
 
-    Mean and standard deviation (ddof 1; NaN for one run) are over runs: sampling seeds and train
-    seeds of θ0; n_seeds is their number, and varied says what differed between them. A correlation
-    that is undefined for one run is undefined in the mean: leaving that run out would flatter the
-    method. pearson_low and pearson_high are the means of the runs' ends: at least as wide as the
-    interval of the mean. ceiling is the correlation of truths of single train seeds, attainable the
-    ceiling of their mean, which a method is compared with, and relative is pearson_mean over
-    attainable (NaN where that is 0). wall_s and backward_tokens are means over runs of a whole job,
-    all its test sets.
+    Returns:
+        Columns of ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics.
+        pearson_low and pearson_high are means over runs of the interval ends, at least as wide as
+        the interval of the mean. ceiling is the correlation of truths of single train seeds,
+        attainable the ceiling for their mean, with which methods are compared, and relative is
+        pearson_mean / attainable (NaN if that is 0). wall_s and backward_tokens are means over runs
+        of a whole job with all its test sets. n_seeds is the number of runs, varied what differs
+        between them.
     """
     cells = sweep.scores[[*JOB, "testset"]].drop_duplicates()
     rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
@@ -80,25 +82,28 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
 
 
 def varied(runs: pd.DataFrame) -> str:
-    """What differs between runs, as in "2 seeds × 2 train seeds"; "" for a single one.
+    """Describe what differs between runs, as in "2 seeds × 2 train seeds"; "" for a single run.
 
-    runs: columns seed, train_seed.
+    Args:
+        runs: columns seed, train_seed.
     """
     counts = {"seeds": runs["seed"].nunique(), "train seeds": runs["train_seed"].nunique()}
     return " × ".join(f"{n} {name}" for name, n in counts.items() if n > 1)
 
 
 def write_summary(sweep: Sweep) -> Path:
-    """Write ``summary.csv`` into the sweep's directory."""
+    """Write ``summary.csv`` to the sweep's directory and return its path."""
     table = summarise(sweep)
     return write_text(sweep.directory / "summary.csv", table_text(table, list(table.columns)))
 
 
 def influences(sweep: Sweep) -> pd.DataFrame:
-    """Influence of every corpus on every subset: mean over runs, and of the truth.
+    """Return the influence of every corpus on every subset, for the truth and every method.
 
-    Columns label, corpus, testset, subset, influence; the truth (mean over train seeds) comes
-    first, as ``truth``, or ``truth · <short variant>`` where variants have different ones.
+    Returns:
+        Columns label, corpus, testset, subset, influence (mean over runs). The truth (mean over
+        train seeds) comes first, labelled ``truth``, or ``truth · <short variant>`` if variants
+        have different truths.
     """
     by = ["label", "corpus", "testset", "subset"]
     methods = sweep.scores.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
@@ -107,7 +112,7 @@ def influences(sweep: Sweep) -> pd.DataFrame:
 
 
 def truths(sweep: Sweep) -> pd.DataFrame:
-    """The distinct truths: columns label, train_seed, corpus, testset, subset, influence."""
+    """Return distinct truths: columns label, train_seed, corpus, testset, subset, influence."""
     groups = [(str(variant), table) for variant, table in sweep.truth.groupby("variant")]
     columns = ["train_seed", "corpus", "testset", "subset", "influence"]
     tables = [table[columns].reset_index(drop=True) for _, table in groups]
@@ -126,12 +131,13 @@ def truths(sweep: Sweep) -> pd.DataFrame:
 
 
 def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
-    """Influence of every corpus on a test set, for the truth and every method.
+    """Rank the corpora by influence on a test set, for the truth and every method.
 
-    Columns label, corpus, influence, ci_low, ci_high, rank (1 = helps the test text most).
-    Influence is the mean over subsets and seeds. The interval's ends are the means of the subsets'
-    ends: at least as wide as the interval of the mean, whatever the subsets have in common. Rows
-    come in the order of the truth's ranks, or of the first method's where there is no truth.
+    Returns:
+        Columns label, corpus, influence, ci_low, ci_high, rank (1 = helps the test text most).
+        Influence is the mean over subsets and seeds. Interval ends are means over the subsets'
+        ends: at least as wide as the interval of the mean, however subsets are correlated. Rows
+        are sorted by the truth's rank, or by the first method's if there is no truth.
     """
     scores = sweep.scores[sweep.scores["testset"] == testset]
     truth = truths(sweep)
@@ -151,9 +157,9 @@ def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
 
 
 def number_format(values: pd.Series) -> str:
-    """One format for a column of influences: three digits of the largest, aligned decimals.
+    """Return a format for a column: three significant digits of the largest, aligned decimals.
 
-    Methods have units of their own (GradDot is no loss), so each column has its own format.
+    Units differ between methods, so each column has its own format.
     """
     largest = values[np.isfinite(values)].abs().max()
     if pd.isna(largest) or largest == 0:

@@ -1,4 +1,4 @@
-"""The result in a terminal: who is to blame, and how far to believe it."""
+"""Terminal summary: rankings, agreement with the truth, and warnings."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ _MIN_WIDTH = 100
 
 
 def console() -> Console:
-    """A console that is wide enough for the tables where nobody told it the width (a pipe)."""
+    """Return a console that is wide enough for the tables if the output is a pipe."""
     out = Console(highlight=False)
     return (
         out if out.width >= _MIN_WIDTH or out.is_terminal else Console(highlight=False, width=120)
@@ -26,7 +26,7 @@ def console() -> Console:
 
 
 def print_job(outdir: Path, out: Console | None = None) -> None:
-    """Print the ranking and the agreement of one finished job."""
+    """Print the rankings and the agreement of one finished job."""
     sweep = collect(Path(outdir))
     print_tables(sweep, out)
 
@@ -35,12 +35,12 @@ def print_sweep(sweep: Sweep, page: Path, out: Console | None = None) -> None:
     """Print the tables of a sweep; the last line is the path of its page."""
     out = out or console()
     print_tables(sweep, out)
-    # soft_wrap keeps the path in one piece, to be clicked or copied.
+    # soft_wrap keeps the path on one logical line, to be clicked or copied.
     out.print(Text("Report: ", style="bold").append(str(page), style="cyan"), soft_wrap=True)
 
 
 def print_tables(sweep: Sweep, out: Console | None = None) -> None:
-    """Print the ranking of the corpora for every test set, the agreement and the warnings."""
+    """Print the corpus ranking of every test set, the agreement and the warnings."""
     out = out or console()
     out.print()
     if sweep.invented:
@@ -74,7 +74,7 @@ def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
     out.print(Text(f"Which corpus helps the model say {testset}?", style="bold"))
     labels = list(columns)
     while labels:
-        # As many methods side by side as fit, the others below.
+        # Print as many methods side by side as fit, the others below.
         taken, room = 1, out.width - names - 4 - _width(columns[labels[0]])
         while taken < len(labels) and _width(columns[labels[taken]]) <= room:
             room -= _width(columns[labels[taken]])
@@ -97,7 +97,7 @@ def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
 def _ranking_columns(
     rows: pd.DataFrame, corpora: list[str], with_interval: bool
 ) -> dict[str, list[Text]]:
-    """The cells of each method's column, its heading first."""
+    """Return the cells of each method's column, starting with its heading."""
     columns = {}
     for label, part in rows.groupby("label", sort=False):
         form = number_format(part["influence"])
@@ -152,9 +152,9 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     if spreads:
         explained += f" ± std over {' or '.join(spreads)}"
     explained += (
-        f"; below, the 95 % interval of Pearson over {sweep.over} and subsets, and Pearson as a "
-        "share of the attainable ceiling: what an answer without error would have with the mean of "
-        "the truths; noise ceiling: Pearson of truths of single train seeds"
+        f"; second line: 95 % interval of Pearson over {sweep.over} and subsets, and Pearson as a "
+        "share of the attainable ceiling, which a method without error would reach with the mean "
+        "of the truths; noise ceiling: Pearson of truths of single train seeds"
     )
     out.print(Text("Agreement with the truth", style="bold"))
     out.print(table)
@@ -163,7 +163,7 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
 
 
 def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, list[str]]]:
-    """Both ceilings of every test set, of each variant where variants have different ones."""
+    """Return both ceilings of every test set, per variant if they differ between variants."""
     truths = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
     variants = truths.index.get_level_values("variant").unique()
     short = short_variants(map(str, variants))

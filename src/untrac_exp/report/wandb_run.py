@@ -1,9 +1,9 @@
-"""One W&B run for each job, made from the job's files once they are all there.
+"""W&B logging: one run per job, created from the job's files after it has finished.
 
-Its fields are stable, so dashboards may rely on them: the table in `docs/wandb.md` has them all,
-and a test holds it against the runs. `untrac_exp.report.dashboard` builds a workspace of them.
+The fields are stable, so dashboards may rely on them. `docs/wandb.md` lists all of them, and a test
+compares the list with the runs. `untrac_exp.report.dashboard` builds a workspace from them.
 
-Undefined numbers are left out. Whatever goes wrong with W&B costs a warning, never a result.
+Undefined numbers are omitted. An error in W&B causes a warning and never affects results.
 """
 
 import io
@@ -24,17 +24,24 @@ log = logging.getLogger(__name__)
 STEP = "unlearning/step"
 PRETRAINING_STEP = "pretraining/step"
 _POINTS = 500
-"""Of the loss curve of pretraining; longer ones are averaged over stretches."""
+"""Maximum number of points of the pretraining loss; longer curves are averaged in bins."""
 MODES = ("auto", "online", "offline", "disabled")
 
 
 def log_job(
     outdir: Path, outputs: Path | str, mode: str = "auto", project: str = "untrac_exp"
 ) -> None:
-    """Log a finished job to W&B; its own files go below ``<outputs>/wandb``.
+    """Log a finished job to W&B.
 
-    mode: ``online``, ``offline`` or ``disabled``; ``auto`` is ``WANDB_MODE`` where that is set,
-    else offline, also for people who are logged in.
+    Args:
+        outdir: folder of the job.
+        outputs: W&B's files are written to ``<outputs>/wandb``.
+        mode: ``online``, ``offline``, ``disabled`` or ``auto``, which is ``WANDB_MODE`` if set and
+            offline otherwise, even when logged in to W&B.
+        project: W&B project.
+
+    Raises:
+        ValueError: unknown mode.
     """
     if mode not in MODES:
         raise ValueError(f"logger.mode={mode}: choose one of {', '.join(MODES)}")
@@ -45,23 +52,23 @@ def log_job(
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "")
         log.warning(
-            "nothing logged to W&B (%s: %s); results are safe", type(error).__name__, reason
+            "nothing logged to W&B (%s: %s); results are unaffected", type(error).__name__, reason
         )
 
 
 def write_history(outdir: Path) -> None:
-    """Write what W&B would plot along the steps as ``history.csv``, a column for each field."""
+    """Write the history fields of W&B as ``history.csv``, one column per field."""
     table = history(collect(Path(outdir)))
     if len(table):
         write_text(Path(outdir) / "history.csv", table_text(table, list(table.columns)))
 
 
 def no_logging(outdir: Path) -> None:
-    """Leave it at the files that every job writes."""
+    """Log nothing beyond the job's files (``logger=none``)."""
 
 
 def history(sweep: Sweep) -> pd.DataFrame:
-    """The history fields of one job, a row for each step; NaN where a field has no value."""
+    """Return the history fields of one job, one row per step; NaN if a field has no value."""
     columns = [
         sweep.trajectory.assign(
             field="influence/" + sweep.trajectory["testset"] + "/" + sweep.trajectory["corpus"],
@@ -81,10 +88,10 @@ def history(sweep: Sweep) -> pd.DataFrame:
 
 
 def pretraining(sweep: Sweep) -> pd.DataFrame:
-    """Loss of θ0 along its training, columns pretraining/step and pretraining/loss.
+    """Return the training loss of θ0: columns pretraining/step and pretraining/loss.
 
-    Empty where the job does not name θ0's folder (`theta0` in metrics.json) or it has no curve: a
-    checkpoint that was given brings none.
+    Empty if metrics.json does not name θ0's folder (`theta0`) or the folder has no loss curve, as
+    for an external checkpoint.
     """
     folder = sweep.metrics[0].get("theta0")
     curve = read_table(Path(folder) / "loss.csv", ["step", "loss"]) if folder else None
@@ -96,7 +103,7 @@ def pretraining(sweep: Sweep) -> pd.DataFrame:
 
 
 def summary(sweep: Sweep) -> dict[str, float]:
-    """The summary fields of one job that are defined."""
+    """Return the defined summary fields of one job."""
     job = sweep.metrics[0]
     fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
     for testset, values in (job.get("agreement") or {}).items():
@@ -112,12 +119,12 @@ def summary(sweep: Sweep) -> dict[str, float]:
 
 def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
     where = _mode(mode)
-    if where == "offline":  # else W&B posts telemetry of an offline run, too
+    if where == "offline":  # otherwise W&B sends telemetry even for an offline run
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # Imported here: it takes a second, which logger=none does not owe.
+    # Imported lazily: the import takes about a second.
     import wandb
 
-    logging.getLogger("wandb").setLevel(logging.WARNING)  # its steps are no news for run.log
+    logging.getLogger("wandb").setLevel(logging.WARNING)  # keep INFO messages out of run.log
     job = sweep.metrics[0]
     outputs.mkdir(parents=True, exist_ok=True)
     about = {name: job.get(name) for name in JOB}
@@ -129,13 +136,13 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
         group=sweep.experiment,
         job_type=str(job["method"]),
         name="/".join(filter(None, (job["method"], job["variant"], trained, f"seed{job['seed']}"))),
-        # W&B appends "wandb" itself. Our own keys follow "job", as config has a "method", too.
+        # W&B appends "wandb". Job keys are below "job", since the config also has a "method".
         dir=str(outputs),
         config={**config, "job": {**about, "versions": job.get("versions")}},
         mode=where,
         reinit="create_new",
         settings=wandb.Settings(
-            # There is nothing to watch: the job is over, its files are complete.
+            # The job has finished, so there is no console output or machine to monitor.
             console="off",
             silent=True,
             init_timeout=30,

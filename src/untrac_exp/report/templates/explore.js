@@ -1,4 +1,4 @@
-// Look closer: one test set, subset, method and step at a time.
+// Explore: one test set, subset, method and step at a time.
 (() => {
   const data = JSON.parse(document.getElementById("details").textContent);
   const section = document.getElementById("explore");
@@ -22,7 +22,7 @@
     select.replaceChildren(...names.map((name, i) => new Option(name, i)));
     select.value = [...select.options].some((option) => option.value === before) ? before : "0";
   };
-  // Of a corpus after a reading: in one subset, or the mean of all.
+  // Influence of a corpus at a step: on one subset, or the mean over all.
   const influence = (one, at, corpus) => {
     const row = one.values[at][corpus];
     if (subset.value !== "0") return row[subset.value - 1];
@@ -46,7 +46,7 @@
     const x = (i) => left + ((right - left) * i) / Math.max(1, one.steps.length - 1);
     const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
     svg.replaceChildren();
-    svg.setAttribute("aria-label", `Influence of each corpus along the steps of ${one.label}; the table beside it has the numbers of the step chosen`);
+    svg.setAttribute("aria-label", `Influence of each corpus along the steps of ${one.label}; the table has the numbers of the selected step`);
     let lowest = Infinity;
     for (const value of [low, high, 0].filter((v, i, all) => all.indexOf(v) === i)) {
       svg.append(element("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }));
@@ -83,7 +83,7 @@
     reading.setAttribute("aria-valuetext", output.textContent);
     const truth = panels.find(isTruth);
     const now = corpora.map((_, c) => influence(one, at, c));
-    // Colours go by the result's order, so that they stay while the step changes.
+    // Colours follow the order of the final result, so they are stable across steps.
     const final = corpora.map((_, c) => influence(one, last, c) ?? -Infinity);
     const order = [...corpora.keys()].sort((a, b) => final[b] - final[a]);
     const colour = new Map(order.map((c, rank) => [c, data.colours[rank] ?? "transparent"]));

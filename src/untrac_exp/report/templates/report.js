@@ -1,5 +1,5 @@
 "use strict";
-// Sort a table by a column: a click on its heading, another turns it round. Empty cells stay last.
+// Sort a table by clicking on a column heading; click again to reverse. Empty cells stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -27,7 +27,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// Choose a test set; without scripts all of them are shown.
+// Select a test set; without JavaScript all of them are shown.
 const chooser = document.getElementById("chooser");
 if (chooser) {
   const buttons = [...chooser.querySelectorAll("button")];
@@ -44,7 +44,7 @@ if (chooser) {
   }
   chooser.hidden = false;
 }
-// Choose the methods that the tables show: columns of the rankings, rows of the agreement.
+// Select the methods shown in the tables: columns of the rankings, rows of the agreement.
 {
   const columns = document.getElementById("columns");
   const headings = [...document.querySelectorAll("th[data-method]")];
@@ -71,7 +71,7 @@ if (chooser) {
   }
   columns.hidden = methods.length < 3;
 }
-// Light, dark, or as the system has it.
+// Theme: light, dark, or the system setting.
 {
   const button = document.getElementById("theme");
   const themes = ["system", "light", "dark"];
