@@ -1,4 +1,4 @@
-"""Agreement with the truth against cost, for every method, beside the attainable ceiling.
+"""Agreement with the truth against cost for every method, with the attainable ceiling.
 
     make cost
     python -m experiments.cost.figure [--scale mini] [--readme]

@@ -1,10 +1,10 @@
-"""Which library each method, and the truth, names for the held-out docstrings of each library.
+"""Which library each method and the truth rank first for held-out docstrings of each library.
 
     python -m untrac_exp +experiment=docstrings
     python -m experiments.docstrings.named [outputs/docstrings/mini]
 
 Prints, for each job, how many subsets have their own library as the corpus of largest influence,
-and which other one was named where it has not.
+and which library is first otherwise.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Figure 3: agreement with the truth against unlearning epochs, for batches of one and full ones.
+"""Figure 3: agreement with the truth against unlearning epochs, for batches of one and full batch.
 
     make figure3
     python -m experiments.figure3.figure [--scale mini] [--readme]

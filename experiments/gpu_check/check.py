@@ -1,4 +1,4 @@
-"""Whether an accelerator gives the CPU's answers, and what the paper's model costs on it.
+"""Compare an accelerator's scores with the CPU's, and measure the paper's model on it.
 
     make gpu-check
 
@@ -31,7 +31,7 @@ CELL = ["corpus", "testset", "subset"]
 
 
 def scores(method: str, accelerator: str, folder: Path) -> "pd.Series[float]":
-    """The scores of one method, run as a person would."""
+    """Run one method from the command line and return its scores."""
     out = folder / accelerator
     command = [
         sys.executable, "-m", "untrac_exp", f"method={method}", "logger=none",

@@ -1,4 +1,4 @@
-"""The leaderboard: every method on every benchmark, agreement as a share of what can be had.
+"""The leaderboard: every method on every benchmark, agreement as a share of the attainable.
 
     make leaderboard
     python -m experiments.leaderboard.board [--scale mini] [--readme]
@@ -54,7 +54,7 @@ def entries(sweep: Sweep) -> dict[str, Entry]:
 
     The agreement is Pearson, or Spearman (LDS) where the truth is of random subsets. The interval
     is a 95 % bootstrap over corpora, shared by all methods; NaN for random subsets, whose models
-    hang together.
+    are not independent.
     """
     subsets = any("LDS" in str(job.get("over")) for job in sweep.metrics)
     statistic = "spearman" if subsets else "pearson"

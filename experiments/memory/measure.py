@@ -1,11 +1,11 @@
-"""Peak memory of every method beside that of plain pretraining of the same model.
+"""Peak memory of every method relative to plain pretraining of the same model.
 
     python -m experiments.memory.measure [--readme]
 
 An OPT of 8 layers of 512 with random weights, blocks of 256 tokens, batches of 8 read at once,
-Adam, on the CPU. Each stage has a process of its own, which first does the same with a tiny model,
-so that libraries are loaded; what counts is the resident memory at its peak above what it was
-before the model was made. Steps and iterations are few, as memory does not grow with them.
+Adam, on the CPU. Each stage runs in a separate process, which first does the same with a tiny model
+to load libraries. Reported is the peak resident memory above that before the model was created.
+Steps and iterations are few, since memory does not grow with them.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
 
 
 def peak(stage: str) -> int:
-    """Bytes held at most above what was held before the model was made."""
+    """Return the peak memory in bytes above that before the model was created."""
     quiet()
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:

@@ -1,12 +1,12 @@
-"""The paper's architectures on a CPU: do they fit, and how long is a step?
+"""Memory and time per step of the paper's architectures on a CPU.
 
     python -m experiments.memory.paper_models
 
 OPT-125M, and T5 of the small size in the LM-adapted layout (v1.1), with random weights: two
 pretraining steps of 8 sequences, accumulated one at a time; two UnTrac steps of one; one UnTrac-Inv
 step of 256 test examples of 32 tokens. OPT reads blocks of 1,024 tokens, T5 inputs of 512 and
-targets of 32. Each stage has a process of its own; prints seconds and resident memory at its peak,
-libraries included.
+targets of 32. Each stage runs in a separate process; prints seconds and peak resident memory,
+including libraries.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def build(name: str) -> PreTrainedModel:
 
 
 def texts(name: str, n: int, length: int) -> Encoded:
-    """Random tokens: (n, length) of a text, or inputs of that length and targets of 32."""
+    """Return random tokens: (n, length) for text, or inputs of that length and targets of 32."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(5, 32000, (n, length), generator=generator).int()
     lengths = torch.full((n,), length, dtype=torch.int32)

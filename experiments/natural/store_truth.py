@@ -1,11 +1,11 @@
-"""Keep the truth of a finished run for `truth=natural` or `truth=natural_tuning`.
+"""Store the truth of a finished run for `truth=natural` or `truth=natural_tuning`.
 
     python -m untrac_exp hydra.mode=RUN +experiment=natural method=graddot
         truth=leave_dataset_out truth.train_seeds=[0,1,2] ...
 
     python -m experiments.natural.store_truth FOLDER natural
 
-FOLDER is the one that the run says it wrote.
+FOLDER is the output folder printed by the run.
 """
 
 import sys

@@ -1,13 +1,13 @@
-"""How often "corpus A before corpus B, told apart" is what retraining says.
+"""How often retraining confirms the order of two corpora that a method tells apart.
 
     python -m experiments.natural.trust [--texts natural ...] [--methods ngram ...] [--readme]
 
-A claim is made where the interval of the difference of two corpora's influences excludes 0; it is
-right where the mean of the truths has the same sign. The interval covers the sampling of examples,
-and is widened by what a method misses beside that, `Method.missed`, in units of the spread of its
-influences. The columns are values of it. The rule by which a method's own value was chosen: the
-smallest of these at which nine claims in ten are right on each of `CHOSEN_ON`. No other text was
-looked at. Of a held-out test set, the corpus that it was held out of is left out.
+A method makes a claim if the interval of the difference of two corpora's influences excludes 0; the
+claim is right if the mean of the truths has the same sign. The interval covers the sampling of
+examples and is widened by the method's other errors, `Method.missed`, in units of the standard
+deviation of its influences. The columns are values of `missed`. A method's own value was chosen as
+the smallest at which nine claims in ten are right on each of `CHOSEN_ON`; no other text was used.
+For a held-out test set, the corpus it was held out of is excluded.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Agreement with the truth by what the unlearning ascends: plain, bounded or anchored.
+"""Agreement with the truth by unlearning objective: plain, bounded or anchored.
 
     make objectives
     python -m experiments.objectives.figure [--scale mini] [--readme]

@@ -1,10 +1,10 @@
-"""What unlearning through the Lightning trainer costs beside a bare PyTorch loop of the same steps.
+"""Overhead of unlearning through the Lightning trainer against a plain PyTorch loop.
 
     python -m experiments.overhead.measure
 
-Both take batches of one, Adam, no evaluation, from the same weights, 128 steps: one corpus of the
-mini preset. They are timed in turns, either one first every other time, and each run is compared
-with its neighbour, so that a machine that slows down for a while slows both. Prints milliseconds a
+Both run 128 steps with batches of one and Adam from the same weights, without evaluation, on one
+corpus of the mini preset. Runs alternate, with the order swapped every time, and each is compared
+with its neighbour, so that a temporary slowdown affects both. Prints milliseconds per
 step and the median and quartiles of the ratio, for the mini model and for a 4-layer OPT of width
 256, and checks that both end at the same weights.
 """
@@ -48,7 +48,7 @@ def build(width: int, layers: int, heads: int) -> OPTForCausalLM:
 
 
 def bare(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
-    """The loop that anyone would write."""
+    """Run a plain PyTorch training loop."""
     optimizer = ADAM(model.parameters())
     tokens = data.input_ids.long()
     for indices in islice(batches(len(data), 1, seed=0), steps):
@@ -60,7 +60,7 @@ def bare(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
 
 
 def trained(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
-    """The stage that UnTrac runs."""
+    """Run the unlearning stage of UnTrac."""
     unlearn(
         model,
         data,

@@ -1,12 +1,12 @@
-"""What bfloat16 does to the answers: mixed precision beside float32, on miniworld's toxicity.
+"""Effect of bfloat16 on influences: mixed precision against float32, on miniworld's toxicity.
 
     python -m experiments.precision.measure
 
-With the float32 run's θ0 in both, taken as it is, only the method's own arithmetic differs. With
-all in the precision, θ0 is another model as well; what that does by itself shows a θ0 of another
-train seed, in float32. Prints the Spearman correlation of the influences over corpora and subsets,
-and the largest difference beside the largest influence. Runs that are in outputs/precision are not
-run again. (A CPU without instructions for bfloat16 takes many times longer in it.)
+With the float32 θ0 in both runs, only the method's arithmetic differs. With everything in mixed
+precision, θ0 is also a different model; a θ0 of another train seed in float32 shows how much that
+alone changes. Prints the Spearman correlation of the influences over corpora and subsets,
+and the largest difference relative to the largest influence. Runs in outputs/precision are
+reused. (A CPU without bfloat16 instructions takes many times longer in bfloat16.)
 """
 
 import argparse
@@ -23,7 +23,7 @@ CELL = ["corpus", "testset", "subset"]
 
 
 def run(outputs: Path, precision: str, *overrides: str, train_seed: int = 0) -> None:
-    """The sweep in one precision, as a person would run it."""
+    """Run the sweep in one precision from the command line."""
     subprocess.run(
         [
             sys.executable, "-m", "untrac_exp", "+experiment=toxicity", "truth=none", "seed=0",
@@ -35,7 +35,7 @@ def run(outputs: Path, precision: str, *overrides: str, train_seed: int = 0) -> 
 
 
 def influences(outputs: Path, precision: str, method: str) -> "pd.Series[float]":
-    """What `run` left there."""
+    """Read the scores that `run` wrote."""
     (found,) = (outputs / precision).glob(f"toxicity/mini/{method},*/seed0/scores.csv")
     return pd.read_csv(found).set_index(CELL)["influence"]
 

@@ -1,11 +1,11 @@
-"""The tables of methods in README.md and docs/: agreement with the truth, and cost.
+"""Method tables for README.md and docs/: agreement with the truth, and cost.
 
     python -m experiments.readme.tables [harms toxicity docstrings] [--scale mini] [--readme]
 
-Reads the sweep of each name. With ``--readme`` the page that has the marks
-``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is written anew between them. Methods stand in
-the order of their Pearson, averaged over the test sets. Peak memory is that of
-`python -m experiments.memory.measure --readme`, and stands in the table of `harms`.
+Reads the sweep of each name. With ``--readme`` the part of the page between the marks
+``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is replaced. Methods are sorted by Pearson,
+averaged over the test sets. The table of `harms` has the peak memory that
+`python -m experiments.memory.measure --readme` measured.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Agreement with the truth against how far the unlearned data are forgotten, per objective.
+"""Agreement with the truth against the rise of the forget-set loss, by objective.
 
 python -m experiments.stopping.figure outputs/stopping/mini [outputs/stopping_docstrings/mini]
 
-Reads what the sweeps left there, draws `figures/stopping.png` into each and prints its numbers.
-Then UnTrac's correlation for each objective, the lowest of all test sets, at each rise of the grid
-by which `untrac_calibrated` was fixed.
+Reads the results of the sweeps, writes `figures/stopping.png` to each and prints its numbers. Then
+prints UnTrac's lowest correlation over all test sets, for each objective and each rise of the grid
+from which `untrac_calibrated` was chosen.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""What long unlearning leaves of the other corpora, objective by objective; no method is scored.
+"""Forget-set and retain-set loss during long unlearning, by objective; no method is scored.
 
     python -m experiments.stopping.retention [objective=fisher objective.weight=100 ...]
 
 Miniworld at mini scale: one corpus is unlearned for twenty epochs, twenty times the default. Prints
-how far its forget-set loss and the others' have risen on the way, in nats per token; the others' on
-sequences that the objectives do not hold. With overrides, that objective alone; without, all.
+the rise of the forget-set loss and of the loss on the other corpora, in nats per token; the latter
+on sequences that the objectives do not use. With overrides only that objective, otherwise all.
 """
 
 import logging

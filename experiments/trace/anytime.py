@@ -1,13 +1,13 @@
-"""A trace of a 100 M-parameter model within a budget: when is there an answer, and does it hold?
+"""Trace a 100 M-parameter model within a budget: time to each ranking, and its stability.
 
     python -m experiments.trace.anytime [--budget 5min] [--folder outputs/trace_anytime] [key=value]
 
-Makes an OPT of 12 layers of 768 with random weights and a byte-level BPE tokenizer, eight corpora
-of 1 MB (Python source of eight installed libraries) and three test sets of 512 sentences (of the
-natural and the tuning world), runs `+experiment=trace` on them in a process of its own, with the
-overrides given, and prints when each round ended, how long the command took, how many of the first
-round's intervals hold the last round's influence, and how many pairs of corpora with intervals
-apart in the first round are the other way round in the last.
+Creates an OPT of 12 layers of 768 with random weights and a byte-level BPE tokenizer, eight corpora
+of 1 MB (Python source of eight installed libraries) and three test sets of 512 sentences (from the
+natural and the tuning world), and runs `+experiment=trace` on them in a separate process with the
+given overrides. Prints when each round ended, how long the command took, how many of the first
+round's intervals contain the last round's influence, and how many pairs of corpora with disjoint
+intervals in the first round are reversed in the last.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SHAPE = {
 
 
 def source(library: str) -> list[str]:
-    """The Python files of an installed library, 1 MB of them."""
+    """Return 1 MB of the Python files of an installed library."""
     spec = find_spec(library)
     assert spec is not None
     assert spec.origin is not None

@@ -1,9 +1,9 @@
-"""A checkpoint to trace, trained in minutes on real text that every machine has.
+"""Train a small checkpoint for the trace example on text that is installed with the package.
 
     python -m experiments.trace.checkpoint [folder]
 
 Trains the 0.3 M-parameter model of `+experiment=docstrings` on the docstrings of eight libraries
-and leaves in `folder` (outputs/trace_example): `checkpoint/` as transformers saves it, the corpora
+and writes to `folder` (outputs/trace_example): `checkpoint/` as transformers saves it, the corpora
 as `corpora/<library>.jsonl`, and held-out docstrings of two libraries as `suspicious.jsonl`.
 """
 
@@ -40,7 +40,7 @@ def train(
 ) -> Path:
     """Train the docstrings model on `corpora` and save it to `folder`, which is returned.
 
-    A model that the store has is copied from there; a killed training is taken up.
+    A model in the store is reused; an interrupted training resumes.
     """
     cfg = configuration(overrides)
     prepare_process(cfg)

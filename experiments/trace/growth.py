@@ -1,10 +1,10 @@
-"""What 30 corpora cost beside 3, for UnTrac-Inv and for UnTrac.
+"""Cost of 30 corpora compared with 3, for UnTrac-Inv and UnTrac.
 
     python -m experiments.trace.checkpoint
     python -m experiments.trace.growth [--corpora 3 30] [--rows 64]
 
-The docstrings of the example are dealt out to so many corpora of equal size, and 64 of the texts in
-suspicious.jsonl are traced. Prints wall time and tokens, and the growth per corpus.
+The docstrings of the example are split into each number of equal corpora, and 64 of the texts in
+suspicious.jsonl are traced. Prints wall-clock time, tokens, and the growth per corpus.
 """
 
 import argparse

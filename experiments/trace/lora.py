@@ -1,14 +1,14 @@
-"""What LoRA, bfloat16 and checkpointed activations save, and what they do to the answer.
+"""Memory saved by LoRA, bfloat16 and gradient checkpointing, and their effect on influences.
 
     python -m experiments.trace.checkpoint
     python -m experiments.trace.lora            (needs peft: pip install 'untrac-exp[peft]')
 
-Agreement: the example's checkpoint, UnTrac-Inv and the anchored UnTrac each way beside unlearning
-all weights in float32: correlation of the influences of 8 corpora, `--rows` of each, on 2 subsets.
-Memory: a random LLaMA of `--size` hidden units is unlearned for two steps in a process of its own;
-the peak of its memory above what the process held before, when it had unlearned a small model in
-the same way and so loaded all libraries. (A CPU without instructions for bfloat16 is many times
-slower in it; the seconds say nothing of other machines.)
+Agreement: UnTrac-Inv and the anchored UnTrac on the example's checkpoint, each variant compared
+with unlearning all weights in float32: correlation of the influences of 8 corpora (`--rows` each)
+on 2 subsets. Memory: a random LLaMA of `--size` hidden units is unlearned for two steps in a
+separate process; the peak memory above that before the model was loaded, after a small model was
+unlearned in the same way to load all libraries. (A CPU without bfloat16 instructions is many times
+slower in bfloat16; the seconds do not transfer to other machines.)
 """
 
 import argparse

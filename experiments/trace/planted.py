@@ -1,13 +1,13 @@
-"""Planted truth on real text: is the corpus named that holds the statements?
+"""Planted statements in real text: do the methods rank the corpus with the statements first?
 
     python -m experiments.trace.planted [--hosts numpy sympy ...]
 
 For each host, one of the eight corpora of docstrings: 40 statements about an invented archipelago
-are put into it, each `--repeats` times, a paragraph of its own in a random docstring (texts on the
-web are copied as often); a 0.3 M-parameter model is trained on the eight corpora, and 128
-paraphrases, in wordings that training has not seen, are traced with the defaults of
-`+experiment=trace`. Prints, for each host and method, the corpus named, and whether the
-interval of its lead excludes the second. What is done is not done again.
+are inserted, each `--repeats` times, as separate paragraphs in random docstrings (texts on the
+web are copied as often). A 0.3 M-parameter model is trained on the eight corpora, and 128
+paraphrases, in wordings that are not in the training data, are traced with the defaults of
+`+experiment=trace`. Prints, for each host and method, the corpus ranked first, and whether the
+interval of its lead excludes 0. Finished hosts are not run again.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python -m experiments.tuning.tune [--methods untrac,ngram] [--readme]
 
-The rule: of at most four values of one key, the one with the highest agreement with retraining,
-Pearson over the attainable ceiling, averaged over the test sets of `testset=natural_tuning`; of
-equal ones the first. What is chosen stands in conf/. A sweep goes on where it was stopped.
+The rule: of at most four values of one key, choose the one with the highest agreement with
+retraining, Pearson over the attainable ceiling, averaged over the test sets of
+`testset=natural_tuning`; ties go to the first. The chosen values are in conf/. Sweeps resume.
 """
 
 import argparse
