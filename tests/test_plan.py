@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from untrac_exp.cli import main
 from untrac_exp.config import config_dir
 from untrac_exp.guess import Guess, downloads
 from untrac_exp.methods.base import Subset
-from untrac_exp.plan import Sizes, _guessed
+from untrac_exp.plan import Sizes, _given, _jobs
 from untrac_exp.report.plan import spread
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.stored import Stored
@@ -132,11 +132,39 @@ def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
 def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
     """θ0, and what a truth trains, which is nothing where it is stored."""
     data = {name: Guess(20, 7.0) for name in "ab"}
-    sizes = Sizes(8, 1000, data, {Subset("t", "u"): Guess(3, 7.0)})
+    sizes = Sizes(data, {Subset("t", "u"): Guess(3, 7.0)}, block_size=8, parameters=1000)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("config", ["method=graddot"])
-    kinds = [one.kind for one in _guessed(cfg, sizes, instantiate(cfg.method), truth, "job")]
+    kinds = [one.kind for one in _given(cfg, sizes, truth)]
     assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
+
+
+@pytest.mark.parametrize("asked", ["plan=1", "plan=True"])
+def test_a_plan_is_asked_for_as_any_boolean(monkeypatch, asked):
+    told = []
+    monkeypatch.setattr("untrac_exp.plan.plan", lambda *given: told.append(given))
+    monkeypatch.setattr(sys, "argv", ["untrac_exp", "method=graddot", asked, "-m"])
+    main()
+    assert told == [(["method=graddot", asked], True)]
+
+
+def test_the_jobs_of_a_plan_are_those_of_the_sweep(tmp_path):
+    """Axes of the experiment and of the command line, groups and values, in Hydra's order."""
+    asked = ["+experiment=harms", "method=graddot,untrac", "optimizer.lr=1,2", "seed=0",
+             f"outputs={tmp_path}"]  # fmt: skip
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        found = [
+            (cfg.method._target_.split(".")[-1], cfg.optimizer.lr, cfg.train_seed, folder, outdir)
+            for cfg, folder, outdir in _jobs(asked, False)
+        ]
+    assert [one[:3] for one in found] == [
+        (method, lr, train_seed)
+        for method in ("GradDot", "UnTrac") for train_seed in (0, 1) for lr in (1, 2)
+    ]  # fmt: skip
+    assert {one[3] for one in found} == {tmp_path / "harms" / "mini"}
+    assert found[1][4].relative_to(found[1][3]).as_posix() == (
+        "graddot,optimizer.lr=2,train_seed=0/seed0"
+    )
 
 
 def test_the_time_on_many_devices_is_that_of_the_rounds_they_need():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +22,8 @@ from untrac_exp.errors import one_line
 log = logging.getLogger(__name__)
 
 _FULL = "HYDRA_FULL_ERROR"
+_MULTIRUN = {"--multirun", "-m"}
+_PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 
 
 def job(cfg: DictConfig) -> None:
@@ -34,7 +35,9 @@ def job(cfg: DictConfig) -> None:
 
     try:
         if cfg.plan:
-            raise ValueError("plan: goes on the command line; write plan=true there")
+            raise ValueError(
+                "plan: goes on the command line, beside overrides alone; write plan=true there"
+            )
         check(cfg)
         run(cfg)
     except Exception as error:
@@ -87,12 +90,12 @@ def main() -> None:
 
 
 def _hydra() -> None:
-    args = get_args_parser().parse_args()
-    only_shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion)
-    if not any(only_shown) and "plan=true" in map(str.lower, args.overrides):
+    flags = {one for one in sys.argv[1:] if one.startswith("-")}
+    overrides = [one for one in sys.argv[1:] if one not in flags]
+    if flags <= {*_MULTIRUN, "--run", "-r"} and _PLAN & {one.lower() for one in overrides}:
         from untrac_exp.plan import plan
 
-        plan(args.overrides, args.multirun)
+        plan(overrides, bool(flags & _MULTIRUN))
         return
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
 

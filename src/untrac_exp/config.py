@@ -162,12 +162,17 @@ def share_axes(config: DictConfig) -> None:
     Without it a job knows only its own values. config: the sweep's, before it runs.
     """
     hydra = config.hydra
-    axes = _axes(hydra.overrides.task, hydra.sweeper.params)
-    quoted = (
-        f"{key}: {QuotedString(text, Quote.single).with_quotes()}" for key, text in axes.items()
-    )
     with flag_override(hydra, ["readonly", "struct"], False):
-        hydra.overrides.hydra.append(f"++hydra.sweeper.params={{{', '.join(quoted)}}}")
+        hydra.overrides.hydra.append(axes_override(hydra.overrides.task, hydra.sweeper.params))
+
+
+def axes_override(overrides: Sequence[str], params: Params) -> str:
+    """The override by which a job knows the axes of its sweep."""
+    quoted = (
+        f"{key}: {QuotedString(text, Quote.single).with_quotes()}"
+        for key, text in _axes(overrides, params).items()
+    )
+    return f"++hydra.sweeper.params={{{', '.join(quoted)}}}"
 
 
 def number_of_jobs(params: Params) -> int:

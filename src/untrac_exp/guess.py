@@ -1,19 +1,22 @@
 """The size of data that would have to be downloaded, from what the configuration says of them."""
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
-from untrac_exp.data.base import Corpus
+from untrac_exp.data.base import Corpus, Row
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
 
 _CHARS_PER_TOKEN = 4.2
 """Of English text under a vocabulary of some ten thousand tokens, to guess by."""
+_PLANNED = {"subsets": 1, "tokens_per_text": 32}
+"""What is reckoned with where the module of a source has no `PLANNED`."""
 
 
 @dataclass(frozen=True)
@@ -49,45 +52,52 @@ def downloads(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def guessed_corpora(cfg: DictConfig, source: ModelSource) -> dict[str, Guess]:
     """Packed blocks as many as `max_sequences`; rows that are at hand, by their length."""
-    limits = cfg.max_sequences or {}
-    if cfg.corpora._target_.endswith("tasks_csv.corpora"):
-        return {f"corpus {i + 1}": Guess(cfg.corpora.n_per_corpus, 32.0) for i in range(4)}
-    found: list[Corpus] = instantiate(cfg.corpora)
-    guesses = {}
+    planned, node = _planned(cfg.corpora), cfg.corpora
+    if "corpora" in planned:
+        each = Guess(node.n_per_corpus, planned["tokens_per_text"])
+        return {f"corpus {i + 1}": each for i in range(planned["corpora"])}
+    found: list[Corpus] = instantiate(node)
+    block, limits, guesses = source.block_size, cfg.max_sequences or {}, {}
+    tokens = cfg.n_tokens_per_corpus
+    sample = cfg.n_per_corpus or (tokens and -(-tokens // block))
     for corpus in found:
+        guess = Guess(limits.get(corpus.name) or sample, block)
         if isinstance(corpus.rows, list):
-            chars = sum(len(row.input) + len(row.target) for row in corpus.rows)
             if source.seq2seq or any(row.input for row in corpus.rows):
-                n, length = len(corpus.rows), chars / len(corpus.rows) / _CHARS_PER_TOKEN + 2
+                guess = _guess(corpus.rows)
             else:
-                n, length = int(chars / _CHARS_PER_TOKEN) // source.block_size, source.block_size
-            guesses[corpus.name] = Guess(min(n, limits.get(corpus.name) or n), length)
-        else:
-            tokens = cfg.n_tokens_per_corpus
-            sample = cfg.n_per_corpus or (tokens and -(-tokens // source.block_size))
-            guesses[corpus.name] = Guess(limits.get(corpus.name) or sample, source.block_size)
+                guess = Guess(int(_chars(corpus.rows) / _CHARS_PER_TOKEN) // block, block)
+            guess = guess.sample(limits.get(corpus.name), 0)
+        guesses[corpus.name] = guess
     return guesses
 
 
-def guessed_subsets(node: Any) -> dict[Subset, Guess]:
+def guessed_subsets(node: Mapping[str, Any]) -> dict[Subset, Guess]:
     """Of test sets to be fetched, what their modules reckon with; of others, their texts."""
     if not list(downloads(node)):
         return {
-            Subset(testset.name, name): Guess(
-                len(rows),
-                sum(len(row.input) + len(row.target) for row in rows) / len(rows) / _CHARS_PER_TOKEN
-                + 2,
-            )
+            Subset(testset.name, name): _guess(rows)
             for testset in instantiate(node)
             for name, rows in testset.subsets.items()
         }
     parts = [part for part in node.values() if isinstance(part, Mapping) and "_target_" in part]
     if parts:  # several test sets together
         return {key: guess for part in parts for key, guess in guessed_subsets(part).items()}
-    module = get_object(node["_target_"].rpartition(".")[0])
-    planned = getattr(module, "PLANNED", {"subsets": 1, "tokens_per_text": 32})
-    name = node.get("name") or node["_target_"].split(".")[-2]
-    return {
-        Subset(name, str(i)): Guess(node["n_per_subset"], planned["tokens_per_text"])
-        for i in range(planned["subsets"])
-    }
+    planned = _planned(node)
+    each = Guess(node["n_per_subset"], planned["tokens_per_text"])
+    default = inspect.signature(get_method(node["_target_"])).parameters["name"].default
+    name = node.get("name", default)
+    return {Subset(name, str(i)): each for i in range(planned["subsets"])}
+
+
+def _planned(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the module of a source reckons with before its data are there."""
+    return getattr(inspect.getmodule(get_method(node["_target_"])), "PLANNED", _PLANNED)
+
+
+def _guess(rows: Sequence[Row]) -> Guess:
+    return Guess(len(rows), _chars(rows) / len(rows) / _CHARS_PER_TOKEN + 2)
+
+
+def _chars(rows: Sequence[Row]) -> int:
+    return sum(len(row.input) + len(row.target) for row in rows)

@@ -6,35 +6,38 @@ have to be downloaded, sizes are reckoned from the configuration and marked with
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from untrac_exp.config import config_dir, share_axes, variant
-from untrac_exp.guess import Guess, downloads, guessed_corpora, guessed_subsets
+from untrac_exp.config import axes_override, config_dir, variant
+from untrac_exp.guess import downloads, guessed_corpora, guessed_subsets
 from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
-from untrac_exp.methods.base import Method, Subset, Work
+from untrac_exp.methods.base import Method, Size, Subset, Work
 from untrac_exp.models.source import ModelSource
-from untrac_exp.rate import SHORTER, reckoned
+from untrac_exp.rate import reckoned
 from untrac_exp.report.plan import print_plan
 from untrac_exp.result_files import write_text
 from untrac_exp.schema import check
 from untrac_exp.store import Force, Store, fingerprint
 from untrac_exp.truth.models import Truth, named
+
+_SHARED = (
+    *("corpora", "testset", "model", "max_sequences", "n_per_corpus", "n_tokens_per_corpus"),
+    *("pretraining", "trainer", "store"),
+)
+"""What the sizes of a job's data and model depend on."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Plan:
     artifacts: list[Artifact]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What jobs share: the sizes of data and model.
+
+    data: None where some are yet to be fetched, `downloads`. rate: FLOP/s, and whether measured.
+    """
+
+    corpora: Mapping[str, Size]
+    subsets: Mapping[Subset, Size]
+    block_size: int
+    parameters: int | None = None
+    rate: tuple[float, bool] = (1.0, False)
+    downloads: Mapping[str, str] | None = None
+    data: Data | None = None
+
+
 class ReadOnlyStore(Store):
     """A store that is only read; what it lacks is built beside it, in a temporary one."""
 
@@ -91,15 +110,25 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
     multirun: whether it has Hydra's `-m`. Leaves `plan.json` in the folder of the sweep or job: a
     list of `Plan`s.
     """
-    with initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"):
-        plans = []
+    plans: list[dict[str, Any]] = []
+    known: dict[str, Sizes] = {}
+    with (
+        initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"),
+        TemporaryDirectory(prefix="untrac-plan-") as beside,
+    ):
         for cfg, folder, outdir in _jobs(arguments, multirun):
             check(cfg)
             prepare_process(cfg)
-            plans.append(make(cfg, outdir))
+            settings = plain(cfg)
+            # the corpora of a model that is not trained are sampled before they are read
+            names = [*_SHARED, "seed"] if cfg.pretraining.steps == 0 else _SHARED
+            key = fingerprint({name: settings[name] for name in names})
+            if key not in known:
+                known[key] = _sizes(cfg, beside)
+            plans.append(asdict(_plan(cfg, known[key], outdir)))
             file = folder / "plan.json"
-    write_text(file, json.dumps([asdict(plan) for plan in plans], indent=1) + "\n")
-    print_plan([asdict(plan) for plan in plans], f"{cfg.name} at {cfg.scale} scale", SHORTER)
+    write_text(file, json.dumps(plans, indent=1) + "\n")
+    print_plan(plans, f"{cfg.name} at {cfg.scale} scale")
 
 
 def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, Path, Path]]:
@@ -109,35 +138,42 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
     Hydra composes from files for every job, half a second each; jobs that differ in values alone
     get copies here.
     """
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    options: dict[str, Any] = {"config_name": "config", "with_log_configuration": False}
-    master = hydra.compose_config(overrides=[*arguments], run_mode=RunMode.MULTIRUN, **options)
-    if master.hydra.mode is None:
-        master.hydra.mode = RunMode.MULTIRUN if multirun else RunMode.RUN
-    share_axes(master)
     parser = OverridesParser.create()
-    jobs = [[*master.hydra.overrides.task]]
-    if master.hydra.mode == RunMode.MULTIRUN:
-        swept = [f"{key}={values}" for key, values in master.hydra.sweeper.params.items()]
-        overrides = parser.parse_overrides([*swept, *master.hydra.overrides.task])
-        [jobs] = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    given = parser.parse_overrides([*arguments])
+    single = [str(one.input_line) for one in given if not one.is_sweep_override()]
+    hydra = compose("config", single, return_hydra_config=True).hydra
+    mode = hydra.mode or (RunMode.MULTIRUN if multirun else RunMode.RUN)
+    jobs: list[tuple[str, ...]] = [tuple(arguments)]
+    if mode == RunMode.MULTIRUN:
+        axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
+        values = {one.get_key_element(): one for one in parser.parse_overrides([*axes, *arguments])}
+        jobs = [*product(*(
+            [f"{key}={value}" for value in one.sweep_string_iterator()]
+            if one.is_sweep_override() else [str(one.input_line)]
+            for key, one in values.items()
+        ))]  # fmt: skip
+    shared = axes_override(arguments, hydra.sweeper.params)
     composed: dict[tuple[str, ...], DictConfig] = {}
     for job in jobs:
-        overrides = parser.parse_overrides(job)
-        values = [one for one in overrides if one.key_or_group not in master.hydra.runtime.choices]
-        groups = tuple(str(one.input_line) for one in overrides if one not in values)
-        if groups not in composed:
-            composed[groups] = hydra.config_loader.load_sweep_config(master, job)
-            composed[groups].hydra.mode = master.hydra.mode
-        cfg = deepcopy(composed[groups])
-        for one in values:
-            if one.type != OverrideType.DEL:
-                OmegaConf.update(cfg, one.key_or_group, one.value())
-        cfg.hydra.overrides.task = job
+        overrides = parser.parse_overrides([*job])
+        settings = [one for one in overrides if not (
+            one.key_or_group in hydra.runtime.choices
+            or one.key_or_group.startswith("hydra.") or one.is_delete()
+        )]  # fmt: skip
+        rest = tuple(str(one.input_line) for one in overrides if one not in settings)
+        if rest not in composed:
+            composed[rest] = compose("config", [*job, shared], return_hydra_config=True)
+        cfg = deepcopy(composed[rest])
+        for one in settings:
+            OmegaConf.update(cfg, one.key_or_group, one.value())
+        cfg.hydra.overrides.task = [
+            str(one.input_line)
+            for one in overrides
+            if not one.key_or_group.startswith(("hydra.", "hydra/"))
+        ]
         HydraConfig.instance().set_config(cfg)
         # read while they are whole: they refer to keys of `hydra`
-        if cfg.hydra.mode == RunMode.RUN:
+        if mode == RunMode.RUN:
             folder = outdir = Path(cfg.hydra.run.dir)
         else:
             folder = Path(cfg.hydra.sweep.dir)
@@ -147,150 +183,86 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
         yield cfg, folder, outdir
 
 
-def make(cfg: DictConfig, outdir: Path) -> Plan:
+def _sizes(cfg: DictConfig, beside: str) -> Sizes:
+    """Counted where all data are at hand, else guessed. beside: a folder for a store."""
+    if found := dict(downloads(plain(cfg))):
+        source: ModelSource = instantiate(cfg.model)
+        size = source.parameters(None)
+        subsets = guessed_subsets(plain(cfg.testset))
+        rate = reckoned(cfg, source, None, size)
+        corpora = guessed_corpora(cfg, source)
+        return Sizes(corpora, subsets, source.block_size, size, rate, found)
+    data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
+    source, tokenizer = data.training.source, data.training.tokenizer
+    size = source.parameters(len(tokenizer))
+    rate = reckoned(cfg, source, tokenizer, size)
+    tokens = data.training.data
+    return Sizes(tokens, data.subsets, source.block_size, size, rate, data=data)
+
+
+def _plan(cfg: DictConfig, sizes: Sizes, outdir: Path) -> Plan:
     """The plan of the job that would write its files to `outdir`."""
     method, truth = instantiate(cfg.method), instantiate(cfg.truth) if cfg.truth else None
-    found = dict(downloads(OmegaConf.to_container(cfg, resolve=True)))
     hydra = HydraConfig.get()
     varies = variant(hydra.overrides.task, hydra.sweeper.params)
-    settings = ",".join(filter(None, (hydra.runtime.choices["method"], varies)))
-    job = f"{settings} seed {cfg.seed}"
-    if found:
-        sizes = _shared(cfg, _guess)
-        parameters = sizes.parameters
-        artifacts = list(_guessed(cfg, sizes, method, truth, job))
-        rate = reckoned(cfg, instantiate(cfg.model), None, parameters)
-    else:
-        data, parameters = _shared(cfg, _read)
-        artifacts = list(_counted(cfg, data, method, truth, parameters, job, outdir))
-        rate = reckoned(cfg, data.training.source, data.training.tokenizer, parameters)
-    return Plan(job, not found, parameters, *rate, found, artifacts)
+    job = f"{','.join(filter(None, (hydra.runtime.choices['method'], varies)))} seed {cfg.seed}"
+    made = [*_given(cfg, sizes, truth), _scores(cfg, sizes, method, job, outdir)]
+    exact, fetched = sizes.data is not None, dict(sizes.downloads or {})
+    return Plan(job, exact, sizes.parameters, *sizes.rate, fetched, made)
 
 
-T = TypeVar("T")
-_known: dict[str, Any] = {}
-
-
-def _shared(cfg: DictConfig, find: Callable[[DictConfig], T]) -> T:
-    """`find(cfg)`, once for all jobs of a sweep that share data and model."""
-    names = ["corpora", "testset", "model", "max_sequences", "n_per_corpus", "pretraining"]
-    names.append("n_tokens_per_corpus")
-    settings = plain(cfg)
-    if cfg.pretraining.steps == 0:  # the corpora are sampled before they are read
-        names.append("seed")
-    key = fingerprint({name: settings[name] for name in [*names, "trainer", "store"]})
-    if key not in _known:
-        _known[key] = find(cfg)
-    return _known[key]
-
-
-# ------------------------------------------------------------------- where all data are at hand
-_beside = cache(lambda: tempfile.TemporaryDirectory(prefix="untrac-plan-"))
-
-
-def _read(cfg: DictConfig) -> tuple[Data, int | None]:
-    """The job's data, and how many parameters its model has."""
-    data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, _beside().name))
-    return data, data.training.source.parameters(len(data.training.tokenizer))
-
-
-def _counted(
-    cfg: DictConfig,
-    data: Data,
-    method: Method,
-    truth: Truth | None,
-    parameters: int | None,
-    job: str,
-    outdir: Path,
-) -> Iterator[Artifact]:
-    training, real = data.training, Store(cfg.store, cfg.force)
-    for name, folder in training.corpora.items():
-        size = sum(file.stat().st_size for file in folder.iterdir())
-        there = folder.is_relative_to(real.root)
-        yield Artifact("tokens", name, folder.name, size=size, there=there)
-    reading = sum(subset.read for subset in data.subsets.values())
-    theta0 = training.recipe(cfg.train_seed)
-    models = {theta0.id: (theta0, "θ0")} if training.settings.steps else {}
-    jobs = [] if truth is None else truth.jobs(training, data.subsets)
-    for one in jobs:
-        models.setdefault(one.recipe.id, (one.recipe, one.name))
-    total = {"n": sum(map(len, training.data.values()))}
-    total["read"] = sum(one.read for one in training.data.values())
-    for recipe, name in models.values():
-        without, steps = recipe.key["without"], recipe.key["pretraining"]["steps"]
-        kept = total["n"] - sum(len(training.data[name]) for name in without)
-        tokens = steps * min(training.settings.batch_size, kept) * total["read"] // total["n"]
-        size = _model_size(parameters, steps, training.settings.checkpoint_every, without)
-        there = real.find("model", recipe.key) is not None
-        name = f"{name}, train seed {recipe.key['train_seed']}"
-        id_ = real.path("model", recipe.key).name
-        yield Artifact("model", name, id_, steps, tokens, tokens, size, there)
-    for one in jobs:
-        name = f"{one.name}, train seed {one.seed}"
-        yield Artifact("losses", name, one.recipe.id, forward=reading, there=one.is_done)
-    every = training.settings.checkpoint_every
-    work = Work(
-        {name: one.sample(cfg.n_per_corpus, cfg.seed) for name, one in training.data.items()},
-        data.subsets,
-        training.settings.steps // every,
-        cfg.seed,
-    )
-    there = not cfg.force and is_finished(outdir, fingerprint(job_key(cfg, data)))
-    yield _scores(method, work, job, there)
-
-
-# --------------------------------------------------------------- where some are yet to be fetched
-@dataclass(frozen=True)
-class Sizes:
-    """What is guessed of data and model; block_size: tokens of a packed sequence."""
-
-    block_size: int
-    parameters: int | None
-    corpora: Mapping[str, Guess]
-    subsets: Mapping[Subset, Guess]
-
-
-def _guess(cfg: DictConfig) -> Sizes:
-    source: ModelSource = instantiate(cfg.model)
-    subsets = guessed_subsets(OmegaConf.to_container(cfg.testset, resolve=True))
-    return Sizes(source.block_size, source.parameters(None), guessed_corpora(cfg, source), subsets)
-
-
-def _guessed(
-    cfg: DictConfig, sizes: Sizes, method: Method, truth: Truth | None, job: str
-) -> Iterator[Artifact]:
-    corpora, subsets = sizes.corpora, sizes.subsets
+def _given(cfg: DictConfig, sizes: Sizes, truth: Truth | None) -> Iterator[Artifact]:
+    """Tokens, the models that are trained on them, and their losses where a truth reads them."""
+    store, settings, corpora = Store(cfg.store, cfg.force), cfg.pretraining, sizes.corpora
+    training = None if sizes.data is None else sizes.data.training
     for name, data in corpora.items():
-        width = sizes.block_size
-        yield Artifact("tokens", name, f"tokens {name}", size=len(data) * (8 * width + 4))
-    reading = sum(data.read for data in subsets.values())
-    settings = cfg.pretraining
-    n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
+        if training is None:
+            size = len(data) * (8 * sizes.block_size + 4)
+            yield Artifact("tokens", name, f"tokens {name}", size=size)
+        else:
+            folder = training.corpora[name]
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            there = folder.is_relative_to(store.root)
+            yield Artifact("tokens", name, folder.name, size=size, there=there)
     evaluated = [] if truth is None else truth.models(list(corpora))
     wanted = [(cfg.train_seed, ()), *evaluated] if settings.steps else []
+    budget = "steps" if truth is None else truth.budget
+    done: dict[tuple[int, tuple[str, ...]], bool] = {}
+    if sizes.data is not None and truth is not None:
+        jobs = truth.jobs(sizes.data.training, sizes.data.subsets)
+        done = {(one.seed, one.without): one.is_done for one in jobs}
+    n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
+    reading = sum(data.read for data in sizes.subsets.values())
     for seed, without in dict.fromkeys(wanted):
-        steps = settings.steps
-        if without and truth is not None and truth.budget == "epochs":
-            steps = max(1, round(steps * (n - sum(len(corpora[one]) for one in without)) / n))
-        tokens = steps * settings.batch_size * read // n
         name = f"{named(without)}, train seed {seed}"
-        size = _model_size(sizes.parameters, steps, settings.checkpoint_every, without)
-        yield Artifact("model", name, f"model {name} {truth}", steps, tokens, tokens, size)
+        kept = n - sum(len(corpora[one]) for one in without)
+        steps, id_, is_there = settings.steps, f"{name} {truth}", None
+        if without and budget == "epochs":
+            steps = max(1, round(steps * kept / n))
+        if training is not None:
+            key = training.recipe(seed, without, budget).key
+            id_, is_there = store.path("model", key).name, store.find("model", key) is not None
+        tokens = steps * min(settings.batch_size, kept) * read // n
+        # float32 weights, and θ0's checkpoints
+        copies = 1 + (0 if without else steps // settings.checkpoint_every)
+        size = 4 * (sizes.parameters or 0) * copies
+        yield Artifact("model", name, id_, steps, tokens, tokens, size, is_there)
         if (seed, without) in evaluated:
-            yield Artifact("losses", name, f"losses {name} {truth}", forward=reading)
-    sampled = {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in corpora.items()}
-    work = Work(sampled, subsets, settings.steps // settings.checkpoint_every, cfg.seed)
-    yield _scores(method, work, job, None)
+            losses = done.get((seed, without))
+            yield Artifact("losses", name, id_, forward=reading, there=losses)
 
 
-# ------------------------------------------------------------------------------------- of both
-def _scores(method: Method, work: Work, job: str, there: bool | None) -> Artifact:
-    tokens = method.tokens(work)
-    forward, backward = (None, None) if tokens is None else tokens
-    id_, parts = f"scores {job}", method.apart(work)
-    return Artifact("scores", job, id_, 0, forward, backward, there=there, parts=parts)
-
-
-def _model_size(parameters: int | None, steps: int, every: int, without: Sequence[str]) -> int:
-    """Bytes of float32 weights, and of θ0's checkpoints."""
-    return 4 * (parameters or 0) * (1 + (0 if without else steps // every))
+def _scores(cfg: DictConfig, sizes: Sizes, method: Method, job: str, outdir: Path) -> Artifact:
+    """A method's answer."""
+    work = Work(
+        {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in sizes.corpora.items()},
+        sizes.subsets,
+        cfg.pretraining.steps // cfg.pretraining.checkpoint_every,
+        cfg.seed,
+    )
+    forward, backward = method.tokens(work) or (None, None)
+    there = None
+    if sizes.data is not None:
+        there = not cfg.force and is_finished(outdir, fingerprint(job_key(cfg, sizes.data)))
+    parts = method.apart(work)
+    return Artifact("scores", job, f"scores {job}", 0, forward, backward, 0, there, parts)

@@ -25,8 +25,10 @@ from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.pretrained import Pretrained, context
 from untrac_exp.models.source import ModelSource
 from untrac_exp.progress import duration
-from untrac_exp.report.plan import LONG_S
 from untrac_exp.stages.trainer import TrainerSettings
+
+LONG_S = 600
+"""Seconds after which a run is called long."""
 
 SHORTER = (
     "fewer texts (n_tokens_per_corpus, n_per_corpus), shorter ones (model.block_size) or another "

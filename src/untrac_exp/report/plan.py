@@ -10,79 +10,50 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from untrac_exp.methods.base import Tokens
 from untrac_exp.progress import duration
+from untrac_exp.rate import LONG_S, SHORTER, flops
 
 DEVICES = (1, 8, 64)
 
-LONG_S = 600
-"""Seconds after which a run is called long."""
 
-
-def flops(artifact: Mapping[str, Any], parameters: int | None) -> float | None:
-    """2 N a token forward, 4 N a token backward; None where either is unknown."""
-    if artifact["forward"] is None or parameters is None:
-        return None
-    return 2.0 * parameters * artifact["forward"] + 4.0 * parameters * artifact["backward"]
-
-
-def print_plan(plans: Sequence[Mapping[str, Any]], title: str, shorter: str) -> None:
-    """Print a table of all artifacts, those that jobs share once, their sum, and the downloads.
-
-    shorter: what makes a run take less time, said of one over ten minutes.
-    """
+def print_plan(plans: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print a table of all artifacts, those that jobs share once, their sum, and the downloads."""
     console = Console(highlight=False, width=None if Console().is_terminal else 118)
     table = Table(title=f"plan of {title}: nothing is run, built or fetched", title_justify="left")
     for name in ("what", "name"):
         table.add_column(name, overflow="fold")
     for name in ("steps", "tokens read", "with gradient", "FLOPs", "hours", "disk", "there"):
         table.add_column(name, justify="right")
-    seen: set[tuple[str, str]] = set()
-    to_do: dict[str, float] = {"steps": 0, "forward": 0, "backward": 0, "flops": 0, "size": 0}
-    unknown = []
-    missing: list[tuple[Mapping[str, Any], float]] = []
+    rate, parameters = plans[-1]["flops_per_s"], plans[-1]["parameters"]
+    once: dict[tuple[str, str], tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for plan in plans:
-        about = "" if plan["exact"] else "~"
-        rate, parameters = plan["flops_per_s"], plan["parameters"]
-        for artifact in plan["artifacts"]:
-            if (artifact["kind"], artifact["id"]) in seen:
-                continue
-            seen.add((artifact["kind"], artifact["id"]))
-            cost = flops(artifact, parameters)
-            if not artifact["there"]:
-                if cost is None:
-                    unknown.append(artifact["name"])
-                for name in ("steps", "forward", "backward", "size"):
-                    to_do[name] += artifact[name] or 0
-                to_do["flops"] += cost or 0
-                missing.append((artifact, (cost or 0) / rate))
-            table.add_row(
-                artifact["kind"],
-                artifact["name"],
-                _count(artifact["steps"]),
-                about + _count(artifact["forward"]),
-                about + _count(artifact["backward"]),
-                "?" if cost is None else f"{about}{cost:.2g}",
-                "?" if cost is None else f"{about}{cost / rate / 3600:.2g}",
-                _bytes(artifact["size"]),
-                {True: "yes", False: "no", None: "?"}[artifact["there"]],
-            )
+        for one in plan["artifacts"]:
+            once.setdefault((one["kind"], one["id"]), (one, plan))
+    missing: list[tuple[Mapping[str, Any], float]] = []
+    unknown, to_do = [], 0.0
+    for one, plan in once.values():
+        about, cost = "" if plan["exact"] else "~", None
+        if one["forward"] is not None and plan["parameters"] is not None:
+            cost = flops(Tokens(one["forward"], one["backward"]), plan["parameters"])
+        seconds = (cost or 0) / plan["flops_per_s"]
+        if not one["there"]:
+            missing.append((one, seconds))
+            to_do += cost or 0
+            unknown += [one["name"]] * (cost is None)
+        there = {True: "yes", False: "no", None: "?"}[one["there"]]
+        table.add_row(one["kind"], one["name"], *_costs(one, cost, seconds, about), there)
+    names = ("steps", "forward", "backward", "size")
+    total = {name: sum(one[name] or 0 for one, _ in missing) for name in names}
+    seconds = sum(one for _, one in missing)
     table.add_section()
-    table.add_row(
-        "total",
-        "of what is not there",
-        _count(to_do["steps"]),
-        _count(to_do["forward"]),
-        _count(to_do["backward"]),
-        f"{to_do['flops']:.2g}",
-        f"{to_do['flops'] / rate / 3600:.2g}",
-        _bytes(to_do["size"]),
-    )
+    table.add_row("total", "of what is not there", *_costs(total, to_do, seconds))
     console.print(table)
     size = "unknown size" if parameters is None else f"{parameters:,} parameters"
     how = "as measured here" if plans[-1]["measured"] else "plan_flops_per_s"
     console.print(f"model of {size}; hours of one device at {rate:.2g} FLOP/s ({how})")
-    if to_do["flops"] / rate > LONG_S:
-        console.print(f"[yellow]over ten minutes:[/] {shorter}", soft_wrap=True)
+    if seconds > LONG_S:
+        console.print(f"[yellow]over ten minutes:[/] {SHORTER}", soft_wrap=True)
     if missing:
         console.print(spread(missing), soft_wrap=True)
     fetched = {key: what for plan in plans for key, what in plan["downloads"].items()}
@@ -106,8 +77,7 @@ def spread(missing: Sequence[tuple[Mapping[str, Any], float]]) -> str:
     parts: list[float] = []
     for artifact, seconds in missing:
         if artifact["kind"] in ("model", "losses"):
-            id_ = artifact["id"].partition(" ")[2] or artifact["id"]
-            models[id_] = models.get(id_, 0) + seconds
+            models[artifact["id"]] = models.get(artifact["id"], 0) + seconds
         elif artifact["kind"] == "scores":
             parts += [seconds / artifact["parts"]] * artifact["parts"]
     trained = [*models.values()]
@@ -126,8 +96,13 @@ def _makespan(seconds: Sequence[float], devices: int) -> float:
     return max(busy)
 
 
-def _count(number: float | None) -> str:
-    return "?" if number is None else f"{int(number):,}"
+def _costs(
+    one: Mapping[str, Any], cost: float | None, seconds: float, about: str = ""
+) -> list[str]:
+    """Steps, tokens, FLOPs, hours and disk as they are shown; "?" for what is not known."""
+    tokens = ["?" if n is None else f"{about}{n:,}" for n in (one["forward"], one["backward"])]
+    each = ("?", "?") if cost is None else (f"{about}{cost:.2g}", f"{about}{seconds / 3600:.2g}")
+    return [f"{one['steps']:,}", *tokens, *each, _bytes(one["size"])]
 
 
 def _bytes(number: float) -> str:
