@@ -1,8 +1,8 @@
-"""What the scripts of `experiments/` share: they read `outputs/` and publish a table or a figure.
+"""Shared code of the scripts in `experiments/`: read `outputs/`, publish a table or a figure.
 
 Everything is written to `<outputs>/paper/<scale>/`: tables as CSV, Markdown and LaTeX, figures as
-PDF and PNG. With ``--readme`` the part of the experiment's README between two marks is written
-anew, so that no number in it is typed by hand. `experiments.tables` lays tables out.
+PDF and PNG. With ``--readme`` the part of the experiment's README between two marks is
+regenerated, so no number in it is typed by hand. `experiments.tables` formats tables.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from untrac_exp.result_files import write_bytes, write_text
 
 
 def marks(name: str) -> tuple[str, str]:
-    """What stands before and after the numbers of this name in a page."""
+    """Return the marks before and after the numbers of this name in a page."""
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
@@ -32,17 +32,21 @@ BEGIN, END = marks("numbers")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one experiment reads and writes."""
+    """Input and output paths of one experiment."""
 
     outputs: Path
     scale: str
     home: Path
     """The experiment's own folder, with `published.csv` and `README.md`."""
     read: set[str] = field(default_factory=set, compare=False)
-    """The experiments whose sweeps were asked for."""
+    """Experiments whose sweeps were read."""
 
     def sweep(self, experiment: str) -> Path:
-        """The directory of a finished sweep. ValueError names the command that fills it."""
+        """Return the directory of a finished sweep.
+
+        Raises:
+            ValueError: the sweep has not finished; names the command that runs it.
+        """
         directory = self.outputs / experiment / self.scale
         if not (directory / "summary.csv").exists():
             raise ValueError(
@@ -53,17 +57,17 @@ class Place:
         return directory
 
     def summary(self, experiment: str) -> pd.DataFrame:
-        """`summary.csv` of a sweep, with empty variants as ""."""
+        """Read `summary.csv` of a sweep, with empty variants as ""."""
         table = pd.read_csv(self.sweep(experiment) / "summary.csv", dtype={"variant": object})
         return table.assign(variant=table["variant"].fillna(""))
 
     def published(self) -> pd.DataFrame:
-        """The paper's figures; labels stay text."""
+        """Read the paper's numbers; labels stay strings."""
         return pd.read_csv(self.home / "published.csv", dtype={"value": str})
 
     @property
     def target(self) -> Path:
-        """Path of what is published, without its suffix."""
+        """Path of the published files, without suffix."""
         return self.outputs / "paper" / self.scale / self.home.name
 
 
@@ -72,8 +76,13 @@ def run(
 ) -> int:
     """Publish one table or figure and print the Markdown that ``--readme`` puts into the README.
 
-    script: `__file__` of the experiment's script. publish: writes the files below `Place.target`
-    and returns that Markdown. Exit status 1 with one line where something is missing.
+    Args:
+        script: `__file__` of the experiment's script.
+        publish: writes the files at `Place.target` and returns that Markdown.
+        arguments: of the command line.
+
+    Returns:
+        Exit status; 1, with one line on stderr, if a result is missing.
     """
     parser = argparse.ArgumentParser(prog=_command(script))
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
@@ -96,22 +105,29 @@ def run(
 
 
 def varied(place: Place, *experiments: str) -> str:
-    """What a ± of these sweeps is over, as in "2 seeds × 2 train seeds"."""
+    """Return what the ± of these sweeps is over, such as "2 seeds × 2 train seeds"."""
     found = pd.concat([place.summary(name)["varied"] for name in experiments])
     return " or ".join(found.dropna().unique()) or "runs"
 
 
 def unlearning_epochs(steps: pd.Series, config: Mapping[str, Any], inverse: bool) -> pd.Series:
-    """Epochs over what is unlearned after so many steps, from a job's configuration.
+    """Convert unlearning steps to epochs over the forget set.
 
-    inverse: whether test subsets are unlearned rather than corpora.
+    Args:
+        steps: number of steps.
+        config: of the job.
+        inverse: whether test subsets are unlearned rather than corpora.
     """
     n = config["testset"]["n_per_subset"] if inverse else config["n_per_corpus"]
     return steps * min(config["method"]["batch_size"], n) / n
 
 
 def fill(readme: Path, text: str, name: str = "numbers") -> None:
-    """Write what stands between the marks of a page anew. ValueError where it has no marks."""
+    """Replace the text between the marks of a page.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
     content = readme.read_text(encoding="utf-8")
     begin, end = marks(name)
     if begin not in content or end not in content:
@@ -129,18 +145,23 @@ def save(place: Place, figure: Figure) -> None:
 
 
 def cost(place: Place, *experiments: str) -> str:
-    """What the jobs of these sweeps took, the truth aside, in one sentence."""
+    """Return one sentence with the wall-clock time of these sweeps' jobs, without the truth."""
     metrics = [job for name in experiments for job in collect(place.sweep(name)).metrics]
     seconds = sum((job.get("cost") or {}).get("wall_s") or 0.0 for job in metrics)
     return f"Its {len(metrics)} jobs took {seconds / 60:.1f} minutes in all, the truth aside."
 
 
 def truth_cost(place: Place, job: Mapping[str, Any], seeds: int | None = None) -> dict[str, float]:
-    """What the models that a job's truth is made of cost: a sum over them, from the store.
+    """Sum the cost of the models of a job's truth, from the store.
 
-    job: its metrics, which name the folder of θ0. seeds: train seeds to count, the first ones; all
-    unless given. Returns wall_s, forward_tokens and backward_tokens; {} where the job does not name
-    θ0, or a model of the truth is no longer stored.
+    Args:
+        place: of the experiment.
+        job: its metrics, which name the folder of θ0.
+        seeds: number of train seeds to count, from the first; all by default.
+
+    Returns:
+        wall_s, forward_tokens and backward_tokens; {} if the job does not name θ0, or a model of
+        the truth is no longer stored.
     """
     truth = (job.get("config") or {}).get("truth")
     if not (truth and job.get("theta0")):
@@ -174,7 +195,7 @@ def _key(manifest: Path) -> dict[str, Any]:
 
 
 def _picture(place: Place) -> str:
-    """A copy of the figure beside the README, and the Markdown that shows it; "" for a table."""
+    """Copy the figure next to the README; return its Markdown, "" for a table."""
     drawn = place.target.with_suffix(".png")
     if not drawn.exists():
         return ""
@@ -183,18 +204,18 @@ def _picture(place: Place) -> str:
 
 
 def commits(jobs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The commits that jobs were run at, from their metrics, in short."""
+    """Return the abbreviated commits at which the jobs were run."""
     return sorted({job["git_commit"][:7] for job in jobs if job.get("git_commit")})
 
 
 def _command(script: str) -> str:
-    """The command of an experiment's script, from its path."""
+    """Return the command of an experiment's script from its path."""
     path = Path(script).resolve()
     return f"python -m experiments.{path.parent.name}.{path.stem}"
 
 
 def _source(place: Place, script: str) -> str:
-    """The commits of the jobs that were read, which fix the presets, and the command."""
+    """Return the command and the commits of the jobs read, which determine the presets."""
     jobs = [job for name in sorted(place.read) for job in collect(place.sweep(name)).metrics]
     found = commits(jobs)
     runs = f"Run at {' and '.join(found)}.\n\n" if found else ""

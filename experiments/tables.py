@@ -1,4 +1,4 @@
-"""Tables as the paper lays them out, from the summaries of sweeps: CSV, Markdown and LaTeX."""
+"""Tables in the paper's layout from the summaries of sweeps: CSV, Markdown and LaTeX."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ METHODS = {
     "untrac": "UnTrac",
     "untrac_inv": "UnTrac-Inv",
 }
-"""The paper's methods in its order, and how it prints them."""
+"""The paper's methods in its order -> their names in the paper."""
 TESTSETS = {"toxicity": "toxigen", "bias": "winobias", "truthfulness": "truthfulqa"}
 """Our test sets -> the paper's."""
 NAMES = {
@@ -27,17 +27,23 @@ NAMES = {
     **{"toxigen": "ToxiGen", "winobias": "WinoBias", "truthfulqa": "TruthfulQA"},
     **{"sgd": "SGD", "rmsprop": "RMSProp", "adam": "Adam", "adafactor": "Adafactor"},
 }
-"""How the paper prints what our files name."""
+"""Names in our files -> names in the paper."""
 
 
 def correlations(
     place: Place, experiments: Mapping[str, str], key: str, statistic: str
 ) -> pd.DataFrame:
-    """Agreement of the paper's methods with the truth, a row for each experiment, method, test set.
+    """Return the agreement of the paper's methods by experiment, method and test set.
 
-    experiments: value of the column `key` -> experiment. statistic: pearson or spearman.
-    Columns key, method, testset, <statistic>_mean, <statistic>_std, ceiling, attainable;
-    rows as in the paper.
+    Args:
+        place: of the experiment.
+        experiments: value of the column `key` -> experiment.
+        key: name of the first column.
+        statistic: pearson or spearman.
+
+    Returns:
+        Columns key, method, testset, <statistic>_mean, <statistic>_std, ceiling, attainable;
+        rows as in the paper.
     """
     rows = []
     for value, experiment in experiments.items():
@@ -61,7 +67,7 @@ def correlations(
 
 
 def correlation_table(place: Place, statistic: str) -> str:
-    """Publish tables 3 and 5: methods by test sets, corpora of equal and of unequal sizes."""
+    """Publish table 3 or 5: methods by test sets, for corpora of equal and unequal sizes."""
     sizes = {"equal": "harms", "unequal": "harms_unequal"}
     ours, published = correlations(place, sizes, "sizes", statistic), place.published()
     mean, std = f"{statistic}_mean", f"{statistic}_std"
@@ -91,7 +97,7 @@ def correlation_table(place: Place, statistic: str) -> str:
 
 
 def side_by_side(place: Place, theirs: pd.DataFrame, ours: pd.DataFrame, between: str) -> str:
-    """The published table, ours and where they differ, as Markdown."""
+    """Format the published table, ours and their differences as Markdown."""
     return (
         f"Published:\n\n{markdown(theirs)}\n\nOurs, {place.scale} scale:\n\n{markdown(ours)}\n\n"
         f"Order and sign:\n\n{between}"
@@ -99,7 +105,7 @@ def side_by_side(place: Place, theirs: pd.DataFrame, ours: pd.DataFrame, between
 
 
 def plus_minus(mean: float, std: float = float("nan"), digits: int = 3) -> str:
-    """`0.419 ± 0.063`; a dash where the mean is undefined, no spread where that is."""
+    """Format `0.419 ± 0.063`; a dash for an undefined mean, no ± for an undefined std."""
     if math.isnan(mean):
         return "–"
     spread = "" if math.isnan(std) else f" ± {std:.{digits}f}"
@@ -107,14 +113,14 @@ def plus_minus(mean: float, std: float = float("nan"), digits: int = 3) -> str:
 
 
 def write_table(place: Place, table: pd.DataFrame, laid_out: pd.DataFrame, caption: str) -> None:
-    """Write the numbers as CSV, and as laid out in the paper as Markdown and LaTeX."""
+    """Write the numbers as CSV, and the paper's layout as Markdown and LaTeX."""
     write_text(place.target.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
     write_text(place.target.with_suffix(".md"), f"{caption}\n\n{markdown(laid_out)}\n")
     write_text(place.target.with_suffix(".tex"), latex(laid_out, caption))
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A pipe table of the index and the columns; levels of columns are joined by a space."""
+    """Format a pipe table of index and columns; column levels are joined by a space."""
     flat = isinstance(table.columns, pd.MultiIndex)
     heads = [" ".join(column) if flat else str(column) for column in table.columns]
     lines = [[str(table.index.name or ""), *heads], ["---"] * (len(heads) + 1)]
@@ -124,7 +130,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def latex(table: pd.DataFrame, caption: str) -> str:
-    """A booktabs table, minus signs and all set in math."""
+    """Format a booktabs table with minus and ± in math mode."""
     text = table.rename_axis(index=None).to_latex(
         escape=True, caption=caption, multicolumn_format="c", position="t"
     )
@@ -134,10 +140,17 @@ def latex(table: pd.DataFrame, caption: str) -> str:
 def differences(
     published: pd.DataFrame, ours: pd.DataFrame, within: Sequence[str], item: str, value: str
 ) -> str:
-    """Where ours and the published figures differ in sign or in order, as a Markdown list.
+    """List in Markdown where our numbers and the published ones differ in sign or order.
 
-    Both have the columns `within` (what is compared on its own), `item` (what is ordered) and
-    `value`. ValueError where they have other rows.
+    Args:
+        published: columns `within`, `item` and `value`.
+        ours: the same columns and rows.
+        within: columns that define the groups compared.
+        item: column of the items that are ordered.
+        value: column of the numbers.
+
+    Raises:
+        ValueError: the rows differ.
     """
     keys = [*within, item]
     both = published.merge(ours, on=keys, suffixes=("_theirs", "_ours"))

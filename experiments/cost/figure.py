@@ -40,7 +40,7 @@ def points(place: Place, testsets: list[str]) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns its numbers as Markdown."""
+    """Draw the figure; return its numbers as Markdown."""
     sweep = collect(place.sweep("harms"))
     table = points(place, sweep.testsets)
     truth = truth_cost(place, sweep.metrics[0])

@@ -44,7 +44,7 @@ def lines(place: Place) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns the influences at the end as Markdown."""
+    """Draw the figure; return the influences at the end as Markdown."""
     table = lines(place)
     with figure_style():
         figure = blank_figure(7.2, 5.4)

@@ -24,7 +24,7 @@ UNLEARNING = ("untrac", "untrac_inv")
 
 
 def curves(place: Place) -> pd.DataFrame:
-    """Columns method, batch, seed, subset, epochs, pearson; undefined correlations are left out."""
+    """Return columns method, batch, seed, subset, epochs, pearson, without undefined values."""
     sweep = collect(place.sweep("sensitivity_epochs"))
     rows = []
     for job in sweep.metrics:
@@ -38,9 +38,9 @@ def curves(place: Place) -> pd.DataFrame:
             path = path[path[name] == job[name]]
         inverse = job["method"] == "untrac_inv"
         path = path.assign(epochs=unlearning_epochs(path["step"], job["config"], inverse))
-        # Before the first step nothing has an influence, and so nothing correlates.
+        # Before the first step all influences are 0, so correlations are undefined.
         for epochs, scores in path[path["step"] > 0].groupby("epochs"):
-            # Every subset on its own, so that there is something to draw a band from.
+            # One correlation per subset, for the band.
             each = agreement(scores.assign(testset=scores["subset"]), truth)
             rows += [
                 {
@@ -63,7 +63,7 @@ def curves(place: Place) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns the agreement along the epochs as Markdown."""
+    """Draw the figure; return the agreement along the epochs as Markdown."""
     table = curves(place)
     with figure_style():
         figure = blank_figure(7.2, 3.1)

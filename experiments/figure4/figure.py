@@ -39,7 +39,7 @@ def truths(place: Place) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns what each budget's truth depends on as Markdown."""
+    """Draw the figure; return what each budget's truth depends on as Markdown."""
     table, shares = truths(place)
     shares = shares.sort_values(kind="stable")
     with figure_style():

@@ -107,7 +107,7 @@ def _correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def publish(place: Place, benchmarks: dict[str, str]) -> str:
-    """Write the table and the figure; returns the table as Markdown."""
+    """Write the table and the figure; return the table as Markdown."""
     boards: dict[str, dict[str, Entry]] = {}
     jobs, missing = [], []
     for name, experiment in benchmarks.items():

@@ -63,7 +63,7 @@ def intervals(sweep: Sweep, corpora: list[str], first: str) -> dict[str, list[st
 
 
 def publish(place: Place) -> str:
-    """Write the table; returns it as Markdown."""
+    """Write the table; return it as Markdown."""
     sweep = collect(place.sweep("natural"))
     corpora = list(sweep.scores["corpus"].unique())
     shares = relative(sweep, corpora).sort_values(ascending=False)

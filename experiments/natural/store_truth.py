@@ -20,7 +20,7 @@ from untrac_exp.truth.stored import training_fingerprint
 
 
 def main(folder: Path, world: str) -> None:
-    """Write `texts/<world>_truth.csv` with a line that says what it is of."""
+    """Write `texts/<world>_truth.csv` with a line that describes its origin."""
     cfg = OmegaConf.create((folder / ".hydra" / "config.yaml").read_text())
     assert isinstance(cfg, DictConfig)
     data = load_data(cfg, Store(cfg.store))

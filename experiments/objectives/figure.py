@@ -26,7 +26,7 @@ UNLEARNING = ("untrac", "untrac_inv")
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns its numbers as Markdown."""
+    """Draw the figure; return its numbers as Markdown."""
     sweep = collect(place.sweep("objectives"))
     wanted = [(method, variant) for method in UNLEARNING for variant in OBJECTIVES]
     parts, rows = [], {}

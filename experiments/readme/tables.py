@@ -25,7 +25,7 @@ NAMES = ("harms", "toxicity", "docstrings")
 
 
 def publish(place: Place, name: str, root: Path = ROOT) -> str:
-    """The table of one sweep as Markdown, and what it was run with."""
+    """Return the table of one sweep as Markdown, with the settings it was run with."""
     sweep, summary = collect(place.sweep(name)), place.summary(name)
     cells = {(row["method"], row["testset"]): row for row in summary.to_dict("records")}
     order = summary.groupby("method")["pearson_mean"].mean().sort_values(ascending=False).index

@@ -59,7 +59,7 @@ def points(place: Place, experiment: str) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Draw the figure; returns its numbers as Markdown."""
+    """Draw the figure; return its numbers as Markdown."""
     tables = {experiment: points(place, experiment) for experiment in SWEEPS}
     with figure_style():
         figure = blank_figure(7.2, 5.2)

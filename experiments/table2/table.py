@@ -55,7 +55,7 @@ def laid_out(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Write the table; returns it as Markdown, beside the published one."""
+    """Write the table; return it as Markdown next to the published one."""
     numbers, published = ours(place), place.published()
     caption = (
         "Influence of the training tasks on the test task, standardised over the four tasks, "

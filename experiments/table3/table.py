@@ -13,7 +13,7 @@ from experiments.tables import correlation_table
 
 
 def publish(place: Place) -> str:
-    """Write the table; returns it as Markdown, beside the published one."""
+    """Write the table; return it as Markdown next to the published one."""
     return correlation_table(place, "pearson")
 
 

@@ -63,7 +63,7 @@ def laid_out(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def publish(place: Place) -> str:
-    """Write the table; returns it as Markdown, beside the published one."""
+    """Write the table; return it as Markdown next to the published one."""
     numbers, published = ours(place), place.published()
     caption = (
         "Pearson correlation with leave-dataset-out on toxicity, by the optimizer and the learning "

@@ -58,7 +58,7 @@ def source(library: str) -> list[str]:
 
 
 def prepare(folder: Path) -> None:
-    """Model, corpora and test sets in `folder`, unless they are there."""
+    """Create model, corpora and test sets in `folder` if they do not exist."""
     if (folder / "model" / "config.json").exists():
         return
     texts = {library: source(library) for library in LIBRARIES}
@@ -108,7 +108,7 @@ _CELL = re.compile(r"(\w+) ([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\]")
 
 
 def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, list[str]]:
-    """Seconds that the command took, and what it printed."""
+    """Run the command; return its seconds and its output."""
 
     def named(place: str) -> str:
         files = sorted((folder / place).glob("*.jsonl"))
@@ -128,7 +128,7 @@ def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, list
 
 
 def rounds(lines: list[str]) -> dict[str, list[Ranking]]:
-    """The ranking after every round, by method; prints when it was there."""
+    """Return the ranking after every round by method; print when each was available."""
     found: dict[str, list[Ranking]] = {}
     loaded: int | None = None
     method = ""
@@ -153,7 +153,7 @@ def rounds(lines: list[str]) -> dict[str, list[Ranking]]:
 
 
 def compare(first: Ranking, last: Ranking) -> str:
-    """How the last ranking agrees with the first."""
+    """Compare the last ranking with the first."""
     inside = sum(low <= last[cell][0] <= high for cell, (_, low, high) in first.items())
     told = reversed_ = 0
     for (testset, a), (other, b) in combinations(first, 2):

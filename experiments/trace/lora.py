@@ -71,7 +71,7 @@ def agreement(folder: Path, n: int, wanted: list[str]) -> pd.DataFrame:
 
 
 def memory(folder: Path, size: int, wanted: list[str]) -> pd.DataFrame:
-    """MiB above the process before the model was read, by way."""
+    """Return the memory by variant, in MiB above that before the model was loaded."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "checkpoint")
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=size, intermediate_size=3 * size,
@@ -104,7 +104,7 @@ def measure(made: str, folder: str, settings: dict[str, Any]) -> None:
     # the small model first, which loads the libraries
     for model, length in ((Path(folder) / "checkpoint", 64), (Path(made), 128)):
         reset_peaks()
-        before = peak_rss()  # what it holds now
+        before = peak_rss()  # memory before the model is loaded
         sizes: dict[str, Any] = {"threads": 1, "model.block_size": length}
         trace(model, None, words, words, **sizes, **steps, **settings)
         found = peak_rss() - before
