@@ -1,1 +1,1 @@
-"""What methods are compared with: models trained again without some of the corpora."""
+"""Ground truths: models retrained without some of the corpora."""

@@ -1,10 +1,9 @@
-r"""Leave-dataset-out, the paper's ground truth: train again without each corpus.
+r"""Leave-dataset-out, the paper's ground truth: retrain without each corpus.
 
 .. math:: I(Z', Z) = L(Z'; \theta_{-Z}) - L(Z'; \theta_0)
 
-`budget` says how long a counterfactual model trains: as many *steps* as θ0, drawn from the other
-corpora (the paper's choice: does the kind of data matter?), or as many *epochs* (the classical one,
-which overstates large corpora). Several train seeds show the truth's own noise.
+`budget` sets how long a counterfactual model trains: for as many *steps* as θ0 (the paper's choice)
+or for as many *epochs*, which favours large corpora. Several train seeds give the noise ceiling.
 
 Source: Isonuma and Titov, ACL 2024, sections 2 and 4.
 """
@@ -19,7 +18,7 @@ from untrac_exp.truth.models import Truth
 
 @dataclass(frozen=True)
 class LeaveDatasetOut(Truth):
-    """A model without each corpus, for every train seed."""
+    """One model per corpus and train seed, trained without that corpus."""
 
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
         return [(name,) for name in corpora]

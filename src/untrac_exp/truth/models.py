@@ -1,8 +1,8 @@
-"""The models a truth needs, each determined by the corpora left out, a train seed and a budget.
+"""Base class of ground truths: the models to train and their losses.
 
-A truth is a list of them: θ0 of every train seed, and counterfactual models of the same seeds. Both
-models of a difference share their seed, hence their first weights and the order of the data they
-share. The store trains each of them once, by whichever process comes first.
+A truth consists of θ0 and counterfactual models for every train seed. The two models of a
+difference share the train seed, and so their initial weights and the order of common data. Each
+model is trained once and kept in the store.
 """
 
 import json
@@ -25,21 +25,20 @@ from untrac_exp.store.code import code_fingerprint
 from untrac_exp.training import Budget, Recipe, Training
 
 Losses = dict[Subset, float]
-"""Nats per token on every test subset."""
+"""Mean loss on every test subset, nats per token."""
 
 
 @dataclass(frozen=True)
 class Truth(ABC):
-    """Counterfactual models over `train_seeds`.
+    """Counterfactual models for each of `train_seeds`.
 
-    budget: how long they train, as many *steps* as θ0, drawn from what is left, or as many
-    *epochs*.
+    budget: they train for as many "steps" or as many "epochs" as θ0.
     """
 
     train_seeds: Sequence[int]
     budget: Budget = "steps"
     over: ClassVar[str] = "corpora"
-    """What a method's agreement with it is a correlation over, in words."""
+    """What the agreement is a correlation over, for reports."""
 
     def __post_init__(self) -> None:
         if self.budget not in ("steps", "epochs"):
@@ -49,30 +48,31 @@ class Truth(ABC):
 
     @abstractmethod
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
-        """The corpora that each counterfactual model is trained without."""
+        """Return the corpora that each counterfactual model is trained without."""
 
     @abstractmethod
     def influences(self, changes: pd.DataFrame, corpora: Sequence[str]) -> pd.DataFrame:
-        """What `changes` say of each corpus.
+        """Compute the influence of each corpus from loss changes.
 
-        Columns train_seed, corpus, testset, subset, influence (nats per token), as in truth.csv.
+        Returns columns train_seed, corpus, testset, subset, influence (nats per token), as in
+        truth.csv.
         """
 
     @abstractmethod
     def compared(
         self, scores: pd.DataFrame, changes: pd.DataFrame
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """What a method predicts of each counterfactual model, and what came true.
+        """Return a method's prediction for each counterfactual model, and the actual loss change.
 
-        scores: a method's, columns corpus, testset, subset, influence. Returns tables of these
-        columns, in which `corpus` names the corpora left out; the second has train_seed as well.
+        scores: columns corpus, testset, subset, influence. Both tables have these columns, where
+        `corpus` names the corpora left out; the second has train_seed as well.
         """
 
     def changes(self, training: Training, subsets: Mapping[Subset, Encoded]) -> pd.DataFrame:
-        """The loss of every counterfactual model minus that of θ0 of its train seed.
+        """Train what is missing and return each model's loss minus that of θ0 of its train seed.
 
-        Columns train_seed, without (a tuple of corpora), testset, subset, influence (nats per
-        token).
+        Returns columns train_seed, without (a tuple of corpora), testset, subset, influence (nats
+        per token).
         """
         wanted = [
             (job, i, one)
@@ -99,7 +99,7 @@ class Truth(ABC):
         return pd.DataFrame(rows)
 
     def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["Job"]:
-        """Every model that is trained and evaluated, θ0 of each train seed first."""
+        """Return the models to train and evaluate, θ0 of each train seed first."""
         code = code_fingerprint([example_losses.__module__])
         return [
             Job(training, dict(subsets), seed, without, self.budget, code)
@@ -107,15 +107,15 @@ class Truth(ABC):
         ]
 
     def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
-        """The train seed of every model of `jobs`, and what it never sees."""
+        """Return (train seed, corpora left out) of every model of `jobs`."""
         return list(product(self.train_seeds, [(), *self.left_out(corpora)]))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One model to train and evaluate; θ0 where nothing is left out.
+    """One model to train and evaluate; θ0 if `without` is empty.
 
-    code: of the evaluation, its hash.
+    code: hash of the evaluation's code.
     """
 
     training: Training
@@ -131,12 +131,12 @@ class Job:
 
     @property
     def recipe(self) -> Recipe:
-        """The model."""
+        """Specification of the model."""
         return self.training.recipe(self.seed, self.without, self.budget)
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, Any]]:
-        """What each test set's losses depend on."""
+        """Key of each test set's losses."""
         model = self.recipe.id
         keys: dict[str, dict[str, Any]] = {}
         for (testset, _), data in self.subsets.items():
@@ -150,7 +150,7 @@ class Job:
 
     @cached_property
     def wanted(self) -> list[Wanted]:
-        """The losses on each test set, which need the model."""
+        """Losses on each test set, as requests to the store that need the model."""
         needs = self.recipe.wanted()
         return [
             Wanted("losses", key, partial(self._evaluate, self._names(testset)), needs)
@@ -158,7 +158,7 @@ class Job:
         ]
 
     def read(self, index: int, path: Path) -> Losses:
-        """What is stored of `wanted[index]`, nats per token on every subset of the test set."""
+        """Load the losses of `wanted[index]`, nats per token on each subset of the test set."""
         names = self._names([*self._keys][index])
         return dict(zip(names, json.loads((path / "losses.json").read_text()), strict=True))
 
@@ -175,5 +175,5 @@ class Job:
 
 
 def named(without: Sequence[str]) -> str:
-    """A model for people, "θ0" or "without" what."""
+    """Describe a model: "θ0" or "without ..."."""
     return f"without {', '.join(without)}" if without else "θ0"

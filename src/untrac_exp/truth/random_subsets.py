@@ -1,4 +1,4 @@
-r"""Random subsets: train on random parts of the corpora, and predict each model's losses.
+r"""Random subsets: train on random subsets of the corpora and compare predicted losses (LDS).
 
 .. math::
     \mathrm{LDS}(Z') = \rho_s\Big( \big(L(Z'; \theta_{-G_j}) - L(Z'; \theta_0)\big)_j, \;
@@ -10,8 +10,8 @@ correlation. It is the linear datamodeling score (LDS) of a method's influences 
 `fraction` of the corpora is kept, drawn by `seed`, so that every corpus is left out about equally
 often. Each model is compared with θ0 of the same train seed.
 
-What is shown of a single corpus is the linear datamodel of these models: the weights of the corpora
-left out that fit the changes of the loss best (least squares, smallest if not unique).
+The influence of a single corpus is its weight in the linear datamodel of these models: the least
+squares fit of the loss changes by the corpora left out (minimum norm if not unique).
 
 Source: Park et al., "TRAK: Attributing Model Behavior at Scale", ICML 2023; Ilyas et al.,
 "Datamodels: Predicting Predictions from Training Data", ICML 2022.
@@ -33,9 +33,10 @@ _TRIES = 1000
 
 @dataclass(frozen=True)
 class RandomSubsets(Truth):
-    """subsets: models a train seed, besides θ0. fraction: of the corpora that each is trained on.
+    """Models trained on random subsets of the corpora.
 
-    seed: of the draw, which is the same for every train seed.
+    subsets: models per train seed, besides θ0. fraction: share of the corpora that each is trained
+    on. seed: of the draw, which is the same for every train seed.
     """
 
     subsets: int = 16
@@ -105,9 +106,9 @@ class RandomSubsets(Truth):
 def _balanced(
     corpora: int, n: int, subsets: int, random: Callable[[], float]
 ) -> list[tuple[int, ...]] | None:
-    """So many different sets of n of the corpora, each of which is in about as many.
+    """Draw `subsets` distinct sets of n corpora; corpora occur equally often, up to 1.
 
-    The counts differ by 1 at most. None if ties fell so that a set would be there twice.
+    Returns None if a set was drawn twice.
     """
     counts = [0] * corpora
     found: list[tuple[int, ...]] = []

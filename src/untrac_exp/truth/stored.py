@@ -1,8 +1,8 @@
-"""A truth that was computed before and ships with the package: nothing is trained for it.
+"""A precomputed truth that ships with the package.
 
 `texts/<world>_truth.csv` beside `untrac_exp.data.natural` is the truth.csv of a run with
-`truth=leave_dataset_out`. Its first line says of which corpora and training it is, and it is taken
-for no others. The README of `texts` names the commands.
+`truth=leave_dataset_out`. Its first line has the fingerprint of the corpora and the training, which
+must match. The README of `texts` has the commands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _MARK = "# training "
 
 @dataclass(frozen=True)
 class Stored(Truth):
-    """The truth of a world of `data.natural`. train_seeds: those of it that are asked for."""
+    """The precomputed truth of a world of `data.natural`; train_seeds: the seeds to use."""
 
     world: str = "natural"
 
@@ -74,7 +74,7 @@ class Stored(Truth):
         return LeaveDatasetOut(self.train_seeds).compared(scores, changes)
 
     def _check_texts(self, training: Training, subsets: Mapping[Subset, Encoded]) -> None:
-        """Raise `ValueError` for a test subset that shares its name alone with the world's."""
+        """Raise `ValueError` for a test subset with other texts than the world's of that name."""
         source = training.source
         names = list(dict.fromkeys(subset.testset for subset in subsets))
         known = {testset.name: testset.subsets for testset in testsets(self.world, names)}
@@ -94,7 +94,7 @@ def _shown(testset: str, subset: str) -> str:
 
 
 def training_fingerprint(training: Training) -> str:
-    """A hash of the corpora's tokens, the model and its training; not of the code."""
+    """Return a hash of the corpora's tokens, the model and its training, without the code."""
     settings = {k: v for k, v in training.settings_key.items() if k != "checkpoint_every"}
     return fingerprint(
         {
