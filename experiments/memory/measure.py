@@ -76,9 +76,11 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
         lissa = ["method.scale=1e6"] if stage == "hif_lissa" else []
         method = instantiate(compose("config", [f"method={stage}", *FEW, *lissa]).method)
     save_model(model, str(folder / "checkpoint.safetensors"))
+    corpora = {str(i): blocks(i, 16) for i in range(3)}
     subject = Subject(
         model=model,
-        corpora={str(i): blocks(i, 16) for i in range(3)},
+        corpora=corpora,
+        trained_on=corpora,
         subsets={Subset("test", str(i)): blocks(i, 8) for i in range(3)},
         checkpoints=[Checkpoint(folder / "checkpoint.safetensors", 1e-4)],
         trainer=TRAINER,
