@@ -10,7 +10,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from untrac_exp.data import files, local
+from untrac_exp.data import blocks, files, local
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.sampling import reservoir, sampled
 
@@ -101,7 +101,9 @@ def test_what_has_a_context_and_what_is_short_is_kept_whole():
 # ------------------------------------------------------------------------------------ large files
 @pytest.fixture
 def large(monkeypatch):
-    """Every file of more than 1,000 bytes counts as large."""
+    """Every file of more than 1,000 bytes counts as large; 1,024 bytes of it are searched."""
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+    monkeypatch.setattr(blocks, "BLOCKS", 16)
     monkeypatch.setattr(files, "SMALL", 1_000)
     monkeypatch.setattr(local, "SMALL", 1_000)
 
@@ -142,38 +144,49 @@ def test_a_large_file_is_sampled_without_repeats_by_its_seed(tmp_path, large, su
     assert len(sampled(found, 499, 0).rows) == 499
 
 
+def frequencies(found, n, seeds):
+    """How often each row is drawn, n at a time, in the order of the corpus."""
+    counts = Counter(row for seed in range(seeds) for row in sampled(found, n, seed).rows)
+    return [counts[row] for row in found.rows]
+
+
+@pytest.mark.parametrize("order", ["mixed", "sorted", "two files"])
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt"])
-def test_a_record_is_drawn_in_proportion_to_the_length_of_the_one_before(tmp_path, large, suffix):
-    lengths = [10, 200, 40, 500, 90, 160, 300, 20]
-    texts = [f"{i}" + "x" * length for i, length in enumerate(lengths)]
-    path = tmp_path / f"a{suffix}"
-    is_text = suffix == ".txt"
-    records = [t + "\n\n" if is_text else json.dumps({"text": t}) + "\n" for t in texts]
-    path.write_text("".join(records))
-    found = opened(path)
-    drawn = Counter(sampled(found, 1, seed).rows[0].target for seed in range(1_500))
-    sizes = numpy.roll([len(record) for record in records], 1)
-    expected = 1_500 * sizes / sizes.sum()
-    assert stats.chisquare([drawn[text] for text in texts], expected).pvalue > 0.01
+def test_the_length_of_a_row_makes_no_difference(tmp_path, large, monkeypatch, suffix, order):
+    """Texts of 5 and of 400 characters; the rule before this one drew the latter 20 times more."""
+    monkeypatch.setattr(blocks, "BLOCKS", 512)
+    lengths = numpy.repeat([5, 400], 150)
+    if order == "mixed":
+        numpy.random.default_rng(0).shuffle(lengths)
+    texts = [f"{i} ".ljust(length, "x") for i, length in enumerate(lengths)]
+    records = [t + "\n\n" if suffix == ".txt" else json.dumps({"text": t}) + "\n" for t in texts]
+    cut = 150 if order == "two files" else 300
+    (tmp_path / f"a{suffix}").write_text("".join(records[:cut]))
+    if records[cut:]:
+        (tmp_path / f"b{suffix}").write_text("".join(records[cut:]))
+    found = opened(tmp_path)
+    assert sum(-(-len(record) // 64) for record in records) > 512, "not all is searched"
+    counts = numpy.array(frequencies(found, 25, 120))
+    assert stats.chisquare(counts).pvalue > 0.01
+    assert stats.chisquare([counts[lengths == 5].sum(), counts[lengths == 400].sum()]).pvalue > 0.01
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_rows_of_tables_are_as_likely_as_each_other(tmp_path, large, suffix):
     found = opened(write(tmp_path / f"a{suffix}", 100))
-    counts = Counter(row for seed in range(300) for row in sampled(found, 5, seed).rows)
-    assert stats.chisquare([counts[row] for row in found.rows]).pvalue > 0.01
+    assert stats.chisquare(frequencies(found, 5, 300)).pvalue > 0.01
 
 
-def test_files_share_a_sample_by_their_size_and_none_comes_short(tmp_path, large):
+def test_files_share_a_sample_by_their_rows_and_none_comes_short(tmp_path, large):
     for i, n in enumerate((100, 300, 1_600)):
         write(tmp_path / f"{i}.jsonl", n, start=i * 10_000)
     write(tmp_path / "3.jsonl", 1, start=90_000)
     found = opened(tmp_path)
     rows = sampled(found, 200, 0).rows
-    sizes = [path.stat().st_size for path in sorted(tmp_path.iterdir())]
     counts = Counter(int(row.target.split()[1]) // 10_000 for row in rows)
-    for i in range(3):
-        assert counts[i] == pytest.approx(200 * sizes[i] / sum(sizes), abs=1)
+    rest = 200 - counts[9]
+    expected = [rest * share for share in (0.05, 0.15, 0.8)]
+    assert stats.chisquare([counts[i] for i in range(3)], expected).pvalue > 0.01
     assert len(rows) == len(set(rows)) == 200
     assert len(set(sampled(found, 1_995, 0).rows)) == 1_995
     assert sampled(found, 9_999, 0).rows == list(found.rows)
@@ -198,6 +211,7 @@ def test_documents_without_blank_lines_between_them_are_sampled_in_parts(
     tmp_path, large, monkeypatch
 ):
     monkeypatch.setattr(files, "LONGEST", 200)
+    monkeypatch.setattr(blocks, "BLOCK", 200)
     path = tmp_path / "a.txt"
     path.write_text("\n".join(f"line {i}" for i in range(5_000)))
     found = opened(path)
@@ -236,7 +250,9 @@ def bytes_read() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux reads")
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".parquet"])
-def test_little_of_a_large_file_is_read(tmp_path, large, suffix):
+def test_little_of_a_large_file_is_read(tmp_path, large, monkeypatch, suffix):
+    monkeypatch.setattr(blocks, "BLOCK", 2**12)
+    monkeypatch.setattr(blocks, "BLOCKS", 40)
     path = tmp_path / f"a{suffix}"
     generator = numpy.random.default_rng(0)
     texts = [generator.bytes(4_000).hex() for _ in range(1_000)]  # cannot be compressed much

@@ -1,4 +1,4 @@
-"""Records of one file: `.txt`, `.jsonl`, `.csv` or `.parquet`, in order or from random places.
+"""Records of one file: `.txt`, `.jsonl`, `.csv` or `.parquet`, in order or from random row groups.
 
 Memory holds one record at a time (of parquet, a batch), so a line must fit in it. A document of a
 `.txt` file ends at a blank line, or at the first line end after 65,536 characters.
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 
 from untrac_exp.data.base import Row
 from untrac_exp.data.rows import Columns, parse
-from untrac_exp.data.sampling import LONGEST, distinct, reservoir, windows
+from untrac_exp.data.sampling import LONGEST, reservoir, windows
 
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 SMALL = 64 * 2**20
@@ -54,9 +54,14 @@ class File:
         return str(self.path.resolve())
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is drawn from by `blocks`: no record has an end of a line inside quotes."""
+        return self.path.suffix in (".jsonl", ".txt")
+
+    @property
     def draws(self) -> bool:
         """Whether `draw` reads less than all of a large file."""
-        return self.path.suffix != ".csv"  # a line end may stand inside quotes
+        return self.path.suffix == ".parquet"
 
     def digest(self) -> str:
         """sha256 of the content and its kind.
@@ -84,46 +89,16 @@ class File:
             texts = _paragraphs if documents else _lines
             for where, text in texts(key, self.path):
                 if text.strip():
-                    yield where, self._record(where, text, columns)
+                    yield where, record(where, self.path, text, columns)
 
     def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """`n` rows drawn without replacement; if there are fewer, all rows in order.
+        """`n` rows, drawn evenly without replacement; if there are fewer, all rows in order.
 
-        `.jsonl`, `.txt`: what follows the record at a random byte, so that a record is drawn with
-        probability proportional to the length of the one before it. Reads it all only if seeking
-        has read as many bytes without finding `n`. `.parquet`: uniform from random row groups that
-        hold at least 4 `n` rows, at least 4 groups unless fewer fill `SMALL` bytes; no other group
-        or column is read. `.csv`: uniform, read to the end.
+        Of parquet, from random row groups that hold at least 4 `n` rows, at least 4 groups unless
+        fewer fill `SMALL` bytes; no other group or column is read. Other files are read whole.
         """
-        if self.path.suffix == ".parquet":
-            return self._draw_groups(key, columns, n, seed)
-        rows = self._seek(key, columns, n, seed) if self.draws else None
-        if rows is None:
-            rows = evenly(self.records(key, columns, True), columns, n, seed)
-        return rows
-
-    def _record(self, where: str, text: str, columns: Columns) -> Mapping[str, Any]:
-        if self.path.suffix == ".jsonl":
-            return _json(where, text)
-        return {columns.text: text.strip("\r\n")}
-
-    def _seek(self, key: str, columns: Columns, n: int, seed: int) -> list[Row] | None:
-        following = _next_line if self.path.suffix == ".jsonl" else _next_paragraph
-        with self.path.open("rb") as file:
-
-            def place(at: float) -> tuple[int, int, Row | None]:
-                offset = int(at * self.size)
-                start, raw = following(file, offset)
-                read = (file.tell() - offset) % self.size or self.size
-                text = _decoded(key, self.path, raw, start)
-                if not text.strip():
-                    return start, read, None
-                where = f"{key}: {self.path} byte {start}"
-                return start, read, parse(where, self._record(where, text, columns), columns)
-
-            return distinct(place, self.size, n, seed)
-
-    def _draw_groups(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
+        if not self.draws:
+            return evenly(self.records(key, columns, True), columns, n, seed)
         with _open_parquet(key, self.path) as file:
             groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
         random = Random(f"groups/{seed}").random
@@ -154,52 +129,16 @@ def evenly(records: Iterable[Record], columns: Columns, n: int, seed: int) -> li
     return reservoir(windows(rows, LONGEST, seed), n, seed)
 
 
-# ------------------------------------------------------------------------------ at random places
-def _next_line(file: BinaryIO, offset: int) -> tuple[int, bytes]:
-    """(start, content) of the line after the one at `offset`."""
-    file.seek(offset)
-    file.readline()
-    return _first_line(file)
-
-
-def _next_paragraph(file: BinaryIO, offset: int) -> tuple[int, bytes]:
-    """(start, content) of the document after the one at `offset`."""
-    file.seek(max(0, offset - 1))
-    if offset:
-        file.readline()  # up to a line end: now at the start of a line, at `offset` or after it
-    while file.readline().strip():
-        if file.tell() - offset > LONGEST:
-            break
-    start, line = _first_line(file)
-    lines = [line]
-    while file.tell() - start <= LONGEST and (line := file.readline()).strip():
-        lines.append(line)
-    return start, b"".join(lines)
-
-
-def _first_line(file: BinaryIO) -> tuple[int, bytes]:
-    """(start, content) of the next line that is not blank; the first one follows the last."""
-    for _ in range(2):
-        start = file.tell()
-        while line := file.readline():
-            if line.strip():
-                return start, line
-            start = file.tell()
-        file.seek(0)
-    return 0, b""
-
-
-# -------------------------------------------------------------------------------------- in order
 def _lines(key: str, path: Path) -> Iterator[tuple[str, str]]:
     """Lines with their ends, decoded one by one so that an error can say where it is."""
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            yield f"{key}: {path} line {number}", _decoded(key, path, raw, offset, number)
+            yield f"{key}: {path} line {number}", decoded(key, path, raw, offset, number)
             offset += len(raw)
 
 
-def _decoded(key: str, path: Path, raw: bytes, offset: int, line: int | None = None) -> str:
+def decoded(key: str, path: Path, raw: bytes, offset: int, line: int | None = None) -> str:
     """The text of bytes that stand at `offset`."""
     try:
         text = raw.decode("utf-8")
@@ -226,6 +165,11 @@ def _paragraphs(key: str, path: Path) -> Iterator[tuple[str, str]]:
             length += len(line)
     if lines:
         yield start, "".join(lines)
+
+
+def record(where: str, path: Path, text: str, columns: Columns) -> Mapping[str, Any]:
+    """What a line or document of a `.jsonl` or `.txt` file holds."""
+    return _json(where, text) if path.suffix == ".jsonl" else {columns.text: text.strip("\r\n")}
 
 
 def _json(where: str, line: str) -> Mapping[str, Any]:
@@ -265,9 +209,9 @@ def _parquet(
         for group in range(len(sizes)) if groups is None else groups:
             number = sum(sizes[:group])
             for batch in file.iter_batches(_BATCH, row_groups=[group], columns=chosen):
-                for record in batch.to_pylist():
+                for values in batch.to_pylist():
                     number += 1
-                    yield f"{key}: {path} row {number}", record
+                    yield f"{key}: {path} row {number}", values
 
 
 @contextmanager

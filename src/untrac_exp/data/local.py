@@ -7,8 +7,8 @@ are streamed from the Hugging Face hub.
 What a row is, by its columns, is told in `rows`; files may mix kinds of rows. A `.txt` corpus has a
 document between blank lines; a `.txt` test set has a text a line. Rows in which what would be
 scored is null or blank are left out, and counted. Corpora are read lazily, so that they need not
-fit in memory; how they are sampled without being read is told by the `draw` of `files`, `saved` and
-`streamed`.
+fit in memory; how they are sampled without being read is told by the `draw` of `blocks`, `files`,
+`saved` and `streamed`.
 """
 
 import glob
@@ -18,11 +18,13 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
 from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.blocks import TextFiles
 from untrac_exp.data.files import SMALL, SUFFIXES, File
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.data.sampling import sample
@@ -56,28 +58,41 @@ class LocalRows:
     @property
     def is_large(self) -> bool:
         """Whether sampling by `draw` saves reading much of it."""
-        size = sum(part.size for part in self.parts)
-        return size > SMALL and any(part.draws for part in self.parts)
+        size = sum(unit.size for unit in self._units)
+        return size > SMALL and any(unit.draws for unit in self._units)
+
+    @cached_property
+    def _units(self) -> list[Part | TextFiles]:
+        """What is sampled as one: `.jsonl` and `.txt` files in a row, and any other part."""
+        units: list[Part | TextFiles] = []
+        for part in self.parts:
+            if not isinstance(part, File) or not part.is_text:
+                units.append(part)
+            elif units and isinstance(units[-1], TextFiles):
+                units[-1] = TextFiles((*units[-1].files, part))
+            else:
+                units.append(TextFiles((part,)))
+        return units
 
     def draw(self, n: int, seed: int) -> list[Row]:
-        """`n` rows in random order, of every file as many as its size calls for.
+        """`n` rows in random order; if there are fewer, all rows in order.
 
-        If there are fewer, all rows in order. How a part is drawn from, see `File`, `Saved` and
-        `Streamed`.
+        All `.jsonl` and `.txt` files beside each other are drawn from evenly; between these and
+        every other file, the size in bytes tells how many rows each gives.
         """
-        whole: dict[int, list[Row]] = {}  # by the number of a part, all its rows: too few
+        whole: dict[int, list[Row]] = {}  # by the number of a unit, all its rows: too few
         while True:
-            rest = [i for i in range(len(self.parts)) if i not in whole]
+            rest = [i for i in range(len(self._units)) if i not in whole]
             left = n - sum(map(len, whole.values()))
-            shares = _shares([self.parts[i].size for i in rest], left, seed)
+            shares = _shares([self._units[i].size for i in rest], left, seed)
             asked = {i: share for i, share in zip(rest, shares, strict=True) if share}
             found = {
-                i: self.parts[i].draw(self.key, self.columns, share, seed + i)
+                i: self._units[i].draw(self.key, self.columns, share, seed + i)
                 for i, share in asked.items()
             }
             short = {i: rows for i, rows in found.items() if len(rows) < asked[i]}
             whole |= short
-            if not short or len(whole) == len(self.parts):
+            if not short or len(whole) == len(self._units):
                 break
         found |= whole
         rows = [row for i in sorted(found) for row in found[i]]
