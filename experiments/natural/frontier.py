@@ -53,7 +53,7 @@ def asked(world: str) -> tuple[Subject, pd.DataFrame, Mapping[str, float]]:
     changes = truth.changes(data.training, data.subsets)
     actual = truth.influences(changes, list(data.training.corpora))
     attainable = {name: float(c or np.nan) for name, c in ceilings(actual)["attainable"].items()}
-    theta0 = data.training.recipe(cfg.train_seed)
+    theta0 = data.training.model_spec(cfg.train_seed)
     return make_subject(cfg, data, theta0, Meter()), truth_mean(actual), attainable
 
 

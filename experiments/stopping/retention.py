@@ -33,7 +33,7 @@ STEPS = Stopping(epochs=20, evaluations=8)
 def theta0(cfg: DictConfig) -> tuple[Subject, Encoded]:
     """The subject of a job, and 256 sequences of the other corpora beside those it samples."""
     data = load_data(cfg, Store(cfg.store))
-    recipe = data.training.recipe(cfg.train_seed)
+    recipe = data.training.model_spec(cfg.train_seed)
     subject = make_subject(cfg, data, recipe, Meter())
     held = {tuple(row) for one in subject.corpora.values() for row in one.input_ids.tolist()}
     others = Encoded.concatenate(

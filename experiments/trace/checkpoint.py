@@ -45,7 +45,7 @@ def train(
     cfg = configuration(overrides)
     prepare_process(cfg)
     data = encode_data(cfg, corpora, testsets, instantiate(cfg.model), Store(store))
-    trained = data.training.recipe(cfg.train_seed)
+    trained = data.training.model_spec(cfg.train_seed)
     model = trained.load("sdpa")
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)

@@ -20,7 +20,7 @@ from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
 from untrac_exp.progress import duration
 from untrac_exp.rate import forecast
 from untrac_exp.report.live import board
-from untrac_exp.training import Recipe, Training
+from untrac_exp.training import ModelSpec, Training
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _REPORT_S = 20.0
 
 def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Influences:
     """Compute the influences of one method without a time budget."""
-    subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
+    subject = make_subject(cfg, data, data.training.model_spec(cfg.train_seed), meter)
     if (said := forecast(method, subject)) is not None:
         log.warning("%s: %s", type(method).__name__, said)
     answer = method.influences(subject)
@@ -65,7 +65,7 @@ def refined(
     device = data.training.trainer.device
     if (budget := budget_s(cfg.budget, device)) is None:
         return Refined(influences(method, cfg, data, meter))
-    subject = make_subject(cfg, data, data.training.recipe(cfg.train_seed), meter)
+    subject = make_subject(cfg, data, data.training.model_spec(cfg.train_seed), meter)
     if device.type == "cpu":  # a signal is handled only between passes
         subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
     reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
@@ -79,7 +79,7 @@ def refined(
         return refine(method, subject, budget, end, told, must=job == 0)
 
 
-def make_subject(cfg: DictConfig, data: Data, theta0: Recipe, meter: Meter) -> Subject:
+def make_subject(cfg: DictConfig, data: Data, theta0: ModelSpec, meter: Meter) -> Subject:
     """Load θ0 onto its device and sample each corpus with `cfg.seed`."""
     training = data.training
     checkpoints = theta0.checkpoints()

@@ -113,7 +113,7 @@ def _build(cfg: DictConfig, data: Data, began: float, place: tuple[int, int] = (
     # truth=none is an empty node
     truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
     changes = None if truth is None else truth.changes(data.training, data.subsets)
-    theta0 = data.training.recipe(cfg.train_seed)
+    theta0 = data.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
     lies = theta0.folder() if isinstance(theta0, Trained) else None
     meter = Meter()

@@ -22,7 +22,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint, targets
-from untrac_exp.training import Pretraining, Recipe, Training
+from untrac_exp.training import ModelSpec, Pretraining, Training
 from untrac_exp.workers import threads_of_each
 
 _DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
@@ -188,7 +188,7 @@ def job_code(cfg: DictConfig) -> str:
     return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
 
 
-def part_key(cfg: DictConfig, training: Training, theta0: Recipe) -> dict[str, Any]:
+def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
     """What determines the parts of a method's answer, beside the data they read and the seed."""
     method, model = plain(cfg.method), plain(cfg.model)
     settings = {name: value for name, value in model.items() if name not in _LEFT_TO_THETA0}

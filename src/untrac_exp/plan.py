@@ -240,7 +240,7 @@ def _given(cfg: DictConfig, sizes: Sizes, truth: Truth | None) -> Iterator[Artif
         if without and budget == "epochs":
             steps = max(1, round(steps * kept / n))
         if training is not None:
-            key = training.recipe(seed, without, budget).key
+            key = training.model_spec(seed, without, budget).key
             id_, is_there = store.path("model", key).name, store.find("model", key) is not None
         tokens = steps * min(settings.batch_size, kept) * read // n
         # float32 weights, and θ0's checkpoints

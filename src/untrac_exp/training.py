@@ -61,7 +61,7 @@ class Pretraining:
             self.schedule(0, self.steps)  # raises where it does not fit
 
 
-class Recipe(ABC):
+class ModelSpec(ABC):
     """Specification of one model of the mixture, which is trained or loaded on first use.
 
     key: everything that its artifact depends on.
@@ -88,7 +88,7 @@ class Recipe(ABC):
 
 
 @dataclass(frozen=True)
-class Trained(Recipe):
+class Trained(ModelSpec):
     """A model that is trained unless the store has it; dtype: of its weights."""
 
     key: Mapping[str, Any]
@@ -112,7 +112,7 @@ class Trained(Recipe):
 
 
 @dataclass(frozen=True)
-class Untrained(Recipe):
+class Untrained(ModelSpec):
     """The model of `source` as it is (`pretraining.steps=0`); not copied to the store."""
 
     key: Mapping[str, Any]
@@ -156,9 +156,9 @@ class Training:
         modules = [__name__, type(self.source).__module__]
         return code_fingerprint([*modules, *targets(self.settings_key)])
 
-    def recipe(
+    def model_spec(
         self, train_seed: int, without: Sequence[str] = (), budget: Budget = "steps"
-    ) -> Recipe:
+    ) -> ModelSpec:
         """Return the specification of θ0, or of the model trained without some corpora.
 
         Args:

@@ -162,7 +162,7 @@ def job(folder, *overrides):
         cfg = compose("config", settings)
     prepare_process(cfg)
     data = load_data(cfg, Store(cfg.store))
-    return make_the_jobs(cfg, data, data.training.recipe(0), Meter())
+    return make_the_jobs(cfg, data, data.training.model_spec(0), Meter())
 
 
 @METHODS

@@ -187,7 +187,7 @@ def test_trained_weights_are_of_the_precision_of_training(tmp_path, dtype, preci
     training, _ = make_world(tmp_path / "store", checkpoint=True)
     source = replace(training.source, dtype=dtype)
     trainer = replace(training.trainer, precision=precision)
-    recipe = replace(training, source=source, trainer=trainer).recipe(0)
+    recipe = replace(training, source=source, trainer=trainer).model_spec(0)
     weights = load_file(recipe.folder() / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {kept}
     rounded = {name: w.to(torch.bfloat16).to(kept) for name, w in weights.items()}
@@ -204,7 +204,7 @@ def test_a_model_taken_as_it_is_is_float64_where_that_is_asked_for(tmp_path):
     for precision, dtype in (("32-true", torch.bfloat16), ("64-true", torch.float64)):
         source = replace(training.source, dtype="bfloat16")
         trainer = replace(training.trainer, precision=precision)
-        taken = replace(training, source=source, trainer=trainer, settings=settings).recipe(0)
+        taken = replace(training, source=source, trainer=trainer, settings=settings).model_spec(0)
         assert taken.load("sdpa").dtype == dtype
 
 
@@ -228,7 +228,7 @@ def test_a_trained_model_runs_its_own_code_where_that_is_trusted(tmp_path):
     config["auto_map"] = {"AutoModelForCausalLM": "sharper.Sharper"}
     (folder / "config.json").write_text(json.dumps(config))
     source = replace(training.source, trust_remote_code=True)
-    recipe = replace(training, source=source).recipe(0)
+    recipe = replace(training, source=source).model_spec(0)
     model = recipe.load("sdpa")
     assert (type(model).__name__, model.dtype) == ("Sharper", torch.float32)
     assert not model.training

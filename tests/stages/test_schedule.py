@@ -141,8 +141,8 @@ def test_the_schedule_is_in_the_models_key(job):
     ids = set()
     for change in ("constant", "linear", "cosine", "wsd"):
         training = load_data(job(f"schedule={change}"), Store("store")).training
-        ids |= {training.recipe(0).id, training.recipe(0, "a").id}
-    ids.add(load_data(job("schedule.final=0.1"), Store("store")).training.recipe(0).id)
+        ids |= {training.model_spec(0).id, training.model_spec(0, "a").id}
+    ids.add(load_data(job("schedule.final=0.1"), Store("store")).training.model_spec(0).id)
     assert len(ids) == 9
 
 
@@ -151,11 +151,11 @@ def test_a_counterfactual_model_of_fewer_steps_decays_over_its_own(job, monkeypa
     kept = [len(training.data[name]) for name in ("a", "b")]
     steps = round(8 * kept[1] / sum(kept))
     with pytest.raises(ValueError, match=rf"warmup_steps=7 is longer than a run of {steps} steps"):
-        training.recipe(0, "a", "epochs")
+        training.model_spec(0, "a", "epochs")
     training = load_data(job("schedule.warmup_steps=2"), Store("store")).training
     runs = []
     monkeypatch.setattr("untrac_exp.training.pretrain", lambda _, run, *__: runs.append(run))
-    training.recipe(0, "a", "epochs").folder()
+    training.model_spec(0, "a", "epochs").folder()
     [run] = runs
     assert run.steps == steps
     assert run.schedule(steps, run.steps) == 0
@@ -165,7 +165,7 @@ def test_tracin_weighs_a_checkpoint_by_the_rate_of_the_step_before(job):
     settings = ("schedule.warmup_steps=4", "pretraining.checkpoint_every=2")
     cfg = job(*settings, "pretraining.optimizer.lr=0.1")
     data = load_data(cfg, Store("store"))
-    subject = make_subject(cfg, data, data.training.recipe(0), Meter())
+    subject = make_subject(cfg, data, data.training.model_spec(0), Meter())
     rates = {int(checkpoint.path.stem): checkpoint.lr for checkpoint in subject.checkpoints}
     assert rates == {
         step: pytest.approx(0.1 * rate) for step, rate in {2: 0.5, 4: 1.0, 6: 0.75, 8: 0.25}.items()

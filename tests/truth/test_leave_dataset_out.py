@@ -22,9 +22,9 @@ def test_it_is_the_loss_without_minus_the_loss_with(world):
     training, subsets = world
     truth = influences(LeaveDatasetOut([0]), training, subsets)
     assert len(truth) == 3 * 3
-    theta0 = training.recipe(0).load("sdpa")
+    theta0 = training.model_spec(0).load("sdpa")
     for row in truth.itertuples():
-        without = training.recipe(0, [row.corpus]).load("sdpa")
+        without = training.model_spec(0, [row.corpus]).load("sdpa")
         data = subsets[Subset(row.testset, row.subset)]
         by_hand = example_losses(without, data, 99).mean - example_losses(theta0, data, 99).mean
         assert row.influence == pytest.approx(by_hand, abs=1e-6)
@@ -43,8 +43,8 @@ def test_counterfactual_models_never_see_what_is_left_out(world, monkeypatch):
     monkeypatch.setattr(
         "untrac_exp.training.pretrain", lambda model, run, trainer, out: runs.append(run)
     )
-    training.recipe(0, ["wood"]).folder()
-    training.recipe(0, ["wood"], "epochs").folder()
+    training.model_spec(0, ["wood"]).folder()
+    training.model_spec(0, ["wood"], "epochs").folder()
     sizes = [len(data) for data in training.data.values()]
     for run in runs:
         kept = run.keep.split(sizes)

@@ -138,9 +138,9 @@ def test_a_change_is_the_loss_without_minus_the_loss_with(world):
     truth = RandomSubsets([0], subsets=3, fraction=0.6)  # one of three is left out
     changes = truth.changes(training, subsets)
     assert len(changes) == 3 * 3
-    theta0 = training.recipe(0).load("sdpa")
+    theta0 = training.model_spec(0).load("sdpa")
     row = changes.iloc[0]
-    without = training.recipe(0, row["without"]).load("sdpa")
+    without = training.model_spec(0, row["without"]).load("sdpa")
     data = subsets[Subset(row["testset"], row["subset"])]
     by_hand = example_losses(without, data, 99).mean - example_losses(theta0, data, 99).mean
     assert row["influence"] == pytest.approx(by_hand, abs=1e-6)

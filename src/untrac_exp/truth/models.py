@@ -22,7 +22,7 @@ from untrac_exp.models.loss import example_losses
 from untrac_exp.progress import Progress
 from untrac_exp.store import Wanted
 from untrac_exp.store.code import code_fingerprint
-from untrac_exp.training import Budget, Recipe, Training
+from untrac_exp.training import Budget, ModelSpec, Training
 
 Losses = dict[Subset, float]
 """Mean loss on every test subset, nats per token."""
@@ -130,14 +130,14 @@ class Job:
         return named(self.without)
 
     @property
-    def recipe(self) -> Recipe:
+    def model_spec(self) -> ModelSpec:
         """Specification of the model."""
-        return self.training.recipe(self.seed, self.without, self.budget)
+        return self.training.model_spec(self.seed, self.without, self.budget)
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, Any]]:
         """Key of each test set's losses."""
-        model = self.recipe.id
+        model = self.model_spec.id
         keys: dict[str, dict[str, Any]] = {}
         for (testset, _), data in self.subsets.items():
             key = keys.setdefault(testset, {"model": model, "subsets": [], "code": self.code})
@@ -151,7 +151,7 @@ class Job:
     @cached_property
     def wanted(self) -> list[Wanted]:
         """Losses on each test set, as requests to the store that need the model."""
-        needs = self.recipe.wanted()
+        needs = self.model_spec.wanted()
         return [
             Wanted("losses", key, partial(self._evaluate, self._names(testset)), needs)
             for testset, key in self._keys.items()
@@ -167,7 +167,7 @@ class Job:
 
     def _evaluate(self, names: list[Subset], out: Path) -> None:
         trainer = self.training.trainer
-        model = self.recipe.load("sdpa").to(trainer.device)
+        model = self.model_spec.load("sdpa").to(trainer.device)
         losses = [
             example_losses(model, self.subsets[name], trainer.max_tokens).mean for name in names
         ]
