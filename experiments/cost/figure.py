@@ -17,7 +17,11 @@ from untrac_exp.report.collect import collect
 from untrac_exp.report.drawings import accuracy_against_cost
 from untrac_exp.report.style import figure_style
 
-ALL = {**METHODS, "untrac_calibrated": "UnTrac, calibrated", "hif_ekfac": "HIF (EK-FAC)"}
+ALL = {
+    **METHODS,
+    **{"untrac_calibrated": "UnTrac, calibrated", "untrac_step": "UnTrac-Inv in one step"},
+    **{"hif_ekfac": "HIF (EK-FAC)", "ngram": "n-gram surrogate"},
+}
 """The paper's methods, and those beyond it."""
 
 
