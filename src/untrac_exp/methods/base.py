@@ -128,10 +128,9 @@ class Subject:
         what: of the parts, for the log.
         """
         outer, start = self.meter, time.monotonic()
-        names = list(parts)
-        progress = Progress(what, len(names))
+        names, progress = list(parts), Progress(what, len(parts))
         found: dict[Name, Arrays] = {}
-        for i, path in self.store.get_all([self._wanted(part) for part in parts.values()]):
+        for i, path in self.store.get_all([self.wanted(part) for part in parts.values()]):
             outer.add(Meter.load(path / "cost.json"))
             with np.load(path / "arrays.npz") as arrays:
                 found[names[i]] = dict(arrays)
@@ -139,7 +138,8 @@ class Subject:
         outer.wall_s -= time.monotonic() - start  # the parts' own clocks have counted it
         return {name: found[name] for name in names}
 
-    def _wanted(self, part: Part) -> Wanted:
+    def wanted(self, part: Part) -> Wanted:
+        """A part as an artifact of the store."""
         reads = part.reads or {
             "corpora": self.corpora.values(),
             "subsets": self.subsets.values(),

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor
 
+from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Part, Subject, Subset
 from untrac_exp.stages.gradient import mean_gradient
@@ -81,8 +82,12 @@ def products_at(
     weights: files of the weights to take the gradients at, None for θ0; an answer for each.
     solve: a symmetric linear map (P,) -> (P,) that stands between the two; it is applied to the
     corpora or to the subsets, whichever are fewer. normalised: scale the corpora's gradients to
-    length 1. In memory there are two gradients at most; the corpora's wait on disk. `name` and
-    `draws` are the parts', of which there is one for each of weights and test set.
+    length 1. `name` and `draws` are the parts', of which there is one for each of weights and test
+    set.
+
+    Each file is loaded once, and then each dataset is read once, for all test sets that the store
+    lacks. In memory there are two gradients at most. On disk are those of the corpora or of the
+    subsets, whichever are fewer, and only while the others are computed.
     """
     solve_corpora = len(subject.corpora) <= len(subject.subsets)
     if solve is not None:  # not quite symmetric, so a part is of the side that was solved
@@ -91,46 +96,72 @@ def products_at(
     for subset, data in subject.subsets.items():
         testsets.setdefault(subset.testset, {})[subset] = data
 
-    def solved(vector: Tensor, here: bool) -> Tensor:
-        return solve(vector) if solve is not None and here else vector
+    def read(datasets: Mapping[Any, Encoded], corpora: bool) -> Iterator[tuple[Any, Tensor]]:
+        """Gradients of corpora or of subsets, with the model's present weights."""
+        for one, vector in gradients(subject, datasets):
+            if corpora and normalised and vector.any():
+                vector = vector / vector.norm()
+            yield one, solve(vector) if solve is not None and corpora == solve_corpora else vector
 
-    def compute(kept: _Kept, file: Path | None, subsets: Mapping[Subset, Encoded]) -> Arrays:
-        with _at(subject, file):
-            stored = kept.of(file)
-            if not stored.names:  # only now, so that a finished job computes no gradient
-                for corpus, vector in gradients(subject, subject.corpora):
-                    if normalised and vector.any():
-                        vector = vector / vector.norm()
-                    stored.append(corpus, solved(vector, solve_corpora))
-            values = [
-                [product(g, h) for _, g in stored.items()]
-                for h in (
-                    solved(vector, not solve_corpora).float().cpu()
-                    for _, vector in gradients(subject, subsets)
-                )
-            ]
-        return {"products": np.array(values)}
+    def cells_of(subsets: Mapping[Subset, Encoded]) -> dict[tuple[str, Subset], float]:
+        few: Mapping[Any, Encoded] = subject.corpora
+        many: Mapping[Any, Encoded] = subsets
+        if not solve_corpora:
+            few, many = many, few
+        found = {}
+        with vectors() as stored:
+            for one, vector in read(few, solve_corpora):
+                stored.append(one, vector)
+            for other, vector in read(many, not solve_corpora):
+                vector = vector.float().cpu()
+                for one, kept in stored.items():
+                    if solve_corpora:
+                        found[one, other] = product(kept, vector)
+                    else:
+                        found[other, one] = product(vector, kept)
+        return found
 
-    with _Kept() as kept:
-        parts = {
-            (i, testset): Part(
-                name if file is None else f"{name}-{file.stem}",
-                partial(compute, kept, file, subsets),
-                {"corpora": subject.corpora.values(), "subsets": subsets.values()},
-                draws,
-                group=(name, file),
-            )
-            for i, file in enumerate(weights)
-            for testset, subsets in testsets.items()
-        }
-        answers = subject.parts(parts, "products of gradients")
-    found: list[dict[tuple[str, Subset], float]] = [{} for _ in weights]
-    for (i, testset), arrays in answers.items():
-        for subset, row in zip(testsets[testset], arrays["products"].tolist(), strict=True):
-            found[i] |= {
-                (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
-            }
+    at_hand: dict[Path | None, dict[tuple[str, Subset], float]] = {}  # of the last file
+
+    def compute(file: Path | None, testset: str) -> Arrays:
+        cells = [[(corpus, subset) for corpus in subject.corpora] for subset in testsets[testset]]
+        if not at_hand.get(file, {}).keys() >= {cell for row in cells for cell in row}:
+            at_hand.clear()
+            missing = [one for one in testsets if _is_missing(subject, parts[file, one])]
+            wanted = {one: data for name in missing for one, data in testsets[name].items()}
+            with _at(subject, file):
+                at_hand[file] = cells_of(wanted)
+        return {"products": np.array([[at_hand[file][cell] for cell in row] for row in cells])}
+
+    parts = {
+        (file, testset): Part(
+            name if file is None else f"{name}-{file.stem}",
+            partial(compute, file, testset),
+            {"corpora": subject.corpora.values(), "subsets": subsets.values()},
+            draws,
+            group=(name, file),
+        )
+        for file in weights
+        for testset, subsets in testsets.items()
+    }
+    answers = subject.parts(parts, "products of gradients")
+    found: list[dict[tuple[str, Subset], float]] = []
+    for file in weights:
+        found.append({})
+        for testset, subsets in testsets.items():
+            rows = answers[file, testset]["products"].tolist()
+            for subset, row in zip(subsets, rows, strict=True):
+                found[-1] |= {
+                    (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
+                }
     return found
+
+
+def _is_missing(subject: Subject, part: Part) -> bool:
+    """Whether a part is still to be computed; what the first process sees counts for all."""
+    kind, key, *_ = subject.wanted(part)
+    found = subject.store.find(kind, key) if processes.is_first() else None
+    return processes.broadcast(found is None)
 
 
 @contextmanager
@@ -142,21 +173,6 @@ def _at(subject: Subject, weights: Path | None) -> Iterator[None]:
     with subject.leaving_theta0() as model:
         load_model(model, weights, device=str(model.device))
         yield
-
-
-class _Kept(ExitStack):
-    """The corpora's gradients at the weights that were asked for last; others are removed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._file: Path | None = None
-        self._stored: Vectors | None = None
-
-    def of(self, file: Path | None) -> Vectors:
-        if self._stored is None or file != self._file:
-            self.close()
-            self._file, self._stored = file, self.enter_context(vectors())
-        return self._stored
 
 
 def dot(a: Tensor, b: Tensor) -> float:
