@@ -197,6 +197,7 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         "method": method,
         "model": settings,
         "precision": training.trainer.precision,
+        **({"compile": True} if training.trainer.compile else {}),
         "code": code_fingerprint([*targets(method), type(training.source).__module__]),
     }
 

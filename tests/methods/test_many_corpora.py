@@ -55,10 +55,10 @@ def spy(monkeypatch, tmp_path):
         seen[path.stem] += 1
         return load_model(model, path, **kwargs)
 
-    def read(model, data, *args):
+    def read(model, data, *args, **kwargs):
         seen[data.fingerprint] += 1
         look()
-        return mean_gradient(model, data, *args)
+        return mean_gradient(model, data, *args, **kwargs)
 
     append = products.Vectors.append
 

@@ -7,9 +7,12 @@ from transformers import PreTrainedModel
 from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
+from untrac_exp.stages.compiling import batches, compiled, keep_gradients
 
 
-def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Tensor:
+def mean_gradient(
+    model: PreTrainedModel, data: Encoded, max_tokens: int, compile: bool = False
+) -> Tensor:
     """Gradient (P,) of the loss per token over all of `data`, by all trained parameters.
 
     Read in batches of at most `max_tokens` padded tokens; memory is the model's and one gradient,
@@ -17,9 +20,12 @@ def mean_gradient(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Ten
     """
     model.zero_grad(set_to_none=True)
     total = int(data.scored.sum())
-    for indices, batch in processes.shard(data.batches(max_tokens)):
+    passes = compiled(model, compile)
+    for i, (indices, batch) in enumerate(processes.shard(batches(passes, data, max_tokens))):
         weight = int(data.scored[indices].sum()) / total
-        (mean_loss(model, batch) * weight).backward()
+        (mean_loss(passes, batch) * weight).backward()
+        if i == 0:
+            keep_gradients(passes)
     gradient = torch.cat(
         [
             (torch.zeros_like(p) if p.grad is None else p.grad).flatten()

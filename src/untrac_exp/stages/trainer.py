@@ -29,8 +29,8 @@ class TrainerSettings:
     precision: 32-true, 64-true or bf16-mixed, as in `lightning.Trainer`; mixed precision is that of
     gradients, losses are read in the weights' own.
     max_tokens: padded tokens a device reads at once; larger batches go through in micro-batches.
-    compile: run pretraining through `torch.compile`. Only there: its sequences have one length, and
-    it is where the hours go.
+    compile: run pretraining, unlearning steps and gradients of datasets through `torch.compile`;
+    losses that are read, and Hessians, run eagerly. See `stages.compiling`.
     shard: while pretraining, give each device a part of the weights, of their gradients and of the
     optimizer's state (FSDP). Unlearning needs the model whole on each.
     theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.

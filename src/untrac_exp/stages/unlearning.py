@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, Self
 
 import lightning
 import numpy as np
@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
-from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches, fitting
+from untrac_exp.stages.compiling import compiled, fitting, keep_gradients
+from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
@@ -90,6 +91,7 @@ class Unlearning(lightning.LightningModule):
     def __init__(
         self,
         model: PreTrainedModel,
+        passes: PreTrainedModel,
         loss: StepLoss,
         optimizer: OptimizerFactory,
         micro_batches: Iterator[MicroBatch],
@@ -100,6 +102,7 @@ class Unlearning(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss, self.optimizer_factory = model, loss, optimizer
+        self.passes = (passes,)  # no module of its own: its weights are the model's
         self.micro_batches, self.per_step = micro_batches, per_step
         self.observe, self.readings = observe, readings
 
@@ -113,15 +116,22 @@ class Unlearning(lightning.LightningModule):
         backward = Tensor.backward
         if self.trainer.world_size > 1:
             backward = self.manual_backward
+        (passes,) = self.passes
         for _ in range(steps):
-            for micro_batch in islice(self.micro_batches, self.per_step):
-                loss = self.loss(self.model, micro_batch)
+            for i, micro_batch in enumerate(islice(self.micro_batches, self.per_step)):
+                loss = self.loss(passes, micro_batch)
                 backward(loss / self.per_step if self.per_step > 1 else loss)
+                if i == 0 and self.per_step > 1:
+                    keep_gradients(passes)
             optimizer.step()
             optimizer.zero_grad()
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer_factory([p for p in self.model.parameters() if p.requires_grad])
+
+    def cpu(self) -> Self:
+        """Does nothing: the trainer would take the model off its device, and it is used there."""
+        return self
 
     def on_train_batch_end(self, *_: object) -> None:
         self.trainer.should_stop = self.observe(self.trainer.global_step)
@@ -144,21 +154,24 @@ def unlearn(
 
     Batches are drawn in an order set by `seed`, epoch after epoch; a batch of more than
     `max_tokens` padded tokens goes through in micro-batches, to the same gradient. `observe` is
-    called at the steps of `stopping.readings`. Restoring θ0 is the caller's business.
+    called at the steps of `stopping.readings`. Restoring θ0 is the caller's business. With
+    `trainer.compile` the steps, and only they, run compiled; see `stages.compiling`.
     """
     device = model.device
+    passes = compiled(model, trainer.compile)
     batch_size = min(batch_size, len(data))
     limit = stopping.limit(len(data), batch_size)
     lightning_trainer = trainer.build(barebones=True, max_steps=limit, max_epochs=-1)
     cut = MicroBatches(
         batch_size,
-        fitting(data, batch_size, max_tokens),
+        fitting(passes, data, batch_size, max_tokens),
         lightning_trainer.global_rank,
         lightning_trainer.world_size,
     )
     micro_batches = cut(data, batches(len(data), batch_size, seed))
+    readings = stopping.readings(limit)
     module = Unlearning(
-        model, loss, optimizer, micro_batches, cut.per_process, observe, stopping.readings(limit)
+        model, passes, loss, optimizer, micro_batches, cut.per_process, observe, readings
     )
     lightning_trainer.fit(module)
-    model.to(device)  # Lightning leaves it on the CPU
+    model.to(device)

@@ -47,7 +47,9 @@ def gradient(subject: Subject, data: Encoded) -> Tensor:
     """Gradient (P,) of the loss per token of `data` with the model's present weights."""
     subject.meter.backward(data.read)
     with subject.trainer.autocast(subject.model.device):
-        return mean_gradient(subject.model, data, subject.max_tokens)
+        return mean_gradient(
+            subject.model, data, subject.max_tokens, compile=subject.trainer.compile
+        )
 
 
 def gradients(subject: Subject, datasets: Mapping[Name, Encoded]) -> Iterator[tuple[Name, Tensor]]:
