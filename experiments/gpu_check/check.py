@@ -4,21 +4,23 @@
 
 1. Miniworld's toxicity, one θ0 (trained on the CPU, taken from the store by both): the scores of
    each method on the CPU and on the accelerator, largest difference and rank correlation.
-2. OPT-125M's architecture with random weights, blocks of 1,024: 20 pretraining steps of 8, 20
-   UnTrac steps of 1, one UnTrac-Inv step of 256; seconds a step and peak memory of the device.
+2. OPT-125M's architecture with random weights, blocks of 1,024, Adam: pretraining steps of 8,
+   UnTrac steps of 1, UnTrac-Inv steps of 256, in float32 and with bfloat16, compiled and not, and
+   pretraining with FSDP: milliseconds a step, share of the device's matrix rate, peak memory.
 """
 
 import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
-from transformers import OPTConfig, OPTForCausalLM
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.objectives.ascent import negative_loss
@@ -28,6 +30,11 @@ from untrac_exp.stages.unlearning import Stopping, unlearn
 
 METHODS = ("untrac", "untrac_inv", "graddot")
 CELL = ["corpus", "testset", "subset"]
+SETTINGS = [
+    ("32-true", False, False), ("32-true", True, False), ("bf16-mixed", False, False),
+    ("bf16-mixed", True, False), ("bf16-mixed", False, True),
+]  # fmt: skip
+"""Precision, whether compiled, whether sharded (FSDP)."""
 
 
 def scores(method: str, accelerator: str, folder: Path) -> "pd.Series[float]":
@@ -68,46 +75,94 @@ def opt_125m() -> OPTForCausalLM:
     ).eval()  # fmt: skip
 
 
-def random_blocks(n: int) -> Encoded:
-    """Blocks (n, 1024) of random tokens."""
-    tokens = torch.randint(5, 50272, (n, 1024), generator=torch.Generator().manual_seed(0))
-    return Encoded(tokens.int(), tokens.int().clone(), torch.full((n,), 1024, dtype=torch.int32))
+def random_blocks(model: PreTrainedModel, n: int, width: int) -> Encoded:
+    """Blocks (n, width) of random tokens."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(5, model.config.vocab_size, (n, width), generator=generator).int()
+    return Encoded(tokens, tokens.clone(), torch.full((n,), width, dtype=torch.int32))
 
 
-def measure(accelerator: str, precision: str, max_tokens: int) -> None:
-    """Print seconds a step and peak memory of the three stages."""
-    trainer = TrainerSettings(accelerator, precision=precision, max_tokens=max_tokens)
+def matrix_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Return the FLOP/s of the device in products of square matrices."""
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        c = a @ b
+        float(c[0, 0])  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def measure(
+    build: Callable[[], PreTrainedModel],
+    trainer: TrainerSettings,
+    width: int = 1024,
+    steps: int = 20,
+    batch: int = 256,
+) -> list[str]:
+    """Measure pretraining, UnTrac and UnTrac-Inv with one setting of the trainer.
+
+    Args:
+        build: makes the model, with random weights.
+        trainer: device, precision, compilation and sharding.
+        width: tokens of a block.
+        steps: steps that are timed; those of a shorter run before, compilation included, are not.
+        batch: blocks of UnTrac-Inv's step.
+
+    Returns:
+        A line for each stage: milliseconds a step, the share of the device's rate in products of
+        matrices (float32 and bfloat16; a step is 6 FLOPs a parameter and token), peak memory.
+    """
     adam = partial(torch.optim.Adam, lr=5e-5)
-    micro = max(1, max_tokens // 1024)
+    micro = max(1, trainer.max_tokens // width)
+    device = trainer.device
+    size = 8192 if device.type == "cuda" else 256  # products of bfloat16 are slow on most CPUs
+    types = (torch.float32, torch.bfloat16)
+    rates = {dtype: matrix_rate(device, dtype, size) for dtype in types}
+    parameters = sum(p.numel() for p in build().parameters())
 
-    def pretraining(folder: str) -> None:
-        run = PretrainingRun(
-            random_blocks(64), None, 20, 8, min(8, micro), adam, 1.0, 0, 1000, False
-        )
-        pretrain(opt_125m(), run, trainer, Path(folder))
+    def pretraining(model: PreTrainedModel, steps: int) -> None:
+        data = random_blocks(model, 64, width)
+        run = PretrainingRun(data, None, steps, 8, min(8, micro), adam, 1.0, 0, 1000, False)
+        with TemporaryDirectory() as folder:
+            pretrain(model, run, trainer, Path(folder) / "model")
 
-    def unlearning(steps: int, batch_size: int, n: int) -> None:
-        model = opt_125m().to(trainer.device)
+    def unlearning(batch_size: int, model: PreTrainedModel, steps: int) -> None:
+        model.to(device)
+        data = random_blocks(model, max(32, batch_size), width)
         unlearn(
-            model, random_blocks(n), negative_loss, optimizer=adam, batch_size=batch_size,
-            max_tokens=max_tokens, stopping=Stopping(steps=steps, evaluations=1), seed=0,
+            model, data, negative_loss, optimizer=adam, batch_size=batch_size,
+            max_tokens=trainer.max_tokens, stopping=Stopping(steps=steps, evaluations=1), seed=0,
             trainer=trainer, observe=lambda step: False,
         )  # fmt: skip
 
-    with TemporaryDirectory() as folder:
-        stages = {
-            "pretraining, 20 steps of 8": (20, partial(pretraining, folder)),
-            "untrac, 20 steps of 1": (20, partial(unlearning, 20, 1, 32)),
-            "untrac_inv, 1 step of 256": (1, partial(unlearning, 1, 256, 256)),
-        }
-        for name, (steps, stage) in stages.items():
-            if torch.cuda.is_available():
+    stages = {"pretraining, batches of 8": (steps, 8, pretraining)}
+    if not trainer.shard:  # which concerns pretraining alone
+        stages["untrac, batches of 1"] = (steps, 1, partial(unlearning, 1))
+        stages[f"untrac_inv, batches of {batch}"] = (1, batch, partial(unlearning, batch))
+    lines = []
+    for name, (timed, examples, stage) in stages.items():
+        seconds = []
+        for n in (2, 2 + timed):
+            model = build()
+            if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             start = time.perf_counter()
-            stage()
-            seconds = (time.perf_counter() - start) / steps
-            peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-            print(f"{name}, {precision}: {seconds:.3f} s a step, {peak:.1f} GiB", flush=True)
+            stage(model, n)
+            seconds.append(time.perf_counter() - start)
+        step = (seconds[1] - seconds[0]) / timed
+        flops = 6 * parameters * examples * width / step
+        shares = ", ".join(f"{flops / rate:.2f} of {name_of(d)}" for d, rate in rates.items())
+        peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+        setting = f"{trainer.precision}{', compiled' * trainer.compile}{', FSDP' * trainer.shard}"
+        lines.append(f"{name}, {setting}: {1000 * step:.1f} ms a step, {shares}, {peak:.1f} GiB")
+    return lines
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return `float32` for `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def main() -> None:
@@ -120,8 +175,13 @@ def main() -> None:
         sys.exit("error: torch sees no CUDA device; run this where there is one")
     quiet()
     compare(args.accelerator)
-    for precision in ("32-true", "bf16-mixed"):
-        measure(args.accelerator, precision, args.max_tokens)
+    for precision, compile, shard in SETTINGS:
+        trainer = TrainerSettings(
+            args.accelerator, precision=precision, max_tokens=args.max_tokens, compile=compile,
+            shard=shard,
+        )  # fmt: skip
+        for line in measure(opt_125m, trainer):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

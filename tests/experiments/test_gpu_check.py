@@ -1,0 +1,35 @@
+"""What `make gpu-check` measures, on the CPU with a tiny model."""
+
+import re
+
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+from experiments.gpu_check.check import SETTINGS, matrix_rate, measure
+from untrac_exp.stages.trainer import TrainerSettings
+
+
+def tiny():
+    config = OPTConfig(
+        vocab_size=64, hidden_size=16, word_embed_proj_dim=16, num_hidden_layers=1,
+        num_attention_heads=2, ffn_dim=16, max_position_embeddings=32,
+    )  # fmt: skip
+    return OPTForCausalLM(config).eval()
+
+
+def test_every_stage_is_measured():
+    trainer = TrainerSettings("cpu", max_tokens=64)
+    lines = measure(tiny, trainer, width=16, steps=3, batch=8)
+    assert [line.split(",")[0] for line in lines] == ["pretraining", "untrac", "untrac_inv"]
+    for line in lines:
+        assert re.search(r"32-true: -?[\d.]+ ms a step, .* of float32, .* of bfloat16", line)
+
+
+def test_settings_have_each_once():
+    assert len(set(SETTINGS)) == len(SETTINGS)
+    assert {shard for *_, shard in SETTINGS} == {False, True}
+
+
+def test_the_rate_is_that_of_a_product_of_matrices():
+    rate = matrix_rate(torch.device("cpu"), torch.float32, size=256)
+    assert 1e8 < rate < 1e15
