@@ -1,1 +1,1 @@
-"""Models: an architecture from scratch or a checkpoint, and the loss all stages share."""
+"""Model sources (from scratch, checkpoint, in memory) and the loss that all stages share."""

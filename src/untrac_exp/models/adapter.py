@@ -1,4 +1,4 @@
-"""Unlearning a model too large to train in full: LoRA, and activations that are computed twice."""
+"""Memory savings for unlearning large models: LoRA and activation checkpointing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,12 +12,20 @@ _NAME = "untrac"
 
 
 def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
-    """Give `model` a LoRA adapter, in place, and freeze all but it; return peft's handle on it.
+    """Add a LoRA adapter to `model`, in place, and freeze all other weights.
 
-    options: arguments of `peft.LoraConfig`. The adapter's output is zero until it is trained. Its
-    weights are float32 whatever the model's are: steps of unlearning are too small for bfloat16.
-    `unload()` of the handle takes the adapter out.
-    Raises `ValueError` without peft, or for options that peft does not take.
+    The adapter's output is zero until it is trained. Its weights are float32 whatever the model's
+    dtype, because unlearning updates are too small for bfloat16.
+
+    Args:
+        model: the model to adapt.
+        options: arguments of `peft.LoraConfig`.
+
+    Returns:
+        The `peft` model; its `unload()` removes the adapter.
+
+    Raises:
+        ValueError: peft is not installed or rejects `options`.
     """
     try:
         from peft import LoraConfig
@@ -25,7 +33,7 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise ValueError("model.adapter=lora needs peft: pip install 'untrac-exp[peft]'") from error
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of the half that does not start at zero
+        torch.manual_seed(0)  # for the matrix that is initialised at random
         try:
             handle = LoraModel(model, {_NAME: LoraConfig(**options)}, _NAME)
         except (TypeError, ValueError) as error:
@@ -34,16 +42,21 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    model.eval()  # the adapter's dropout comes in training mode
+    model.eval()  # peft creates the adapter's dropout in training mode
     return handle
 
 
 def checkpoint_activations(model: PreTrainedModel) -> Callable[[], None]:
-    """Keep the activations of layer boundaries only, and compute the others again going backward.
+    """Keep only the activations at layer boundaries; recompute the others in the backward pass.
 
-    Returns what undoes it. transformers' own switch works in training mode alone, where dropout
-    would be on; unlearning is done without. Raises `ValueError` for an architecture that marks no
-    layers.
+    `gradient_checkpointing_enable` of transformers only works in training mode, which would enable
+    dropout. Unlearning runs in evaluation mode.
+
+    Returns:
+        A function that undoes the change.
+
+    Raises:
+        ValueError: the architecture has no `GradientCheckpointingLayer`.
     """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:

@@ -1,4 +1,4 @@
-"""A model that somebody has loaded, lent to us and to be given back as it was."""
+"""Use a model that the caller has loaded, and restore its state on exit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from untrac_exp.store import Store
 
 @dataclass(frozen=True, eq=False)
 class InMemory(ModelSource):
-    """`model` itself; `undo` collects what brings it back to how it was."""
+    """A loaded model as a source; `undo` collects the functions that restore it."""
 
     model: PreTrainedModel
     given_tokenizer: PreTrainedTokenizerBase
@@ -45,7 +45,7 @@ class InMemory(ModelSource):
         return model
 
     def key(self) -> dict[str, object]:
-        """Of this model until it is given back; hashing its weights would cost more."""
+        """Return a random key, valid until the model is released; weights are not hashed."""
         return {"weights": self.mark}
 
 
@@ -53,10 +53,13 @@ class InMemory(ModelSource):
 def held(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]
 ) -> Iterator[InMemory]:
-    """`model` as a source, with the keys of conf/model/hf.yaml in `settings`.
+    """Use `model` as a source, with the keys of conf/model/hf.yaml in `settings`.
 
-    On leaving, its device, training mode, and which of its weights train are what they were; its
-    gradients are gone.
+    On exit, the device, the training mode of each module and `requires_grad` of each parameter are
+    restored. Gradients are not.
+
+    Raises:
+        ValueError: `block_size` exceeds the model's learned positions.
     """
     block_size, seq2seq = settings["block_size"], settings["seq2seq"]
     source = InMemory(

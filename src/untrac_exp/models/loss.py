@@ -1,4 +1,4 @@
-"""The one definition of a loss: nats per scored token, of any causal or seq2seq model."""
+"""The loss of all stages: nats per scored token, for causal and encoder-decoder models."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,11 @@ from untrac_exp.data.encoding import IGNORED, Encoded
 
 @dataclass(frozen=True)
 class Losses:
-    """What a model pays for each example of a dataset.
+    """A model's loss on each example of a dataset.
 
-    nll: (N,) float64, summed negative log-likelihood of the scored tokens, in nats.
-    tokens: (N,) int64, how many tokens were scored.
+    Attributes:
+        nll: (N,) float64, negative log-likelihood summed over the scored tokens, in nats.
+        tokens: (N,) int64, number of scored tokens.
     """
 
     nll: Tensor
@@ -24,12 +25,12 @@ class Losses:
 
     @property
     def mean(self) -> float:
-        """Nats per token over the whole dataset; long texts weigh more than short ones."""
+        """Loss in nats per token over the whole dataset; examples are weighted by their tokens."""
         return float(self.nll.sum() / self.tokens.sum())
 
 
 def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Logits (B, T, V) and the labels they predict (B, T), `IGNORED` where nothing is scored."""
+    """Return logits (B, T, V) and the labels they predict (B, T), `IGNORED` if not scored."""
     device = model.device
     batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     labels, mask = batch["labels"], batch["attention_mask"]
@@ -39,21 +40,21 @@ def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = _decoder_inputs(model, labels)
         return model(**inputs).logits, labels
-    # the labels move, for the logits, a vocabulary wide, would have to be copied
+    # Shift the labels: shifting the logits would copy B x T x V numbers
     return model(**inputs).logits, F.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
 def _decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:
-    """The labels one position later; as the model's own code does it, which needs a pad token."""
+    """Shift labels (B, T) right, by the model's own method if it has a pad token."""
     if model.config.pad_token_id is not None:
         return model.prepare_decoder_input_ids_from_labels(labels=labels)
-    shifted = labels.roll(1, dims=1).clamp(min=0)  # what is not scored is read by nothing scored
+    shifted = labels.roll(1, dims=1).clamp(min=0)  # no scored token attends to an ignored one
     shifted[:, 0] = model.config.decoder_start_token_id
     return shifted
 
 
 def token_nll(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood (B, T) of every token, 0 where unscored, and how many count (B,)."""
+    """Return the loss of each token (B, T) in nats, 0 if not scored, and scored tokens (B,)."""
     logits, labels = logits_and_labels(model, batch)
     nll = F.cross_entropy(
         logits.float().flatten(0, 1) if logits.dtype != torch.float64 else logits.flatten(0, 1),
@@ -65,14 +66,23 @@ def token_nll(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor,
 
 
 def mean_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
-    """Nats per scored token of one batch: summed over its tokens, divided by their number."""
+    """Return the loss of a batch in nats per scored token, a scalar."""
     nll, tokens = token_nll(model, batch)
     return nll.sum() / tokens.sum()
 
 
 @torch.no_grad()
 def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Losses:
-    """What `model` pays for every example of `data`, read in batches of `max_tokens` tokens."""
+    """Compute the loss of each example of `data`, sharded over processes.
+
+    Args:
+        model: the model, in evaluation mode.
+        data: N examples.
+        max_tokens: maximum number of tokens per batch, including padding.
+
+    Returns:
+        The losses of all N examples, on every process.
+    """
     nll = torch.zeros(len(data), dtype=torch.float64)
     for indices, batch in processes.shard(data.batches(max_tokens)):
         # to the CPU first: Apple's MPS has no float64

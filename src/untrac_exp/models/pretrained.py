@@ -1,4 +1,4 @@
-"""Someone's checkpoint: a folder or a hub id, causal or encoder-decoder."""
+"""A pretrained checkpoint, causal or encoder-decoder, from a folder or the hub."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
 
 LONGEST = 512
-"""Tokens of a sequence where nothing else is said, unless the model's context is shorter."""
+"""Default length of a sequence in tokens, unless the model's context is shorter."""
 
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -42,11 +42,11 @@ _NO_TOKENIZER = "it has no tokenizer; write the model's beside it, by its save_p
 class Pretrained(ModelSource):
     """Weights, configuration and tokenizer of `path`, at `revision` if it is a hub id.
 
-    safetensors_only: read no other format; with false, weights that are there as .bin alone are
-    read as data (`weights_only`), never as code. trust_remote_code: run the model's own code.
-    adapter: "lora" unlearns the weights of an adapter alone (needs peft); lora: arguments of
-    `peft.LoraConfig`. gradient_checkpointing: compute activations twice rather than keep them.
-    n_parameters: what `plan=true` reckons with while the checkpoint is not on this machine.
+    safetensors_only: reject other formats; if false, .bin files are read with `weights_only`, so
+    no code in them runs. trust_remote_code: run the model's own code.
+    adapter: "lora" trains only an adapter's weights (needs peft); lora: arguments of
+    `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward pass.
+    n_parameters: parameter count that `plan=true` uses if the checkpoint is not on this machine.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Pretrained(ModelSource):
         with self._explained():
             tokenizer = AutoTokenizer.from_pretrained(self.path, **self._where)
         words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
-        if len(words) < 2:  # what transformers makes up where a folder has no tokenizer's files
+        if len(words) < 2:  # transformers creates an empty one if there are no tokenizer files
             raise ValueError(f"model.path='{self.path}': {_NO_TOKENIZER}")
         return tokenizer
 
@@ -98,9 +98,9 @@ class Pretrained(ModelSource):
     def load(
         self, folder: Path, attention: str, dtype: torch.dtype = torch.float32
     ) -> PreTrainedModel:
-        """By the model's own code where that is trusted; `save_pretrained` copied it to `folder`.
+        """Load with the model's own code if trusted, which `save_pretrained` copied to `folder`.
 
-        Without it, transformers may take a class of its own for the same `model_type`.
+        Otherwise transformers may use its own class for the same `model_type`.
         """
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         return auto.from_pretrained(
@@ -144,7 +144,7 @@ class Pretrained(ModelSource):
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
     def _check(self) -> None:
-        """Raise `ValueError` for a folder that is none of a whole model's."""
+        """Raise `ValueError` if `path` is not a complete checkpoint."""
         folder = Path(self.path)
         said = None
         if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
@@ -169,7 +169,7 @@ class Pretrained(ModelSource):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What transformers says of a checkpoint, as one line that names the key."""
+        """Turn errors of transformers into a one-line `ValueError` that names the key."""
         try:
             yield
         except (OSError, ValueError, SafetensorError) as error:
@@ -220,11 +220,11 @@ def checkpoint(
     gradient_checkpointing: bool = False,
     n_parameters: int | None = None,
 ) -> Pretrained:
-    """`Pretrained`, with what is null taken from the checkpoint's own configuration.
+    """Create a `Pretrained`, with None taken from the checkpoint's configuration.
 
-    seq2seq is its kind, and block_size the smaller of its context and 512 tokens. A configuration
-    that cannot be read leaves a causal model of 512; what is wrong with it is said when its
-    tokenizer or weights are asked for.
+    `seq2seq` defaults to the checkpoint's type, and `block_size` to its context but at most 512
+    tokens. If the configuration cannot be read, they default to a causal model and 512 tokens; the
+    error is raised when the tokenizer or weights are loaded.
     """
     if block_size is None or seq2seq is None:
         with suppress(Exception):
@@ -250,14 +250,14 @@ def checkpoint(
 
 
 def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
-    """The tokens a model can read, as its configuration says, but at most `most`."""
+    """Return the model's context length in tokens by its configuration, at most `most`."""
     config = config.get_text_config()
     found = [getattr(config, name, None) for name in _CONTEXT]
     return min([most, *(n for n in found if isinstance(n, int) and n > 1)])
 
 
 def check_block_size(model: PreTrainedModel, block_size: int) -> None:
-    """Raise `ValueError` where the model has learned fewer positions than it would be given."""
+    """Raise `ValueError` if `block_size` exceeds the model's learned position embeddings."""
     learned = any(
         isinstance(module, torch.nn.Embedding) and re.search(r"position|wpe$", name)
         for name, module in model.named_modules()
@@ -270,7 +270,7 @@ def check_block_size(model: PreTrainedModel, block_size: int) -> None:
 
 
 def _has_weights(folder: Path) -> bool:
-    """Of a model, not of an adapter or an optimizer."""
+    """Return whether a folder has a model's weights, other than an adapter's."""
     return (folder / "config.json").exists() and any(
         not file.name.startswith("adapter_")
         for pattern in _WEIGHTS
@@ -280,7 +280,7 @@ def _has_weights(folder: Path) -> bool:
 
 @cache
 def _content(files: tuple[tuple[Path, int], ...]) -> str:
-    """sha256 of files and their names; (path, mtime_ns) each: a changed one is read anew."""
+    """Return the sha256 of files and their names, cached by (path, mtime_ns)."""
     digest = hashlib.sha256()
     for file, _ in files:
         digest.update(file.name.encode())

@@ -1,4 +1,4 @@
-"""A Hugging Face architecture with random weights and, unless told otherwise, its own tokenizer."""
+"""A transformers architecture with random weights and, by default, a newly trained tokenizer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +28,19 @@ PAD, END = "<pad>", "</s>"
 
 @dataclass(frozen=True)
 class Scratch(ModelSource):
-    """`architecture` (a `model_type` of transformers, e.g. "opt") from its configuration.
+    """`architecture` (a `model_type` of transformers, such as "opt") with random weights.
 
-    `vocab_size` sizes a byte-level BPE tokenizer trained on the corpora; `pretrained_tokenizer`
-    (a folder or hub id) is used in its place where given.
+    Args:
+        architecture: the `model_type`.
+        block_size: maximum length of a sequence in tokens, at least 2.
+        vocab_size: vocabulary of a byte-level BPE tokenizer trained on the corpora, at least 258.
+        pretrained_tokenizer: folder or hub id of a tokenizer to use instead.
+        seq2seq: whether the architecture is an encoder-decoder.
+        attention: `attn_implementation` of transformers.
+        config: further arguments of the architecture's configuration.
+
+    Raises:
+        ValueError: `block_size` is below 2.
     """
 
     architecture: str

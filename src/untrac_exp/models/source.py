@@ -1,4 +1,4 @@
-"""What the framework asks of a model: a tokenizer, and weights to start from."""
+"""Interface of model sources: a tokenizer and initial weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,45 +17,52 @@ from untrac_exp.store import Store
 
 
 class ModelSource(ABC):
-    """A model before training on the corpora: an architecture, or someone's checkpoint."""
+    """A model before training on the corpora: an architecture or a checkpoint."""
 
     block_size: int
-    """Longest sequence the model is given, in tokens."""
+    """Maximum length of a sequence in tokens."""
     seq2seq: bool
-    """Encoder-decoder models read the input and are scored on the target."""
+    """Whether it is an encoder-decoder, which encodes the input and is scored on the target."""
 
     attention: str
     """`attn_implementation` of transformers."""
 
     @abstractmethod
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
-        """The model's tokenizer; trained on `corpora` if the model brings none."""
+        """Return the tokenizer; train it on `corpora` if the model has none."""
 
     @abstractmethod
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-        """The model with its first weights, in evaluation mode. `seed` sets random ones."""
+        """Return the model with its initial weights, in evaluation mode.
+
+        `seed` is used for random initialisation.
+        """
 
     def load(
         self, folder: Path, attention: str, dtype: torch.dtype = torch.float32
     ) -> PreTrainedModel:
-        """A model of this architecture that `save_pretrained` left, in evaluation mode.
+        """Load a model of this architecture that `save_pretrained` wrote, in evaluation mode.
 
-        attention: `attn_implementation` of transformers. dtype: of its weights.
+        Args:
+            folder: the saved model.
+            attention: `attn_implementation` of transformers.
+            dtype: dtype of the weights.
         """
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         return auto.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
-        """θ0 made ready for gradient steps: which of its weights train, and at what memory."""
+        """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""
         return model
 
     @abstractmethod
     def key(self) -> dict[str, object]:
-        """What determines the weights `build` gives, for the store."""
+        """Return the part of the store key that determines the weights of `build`."""
 
     def parameters(self, vocab_size: int | None) -> int | None:
-        """How many there are, without making or downloading any; None where that is unknown.
+        """Return the number of parameters without allocating or downloading; None if unknown.
 
-        vocab_size: of the tokenizer, None while there is none.
+        Args:
+            vocab_size: the tokenizer's; None if it has not been trained yet.
         """
         return None

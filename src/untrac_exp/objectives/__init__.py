@@ -1,1 +1,1 @@
-"""What unlearning steps minimise: plain, anchored and bounded ascents of the loss."""
+"""Unlearning objectives: gradient ascent, with a retain-set regulariser, or bounded."""

@@ -1,7 +1,8 @@
-r"""Plain gradient ascent, the objective of the paper.
+r"""Gradient ascent on the forget-set loss, the objective of the paper.
 
-Minimises :math:`-L(Z; \theta)`, so that the SGD step is
-:math:`\theta \leftarrow \theta + \eta \nabla L(Z; \theta)`, with L in nats per token.
+Minimises :math:`-L(Z; \theta)`, so an SGD step is
+:math:`\theta \leftarrow \theta + \eta \nabla L(Z; \theta)`, with L in nats per token. It needs no
+retain set and adds no cost to a step.
 
 Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
 ACL 2024, section 3.
@@ -19,13 +20,13 @@ from untrac_exp.stages.unlearning import StepLoss
 
 
 def negative_loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
-    """The micro-batch's part of minus the batch's loss per token."""
+    """Return the micro-batch's share of the batch's negated loss per token, a scalar in nats."""
     return -mean_loss(model, micro_batch.inputs) * micro_batch.tokens
 
 
 @dataclass(frozen=True)
 class Ascent(Objective):
-    """Raise the loss of what is unlearned, and nothing else."""
+    """Gradient ascent on the forget set, without a retain set."""
 
     def prepare(self, unlearned: Unlearned) -> StepLoss:
         return negative_loss

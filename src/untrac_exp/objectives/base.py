@@ -1,4 +1,4 @@
-"""What an objective is: asked once about θ0, then for the loss of every micro-batch of a batch."""
+"""Interface of unlearning objectives: `prepare` runs once at θ0 and returns the step loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,22 +12,22 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.stages.unlearning import StepLoss
 
 References = dict[str, Any]
-"""What an objective has found out about θ0 on each corpus, by the corpus' name."""
+"""Quantities that an objective computed at θ0, by corpus name."""
 
 
 @dataclass(frozen=True)
 class Unlearned:
-    """What an objective may consult before the first step.
+    """Inputs of an objective before the first unlearning step.
 
     Attributes:
-        theta0: the model, its weights still θ0's.
-        data: the dataset to unlearn.
-        retain: the retain set, sequences of the corpora to keep by name (for a test set, all
-            corpora; for a corpus, the other ones). The method reads none of them.
-        max_tokens: padded tokens that may be read at once.
-        seed: for whatever is sampled.
-        references: shared by the runs of a job, which all start at the same θ0.
-        meter: counts what an objective reads beyond the batches that are unlearned.
+        theta0: the model with weights θ0.
+        data: the forget set.
+        retain: the retain set, sequences by corpus name. It covers all corpora if a test subset is
+            unlearned, and the other corpora if a corpus is. The method evaluates none of them.
+        max_tokens: maximum number of tokens per micro-batch, including padding.
+        seed: seed for sampling.
+        references: cache shared by the runs of a job, which all start at the same θ0.
+        meter: counts tokens processed in addition to the forget-set batches.
     """
 
     theta0: PreTrainedModel
@@ -39,7 +39,7 @@ class Unlearned:
     meter: Meter = field(default_factory=Meter)
 
     def of_retain(self, compute: Callable[[Encoded], Any]) -> list[Any]:
-        """`compute`'s answer about each corpus of the retain set, found once a job and kept."""
+        """Return `compute(corpus)` for each corpus of the retain set, computed once per job."""
         for name, corpus in self.retain.items():
             if name not in self.references:
                 self.references[name] = compute(corpus)
@@ -47,36 +47,37 @@ class Unlearned:
 
 
 class Objective(ABC):
-    """An objective of unlearning, with its weights as fields."""
+    """An unlearning objective; its fields are its hyperparameters."""
 
     @property
     def held(self) -> int:
-        """Sequences of each corpus that it takes of the retain set; 0 if it has no use for one."""
+        """Number of retain-set sequences per corpus; 0 if the objective uses no retain set."""
         return 0
 
     @abstractmethod
     def prepare(self, unlearned: Unlearned) -> StepLoss:
-        """Compute what is needed of θ0, once.
+        """Compute the quantities that depend on θ0 and return the loss of the steps.
 
         Args:
-            unlearned: the model at θ0, the dataset to unlearn and the retain set.
+            unlearned: the model at θ0, the forget set and the retain set.
 
         Returns:
-            The loss that the steps minimise, a function of the model and of a micro-batch.
+            The loss to minimise, a function of the model and a micro-batch. Its values over the
+            micro-batches of a batch average to the batch's objective, in nats per token.
 
         Raises:
-            ValueError: there is no retain set, and the objective needs one.
+            ValueError: the retain set is empty and the objective needs one.
         """
 
 
 def check_not_negative(key: str, value: float) -> None:
-    """Raise `ValueError` for a negative weight of an objective."""
+    """Raise `ValueError` if a hyperparameter of an objective is negative."""
     if value < 0:
         raise ValueError(f"objective.{key}={value} must not be negative (0 is plain ascent)")
 
 
 def check_retain(kind: str, retain: dict[str, Encoded]) -> None:
-    """Raise `ValueError` where an objective has nothing to hold on to."""
+    """Raise `ValueError` if the retain set is empty."""
     if not retain:
         raise ValueError(
             f"objective={kind} holds on to the other corpora and there is nothing of them that is "

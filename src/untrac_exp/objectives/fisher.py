@@ -1,17 +1,17 @@
-r"""Ascent with a Fisher-weighted pull to θ0, so that what the other corpora need stays.
+r"""Gradient ascent with a Fisher-weighted L2 penalty towards θ0 (elastic weight consolidation).
 
 .. math::
     -L(Z; \theta) + \frac{w}{2} \sum_p (F_p + \delta \bar F) \, (\theta_p - \theta_{0,p})^2, \qquad
     F_p = \frac{1}{\sum_i |x_i|} \sum_i \Big(\partial_p \log p_{\theta_0}(x_i)\Big)^2
 
-F is the diagonal of the empirical Fisher information a token, over `examples` sequences of each
-other corpus, and :math:`\delta \bar F`, a share of its mean, is a damping: parameters on which the
-sample is silent would else be free. Half the quadratic form of the full F is, to second order, the
-KL divergence a token from θ0 on the other corpora; its diagonal alone holds much less.
+F is the diagonal of the empirical Fisher information per token, over `examples` sequences of each
+corpus of the retain set. The damping :math:`\delta \bar F`, a fraction of its mean, also penalises
+parameters whose gradient is zero on the sample. Half the quadratic form of the full F is, to second
+order, the KL divergence per token from θ0 on the retain set. The diagonal preserves much less.
 
-F is computed once for each corpus of a job and kept in bfloat16 in the memory of the host (2 bytes
-a parameter and corpus); a run holds the sum of the others' and θ0 itself, two more vectors as large
-as the parameters, on the device.
+**Cost.** One backward pass per retain-set sequence, once per corpus of a job. F is kept in bfloat16
+in host memory (2 bytes per parameter and corpus). A run keeps the summed F and a copy of θ0 on the
+device.
 
 Source: Kirkpatrick et al., "Overcoming Catastrophic Forgetting in Neural Networks", PNAS 2017,
 equation 3 (elastic weight consolidation).
@@ -33,7 +33,12 @@ from untrac_exp.stages.unlearning import StepLoss
 
 
 class Information(NamedTuple):
-    """Squared gradients of sequences, summed: one tensor a parameter, on the host; their tokens."""
+    """Fisher statistics of one corpus.
+
+    Attributes:
+        squares: per-sequence gradients, squared and summed, one CPU tensor per parameter.
+        tokens: number of scored tokens of the sequences.
+    """
 
     squares: list[Tensor]
     tokens: int
@@ -41,7 +46,16 @@ class Information(NamedTuple):
 
 @dataclass(frozen=True)
 class Fisher(Objective):
-    """weight: of the pull against the loss; damping: δ; examples: of each corpus, to estimate F."""
+    """Gradient ascent with a Fisher-weighted L2 penalty.
+
+    Args:
+        weight: weight w of the penalty.
+        damping: δ, as a fraction of the mean of F.
+        examples: number of sequences per corpus from which F is estimated.
+
+    Raises:
+        ValueError: `weight` or `damping` is negative, or `examples` is below 1.
+    """
 
     weight: float = 1e4
     damping: float = 0.1
@@ -90,7 +104,15 @@ class Fisher(Objective):
 
 
 def information(model: PreTrainedModel, data: Encoded) -> Information:
-    """Squared gradients of every sequence's log-likelihood at the model's weights, in bfloat16."""
+    """Sum the squared gradients of each sequence's log-likelihood, at the model's current weights.
+
+    Args:
+        model: the model to differentiate.
+        data: N sequences, processed one at a time.
+
+    Returns:
+        The sums in bfloat16 on the CPU, and the number of scored tokens.
+    """
     parameters = trained(model)
     squares = [torch.zeros_like(p) for p in parameters]
     for i in range(len(data)):
@@ -103,5 +125,5 @@ def information(model: PreTrainedModel, data: Encoded) -> Information:
 
 
 def trained(model: PreTrainedModel) -> list[torch.nn.Parameter]:
-    """The parameters that unlearning moves."""
+    """Return the trainable parameters."""
     return [p for p in model.parameters() if p.requires_grad]

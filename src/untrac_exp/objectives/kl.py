@@ -1,18 +1,19 @@
-r"""Ascent anchored by the KL divergence from θ0's predictions on the other corpora.
+r"""Gradient ascent with the KL divergence from θ0's predictions on the retain set.
 
 .. math::
     -L(Z; \theta) + w \; \frac{1}{|A|} \sum_{x \in A}
     \mathrm{KL}\big(p_{\theta_0}(\cdot \mid x) \,\|\, p_\theta(\cdot \mid x)\big)
 
-A are the predicted tokens of `batch_size` sequences of the retain set, others at every step, out of
-`examples` sampled from each corpus in it. θ0's predictions on these are computed once a job. Kept
-of each are the `top_k` likeliest tokens and the mass of all the rest as one more: the divergence is
-taken between these coarser distributions, which never exceeds the whole one and equals it for
-top_k: null (all tokens are kept then). It takes 8 bytes · examples · tokens · top_k a corpus, in
-the memory of the host: with the defaults 67 MB for sequences of 1,024 tokens, where the whole
-distributions over 50,000 tokens would take 13 GB.
+A is the set of predicted tokens in `batch_size` sequences of the retain set. Each step takes the
+next sequences from a shuffled pool of `examples` per corpus. θ0's predictions on the pool are
+computed once per job. For each token the `top_k` most likely tokens are kept, and the probability
+of all others as one more class. The KL divergence between these coarser distributions is a lower
+bound of the full one. `top_k: null` keeps the whole vocabulary and gives the full divergence.
 
-A step's sequences are read beside the unlearned ones, in addition to `trainer.max_tokens`.
+**Cost.** One forward pass over the pool per job, and `batch_size` more sequences per step, in
+addition to `trainer.max_tokens`. Host memory: 8 bytes · examples · tokens · top_k per corpus, 67 MB
+with the defaults and sequences of 1,024 tokens. The full distributions over 50,000
+tokens would take 13 GB.
 
 Source: the KL term of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", COLM 2024,
 after Yao, Xu and Liu, "Large Language Model Unlearning", 2023.
@@ -35,10 +36,13 @@ from untrac_exp.stages.unlearning import StepLoss
 
 
 class Kept(NamedTuple):
-    """θ0's predictions on some sequences (N of at most T predicted tokens), on the host.
+    """θ0's predictions on N sequences of at most T predicted tokens, on the CPU.
 
-    top: (N, T, k) int32, the likeliest tokens. log_p: (N, T, k + 1) float32, their logarithmic
-    probabilities and that of all others together; k without that where k is the whole vocabulary.
+    Attributes:
+        data: the N sequences.
+        top: (N, T, k) int32, ids of the most likely tokens.
+        log_p: (N, T, k + 1) float32, their log-probabilities in nats and that of all other tokens
+            together; (N, T, k) if k is the vocabulary size.
     """
 
     data: Encoded
@@ -48,7 +52,17 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class KL(Objective):
-    """weight: of the divergence against the loss, both in nats per token."""
+    """Gradient ascent with a KL term on the retain set.
+
+    Args:
+        weight: weight w of the KL divergence; divergence and loss are in nats per token.
+        examples: number of retain-set sequences per corpus.
+        batch_size: number of retain-set sequences per step.
+        top_k: number of tokens kept of each predicted distribution; None keeps all.
+
+    Raises:
+        ValueError: `weight` is negative, or another argument is below 1.
+    """
 
     weight: float = 10.0
     examples: int = 64
@@ -94,9 +108,14 @@ class KL(Objective):
 
 
 def coarse(logits: Tensor, top: Tensor) -> Tensor:
-    """Logarithmic probabilities (..., k + 1) of the tokens `top` (..., k) and of all the others.
+    """Return the log-probabilities of the tokens in `top` and of all other tokens together.
 
-    (..., k) where k is the whole vocabulary.
+    Args:
+        logits: (..., V).
+        top: (..., k) token ids.
+
+    Returns:
+        (..., k + 1) in nats, the last for all other tokens; (..., k) if k = V.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
     log_p = logits.log_softmax(-1)
@@ -109,7 +128,7 @@ def coarse(logits: Tensor, top: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predictions(model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int) -> Kept:
-    """What the model predicts on every sequence of `data`."""
+    """Compute the model's `top_k` predictions on each sequence of `data`."""
     width = data.labels.shape[1]
     parts: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(data)
     for indices, batch in data.batches(max_tokens):
@@ -124,7 +143,7 @@ def predictions(model: PreTrainedModel, data: Encoded, top_k: int | None, max_to
 
 
 def concatenate(parts: list[Kept]) -> Kept:
-    """The sequences of all parts, one after another."""
+    """Concatenate along the sequences, padded to the longest."""
     width = max(part.top.shape[1] for part in parts)
 
     def widen(tensor: Tensor) -> Tensor:
@@ -138,7 +157,7 @@ def concatenate(parts: list[Kept]) -> Kept:
 
 
 def divergence(model: PreTrainedModel, kept: Kept, indices: Tensor) -> Tensor:
-    """KL divergence of the model from what was kept, in nats, summed over the scored tokens."""
+    """Return KL(θ0 || model) on the given sequences, in nats, summed over their scored tokens."""
     logits, labels = logits_and_labels(model, kept.data.batch(indices))
     width = labels.shape[1]
     top = kept.top[indices, :width].to(labels)

@@ -1,18 +1,20 @@
-r"""Negative preference optimisation: an ascent that is bounded relative to θ0.
+r"""Negative preference optimisation (NPO): a bounded objective relative to θ0.
 
 .. math::
     \frac{2}{\beta} \sum_i w_i \log\!\Big(1 + e^{\beta \ell_i}\Big), \qquad
     \ell_i = L(z_i; \theta_0) - L(z_i; \theta), \qquad
     w_i = \frac{|z_i|}{\sum_j |z_j|}
 
-with :math:`\ell_i` the log-ratio of the two models' probabilities of example i, *per token* (the
-source sums it over tokens). So β has a meaning of its own whatever the length of the examples: an
-example whose loss has risen by r nats per token pulls with 2/(1 + e^{βr}) of its first force.
-Examples weigh as their tokens do in L. What holds for every such w:
+with :math:`\ell_i` the log-ratio of the two models' probabilities of example i, in nats *per token*
+(the source sums over tokens), so that β does not depend on the length of the examples. The gradient
+of an example whose loss has risen by r nats per token is scaled by 2/(1 + e^{βr}). The weights
+:math:`w_i` are fractions of the scored tokens, as in L. Properties:
 
-- at θ0 the gradient is that of `ascent`, whatever β is;
-- for β → 0 it is so everywhere, and β = 0 stands for that limit;
-- the objective is bounded below by 0, and so is what it can gain.
+- At θ0 the gradient equals that of `ascent` for every β.
+- For β → 0 it does so at every θ. β = 0 selects that limit.
+- For β > 0 the objective is bounded below by 0, so the loss cannot be driven up without limit.
+
+**Cost.** One forward pass over the forget set before the first step.
 
 Source: Zhang, Lin, Bai and Mei, "Negative Preference Optimization: From Catastrophic Collapse to
 Effective Unlearning", COLM 2024, equation 3.
@@ -32,7 +34,15 @@ from untrac_exp.stages.unlearning import StepLoss
 
 @dataclass(frozen=True)
 class NPO(Objective):
-    """beta: how soon an example that is forgotten lets go, in tokens per nat."""
+    """Negative preference optimisation, with the log-ratio per token.
+
+    Args:
+        beta: β, in tokens per nat. The larger it is, the smaller the rise in loss after which an
+            example's gradient vanishes. 0 is gradient ascent.
+
+    Raises:
+        ValueError: `beta` is negative.
+    """
 
     beta: float = 20.0
 
