@@ -1,1 +1,1 @@
-"""Attribution methods, one a module, and the retraining they are compared with."""
+"""Attribution methods, one per module."""

@@ -1,4 +1,4 @@
-"""What every attribution method is given and what it answers."""
+"""Interface of attribution methods: their input `Subject` and their result `Influences`."""
 
 import time
 from abc import ABC, abstractmethod
@@ -26,25 +26,25 @@ Name = TypeVar("Name")
 
 
 class Subset(NamedTuple):
-    """The name of one subset of one test set."""
+    """Name of a subset of a test set."""
 
     testset: str
     subset: str
 
 
 class Checkpoint(NamedTuple):
-    """Weights saved while pretraining, and the learning rate of the step that led to them."""
+    """Weights saved during pretraining, and the learning rate of the last step before them."""
 
     path: Path
     lr: float
 
 
 class Part(NamedTuple):
-    """A part of a method's answer that is computed apart from the others, and kept.
+    """A part of a method's result that is computed and stored independently of the others.
 
-    reads: the datasets that `compute` reads, by their role in it; None for all that the subject
-    holds. draws: whether it depends on the subject's `seed` beyond that. group: parts of one group
-    share what they compute on the way, so one process computes them.
+    reads: the datasets that `compute` reads, by role; None for all datasets of the subject.
+    draws: whether the part also depends on the subject's `seed`. group: parts of a group share
+    intermediate results, so one process computes all of them.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Subject:
     """The trained model and the data to attribute.
 
     Attributes:
-        model: at θ0, in evaluation mode; a method that moves its weights restores them.
+        model: at θ0, in evaluation mode; a method that changes its weights restores them.
         corpora: the sampled sequences of each corpus.
         subsets: the examples of each test subset.
-        checkpoints: of the model's own training; empty for a checkpoint that was given.
-        key: determines every part beside data and seed: θ0, configuration, precision, code.
-        seed: of whatever the method draws.
-        max_tokens: padded tokens that the device reads at once.
+        checkpoints: saved during pretraining; empty for an external checkpoint.
+        key: store key of the parts without data and seed: θ0, configuration, precision, code.
+        seed: seed of the method's random draws.
+        max_tokens: maximum number of tokens per micro-batch, including padding.
         further: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
@@ -85,19 +85,19 @@ class Subject:
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
 
     def losses(self, data: Encoded) -> Losses:
-        """The model's loss on every example of `data`, as its weights are now.
+        """Compute the loss of each example of `data` at the model's current weights.
 
-        In the weights' own precision, in mixed precision too: an influence is a small difference of
-        losses, which the rounding of bfloat16 would drown.
+        Always in the weights' dtype, without autocast: an influence is a small difference of
+        losses, which can be below the rounding error of bfloat16.
         """
         self.meter.forward(data.read)
         return example_losses(self.model, data, self.max_tokens)
 
     @contextmanager
     def leaving_theta0(self) -> Iterator[PreTrainedModel]:
-        """The model whose trained weights may be changed; on leaving they are θ0's, bit by bit.
+        """Yield the model for changes of its weights; on exit θ0 is restored exactly.
 
-        Their θ0 is kept in memory for as long, beside the model or where the trainer says.
+        A copy of θ0 is kept on the model's device, or on the CPU with `trainer.theta0_on_cpu`.
         """
         where = "cpu" if self.trainer.theta0_on_cpu else None
         weights = [*parameters(self.model), *self.model.buffers()]
@@ -117,15 +117,15 @@ class Subject:
         reads: Mapping[str, Iterable[Encoded]] | None = None,
         draws: bool = True,
     ) -> Arrays:
-        """One part of the answer; see `Part` and `parts`."""
+        """Return one part of the result; see `Part` and `parts`."""
         return self.parts({name: Part(name, compute, reads, draws)}, name)[name]
 
     def parts(self, parts: Mapping[Name, Part], what: str) -> dict[Name, Arrays]:
-        """Parts that do not depend on each other, in their order.
+        """Return independent parts in their order, computing those that the store lacks.
 
-        Each is computed once and kept, so that a killed job takes up here: it is found again by any
-        job of the same `key`, name and data. Processes that ask for the same parts share the work.
-        what: of the parts, for the log.
+        A job with the same `key`, part name and data finds them again, so an interrupted job
+        resumes here. Processes that request the same parts share the work.
+        what: description of the parts for the log.
         """
         outer, start = self.meter, time.monotonic()
         names, progress = list(parts), Progress(what, len(parts))
@@ -135,11 +135,11 @@ class Subject:
             with np.load(path / "arrays.npz") as arrays:
                 found[names[i]] = dict(arrays)
             progress(len(found))
-        outer.wall_s -= time.monotonic() - start  # the parts' own clocks have counted it
+        outer.wall_s -= time.monotonic() - start  # already counted by the parts' meters
         return {name: found[name] for name in names}
 
     def wanted(self, part: Part) -> Wanted:
-        """A part as an artifact of the store."""
+        """Return the store's request for a part."""
         reads = part.reads or {
             "corpora": self.corpora.values(),
             "subsets": self.subsets.values(),
@@ -165,10 +165,10 @@ class Subject:
 
 
 class Change(NamedTuple):
-    """What one unlearning run did to the examples of one dataset that was read.
+    """Losses of N examples before and after one unlearning run.
 
-    corpus, subset: whose influence on what they show. of: the dataset they are from, the test
-    subset or the corpus. before: their losses at θ0; nll_after: (N,) nats after unlearning.
+    corpus, subset: the pair whose influence they give. of: the evaluated dataset, the test subset
+    or the corpus. before: losses at θ0. nll_after: (N,) nats after unlearning.
     """
 
     corpus: str
@@ -180,17 +180,17 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Influences:
-    """A method's answer.
+    """Result of a method.
 
     Attributes:
-        scores: columns corpus, testset, subset, influence, ci_low, ci_high; nats per token for
-            methods that evaluate losses, the method's own unit, and no interval, otherwise.
+        scores: columns corpus, testset, subset, influence, ci_low, ci_high; in nats per token for
+            methods that evaluate losses, else in a method-specific unit and without interval.
         trajectory: columns corpus, testset, subset, step, influence; None without steps.
-        own_loss: columns unlearned, step, loss, in nats per token; None without steps.
-        changes: what the scores are means of, for methods that evaluate losses.
-        warnings: what a reader must know before trusting the scores, a sentence each.
-        read: the datasets that `changes` were read on, by `Change.of`.
-        missed: the method's, see `Method.missed`. partial: of a part of the samples alone.
+        own_loss: columns unlearned, step, loss (forget-set loss in nats per token), or None.
+        changes: losses per example behind the scores, for methods that evaluate losses.
+        warnings: limits of the scores, one sentence each.
+        read: the datasets of `changes`, by `Change.of`.
+        missed: see `Method.missed`. partial: whether only part of the samples was used.
     """
 
     scores: pd.DataFrame
@@ -204,22 +204,22 @@ class Influences:
 
 
 class Size(Protocol):
-    """What a plan knows of a dataset: an `Encoded`, or a guess at one that is not there yet."""
+    """Size of a dataset, for a plan: an `Encoded`, or an estimate before it is encoded."""
 
     def __len__(self) -> int:
-        """How many examples."""
+        """Number of examples."""
 
     @property
     def read(self) -> int:
-        """How many tokens pass through the model when every example is read once."""
+        """Number of tokens of one forward pass over all examples."""
 
     def sample(self, n: int | None, seed: int) -> "Size":
-        """`n` examples of it."""
+        """Return a sample of `n` examples."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The sizes of what a method will be given, as in `Subject`. checkpoints: their number."""
+    """Sizes of the datasets of a `Subject`, for a plan. checkpoints: their number."""
 
     corpora: Mapping[str, Size]
     subsets: Mapping[Subset, Size]
@@ -228,17 +228,17 @@ class Work:
 
     @property
     def once(self) -> int:
-        """Tokens of all corpora and subsets."""
+        """Number of tokens of all corpora and subsets."""
         return sum(data.read for data in (*self.corpora.values(), *self.subsets.values()))
 
     def drawn(self, samples: int) -> int:
-        """Tokens of so many sequences of all corpora together, at their mean length."""
+        """Return the tokens of `samples` sequences of the corpora, at their mean length."""
         n = sum(map(len, self.corpora.values()))
         return min(samples, n) * sum(data.read for data in self.corpora.values()) // n
 
 
 class Tokens(NamedTuple):
-    """Tokens read forward and backward, counted as `Meter` does."""
+    """Tokens of forward and backward passes, counted as in `Meter`."""
 
     forward: int
     backward: int
@@ -248,30 +248,30 @@ class Method(ABC):
     """An attribution method; its fields are its configuration."""
 
     missed: ClassVar[float] = 1.25
-    """Standard error of the difference of two corpora's influences that another draw of the
-    examples does not show (the model, the step, the direction), as a share of the standard
-    deviation of the influences over corpora. It widens what is claimed of an order, until what is
-    claimed is right: `experiments/natural/trust.py` measures it."""
+    """Standard error of the difference of two corpora's influences that resampling the examples
+    does not capture (model, step, direction), as a fraction of the standard deviation of the
+    influences over corpora. It widens the intervals of differences, so that claimed orders hold
+    at the stated rate. Measured by `experiments/natural/trust.py`."""
 
     @abstractmethod
     def influences(self, subject: Subject) -> Influences:
-        """The influence of every corpus on every test subset; positive where the corpus helps."""
+        """Compute the influence of each corpus on each test subset, positive if it helps."""
 
     def tokens(self, work: Work) -> Tokens | None:
-        """What `influences` will read, for `plan=true`; None if the method does not say."""
+        """Estimate the tokens that `influences` processes, for `plan=true`; None if unknown."""
         return None
 
     def apart(self, work: Work) -> int:
-        """How many processes can compute `influences` at once, about as much each."""
+        """Return how many processes can compute `influences` in parallel."""
         return 1
 
 
 def score_row(
     corpus: str, subset: Subset, before: Losses, nll_after: np.ndarray, seed: int = 0
 ) -> dict[str, Any]:
-    """One row of scores: the change of loss per token, with its bootstrap interval.
+    """Return a row of scores: the change in loss per token, with its bootstrap interval.
 
-    nll_after: (N,) summed negative log-likelihood of each example after unlearning.
+    nll_after: (N,) negative log-likelihood of each example after unlearning, in nats.
     """
     nll, tokens = before.nll.numpy(), before.tokens.numpy()
     low, high = bootstrap_interval(nll, nll_after, tokens, seed=seed)
@@ -283,7 +283,7 @@ def score_row(
 
 
 def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
-    """Scores of a method that evaluates no losses, and so has no interval."""
+    """Return scores without intervals, for methods that evaluate no losses."""
     return pd.DataFrame(
         [
             {
@@ -296,5 +296,5 @@ def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
 
 
 def parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The parameters every method differentiates by: all that are trained."""
+    """Return the trainable parameters, P numbers in all."""
     return [p for p in model.parameters() if p.requires_grad]

@@ -1,10 +1,10 @@
-r"""GradCos: the cosine of the two datasets' gradients at θ0.
+r"""GradCos: cosine similarity of the gradients of corpus and test subset at θ0.
 
 .. math:: I(Z', Z) = \frac{\nabla L(Z; \theta_0) \cdot \nabla L(Z'; \theta_0)}
                           {\|\nabla L(Z; \theta_0)\| \; \|\nabla L(Z'; \theta_0)\|}
 
-without unit, between -1 and 1: GradDot, blind to how steep either loss is. It is UnTrac with one
-step of fixed length, to first order.
+dimensionless, between -1 and 1. It is GradDot with both gradients normalised. To first order it is
+UnTrac with one step of fixed length.
 
 Source: baseline of Isonuma and Titov, ACL 2024, section 4; the cosine itself is that of
 Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS 2019.
@@ -19,14 +19,14 @@ from untrac_exp.methods.common.products import dot, products
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine, summed in float64; 0 where either vector is 0."""
+    """Return the cosine of two vectors (P,), accumulated in float64; 0 if either is 0."""
     lengths = (dot(a, a) * dot(b, b)) ** 0.5
     return dot(a, b) / lengths if lengths > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class GradCos(Method):
-    """Needs no setting."""
+    """Cosine similarity of gradients; no hyperparameters."""
 
     def influences(self, subject: Subject) -> Influences:
         values = products(subject, "products", cosine, draws=False)

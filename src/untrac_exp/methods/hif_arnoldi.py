@@ -1,13 +1,13 @@
-r"""HIF by Arnoldi: influence functions with the Hessian as seen in a small Krylov space.
+r"""HIF with Arnoldi: influence functions with the Hessian projected onto a Krylov space.
 
 .. math::
     I(Z', Z) = \frac{\nabla L(Z)^\top}{\|\nabla L(Z)\|} \, R \, (\Lambda + \lambda)^{-1} R^\top
     \, \nabla L(Z'), \qquad Q^\top H Q = T, \quad T \approx V \Lambda V^\top, \quad R = Q V
 
-all at θ0, with H the Hessian of the mean training loss and Q an orthonormal basis that
-`iterations` products of H with a vector span; of the eigenpairs of T, the `keep` whose eigenvalues
-are farthest from 0 are kept. Each product reads a fresh draw of `samples` sequences, so T is
-symmetrised. The gradients of the training data are scaled to length 1.
+all at θ0, with H (P, P) the Hessian of the training loss per token and Q (P, `iterations`) an
+orthonormal basis of the Krylov space that starts at a random vector. Of the eigenpairs of T, the
+`keep` largest in absolute value are kept. Each Hessian-vector product uses a new sample of
+`samples` sequences, so T is symmetrised. The gradients of the corpora are normalised to length 1.
 
 Source: Schioppa et al., "Scaling Up Influence Functions", AAAI 2022; baseline of Isonuma and
 Titov, ACL 2024, section 4.
@@ -28,11 +28,17 @@ from untrac_exp.methods.common.products import dot, products
 
 @dataclass(frozen=True)
 class HifArnoldi(Method):
-    """How large the space is, and how much of it is kept.
+    """Influence functions in a Krylov space.
 
-    iterations, samples: size of the space, and sequences behind each product. damping: λ as a share
-    of the largest kept eigenvalue; the source has none. basis: torch's name of the numbers in which
-    Q waits on disk; bfloat16 halves it.
+    Args:
+        iterations: dimension of the Krylov space, one Hessian-vector product each.
+        keep: number of eigenpairs kept, at most `iterations`.
+        samples: sequences per Hessian-vector product.
+        damping: λ as a fraction of the largest absolute eigenvalue; the source has none.
+        basis: dtype in which Q is stored on disk: bfloat16, float32 or float64.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     iterations: int = 200
@@ -62,7 +68,7 @@ class HifArnoldi(Method):
             inner: list[Tensor] = []
 
             def solve(gradient: Tensor) -> Tensor:
-                if not inner:  # only now, so that a finished job builds no space
+                if not inner:  # lazy: a job whose parts are stored builds no space
                     inner.append(self._inverse(space.build(start, hessian.draws())).to(gradient))
                 return space.combine(inner[0] @ space.coordinates(gradient), gradient)
 
@@ -74,11 +80,11 @@ class HifArnoldi(Method):
         return Tokens(tokens, tokens)
 
     def _inverse(self, projected: np.ndarray) -> Tensor:
-        """V (Λ + λ)^-1 V' of the kept eigenpairs of T; (n, n) both."""
+        """Return V (Λ + λ)^-1 V' (n, n) over the kept eigenpairs of T (n, n)."""
         values, vectors = scipy.linalg.eigh((projected + projected.T) / 2)
         largest = abs(values).max()
         kept = np.argsort(-abs(values))[: self.keep]
         damped = values[kept] + self.damping * largest
-        known = abs(damped) > 1e-7 * largest  # the others are 0 but for rounding
+        known = abs(damped) > 1e-7 * largest  # smaller ones are rounding errors
         chosen = vectors[:, kept[known]]
         return torch.from_numpy(chosen / damped[known] @ chosen.T)

@@ -1,16 +1,16 @@
-r"""HIF by EK-FAC: influence functions with the Fisher of every linear layer for the Hessian.
+r"""HIF with EK-FAC: influence functions with the Fisher of each linear layer for the Hessian.
 
 .. math::
     I(Z', Z) = \sum_l \langle \nabla_l L(Z), \; Q^G_l \left[ \left( (Q^G_l)^\top \nabla_l L(Z')
     Q^A_l \right) \oslash (\Lambda_l + \delta \bar\Lambda_l) \right] (Q^A_l)^\top \rangle
 
-at θ0, over the linear layers l, with :math:`\nabla_l L` a layer's gradient as a matrix (out, in and
-bias), Q the eigenvectors of the covariances of the layer's output gradients (G) and inputs (A), and
-Λ the second moments of the training sequences' gradients in that basis. L is in nats per token, and
-so is Λ: it stands for the Hessian that LiSSA and Arnoldi approximate.
+at θ0, over the linear layers l, with :math:`\nabla_l L` (out, in + 1) a layer's gradient including
+its bias, Q the eigenvectors of the covariances of the layer's output gradients (G) and inputs (A),
+and Λ (out, in + 1) the second moments of the training sequences' gradients in that basis. L is in
+nats per token and Λ is scaled accordingly: it approximates the Hessian of LiSSA and Arnoldi.
 
-Embeddings, norms and the output embedding are left out, as the source does: they have no such
-factors. kronfluence fits the factors; datasets' gradients are this project's own.
+Embeddings, norms and the output embedding are left out, as in the source. kronfluence fits the
+factors; the gradients are computed here.
 
 Source: George et al., "Fast Approximate Natural Gradient Descent in a Kronecker-factored
 Eigenbasis", NeurIPS 2018; for influence Grosse et al., "Studying Large Language Model
@@ -33,10 +33,14 @@ from untrac_exp.stages.ekfac import Factors, fit
 
 @dataclass(frozen=True)
 class HifEkfac(Method):
-    """How the Fisher is fitted and inverted.
+    """Influence functions with EK-FAC.
 
-    samples: training sequences behind the factors. damping: δ, a share of a layer's mean
-    eigenvalue.
+    Args:
+        samples: training sequences to which the factors are fitted.
+        damping: δ, as a fraction of a layer's mean eigenvalue.
+
+    Raises:
+        ValueError: `damping` is not positive, or kronfluence is not installed.
     """
 
     samples: int = 4096
@@ -53,7 +57,7 @@ class HifEkfac(Method):
         factors: dict[str, Factors] = {}
 
         def solve(gradient: Tensor) -> Tensor:
-            if not factors:  # only now, so that a finished job fits nothing
+            if not factors:  # lazy: a job whose parts are stored fits nothing
                 subject.meter.backward(2 * data.read)
                 factors.update(fit(subject.model, data, subject.max_tokens, subject.seed))
             return precondition(subject.model, gradient, factors, self.damping)
@@ -68,7 +72,7 @@ class HifEkfac(Method):
 def precondition(
     model: PreTrainedModel, gradient: Tensor, factors: Mapping[str, Factors], damping: float
 ) -> Tensor:
-    """A gradient (P,) times the damped inverse of the Fisher; 0 where there are no factors."""
+    """Multiply a gradient (P,) by the damped inverse Fisher; 0 for parameters without factors."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     pieces = dict(zip(trained, gradient.split([p.numel() for p in trained.values()]), strict=True))
     solved = {name: torch.zeros_like(piece) for name, piece in pieces.items()}

@@ -1,15 +1,15 @@
-r"""HIF by LiSSA: influence functions with the inverse Hessian as a truncated Neumann series.
+r"""HIF with LiSSA: influence functions with the inverse Hessian by a truncated Neumann series.
 
 .. math::
     I(Z', Z) = \nabla L(Z)^\top (H + \lambda)^{-1} \nabla L(Z'), \qquad
     v_{j+1} = g + (1 - \delta) v_j - H_j v_j / \sigma, \qquad
     (H + \lambda)^{-1} g \approx v_T / \sigma
 
-all at θ0, with H the Hessian of the mean training loss, :math:`H_j` its estimate from a fresh draw
-of `samples` sequences, :math:`v_0 = g` and :math:`\lambda = \delta \sigma`. It is UnTrac with one
-Newton step, to first order. The series converges while the eigenvalues of H lie between
-:math:`-\lambda` and :math:`(2 - \delta) \sigma`; after few iterations it has turned mainly the
-steepest directions, which is all that the paper's ten can do.
+all at θ0, with H (P, P) the Hessian of the training loss per token, :math:`H_j` its estimate from a
+new sample of `samples` sequences, :math:`v_0 = g` and :math:`\lambda = \delta \sigma`. To first
+order it is UnTrac with one Newton step. The series converges if the eigenvalues of H lie between
+:math:`-\lambda` and :math:`(2 - \delta) \sigma`. With few iterations, such as the paper's ten, it
+mainly rescales the directions of largest curvature.
 
 Source: Agarwal et al., "Second-Order Stochastic Optimization for Machine Learning in Linear Time",
 JMLR 2017; as used for influence by Koh and Liang, "Understanding Black-box Predictions via
@@ -32,17 +32,23 @@ from untrac_exp.stages.hessian import largest_eigenvalue
 log = logging.getLogger(__name__)
 
 _POWER_ITERATIONS = 3
-"""On each draw: near enough, for the series has room up to twice the scale."""
+"""Per sample; a rough estimate suffices, since the series converges up to about twice the scale."""
 
 
 @dataclass(frozen=True)
 class HifLissa(Method):
-    """The series, and how far it is taken.
+    """Influence functions with LiSSA.
 
-    iterations, samples: T, and sequences behind each step. damping: δ, a share of `scale`.
-    scale: σ; null takes the largest eigenvalue of any draw of the series, as power iterations find
-    it. One draw would not do: where rows are short they differ tenfold.
-    repeats: series that are averaged, each over draws of its own.
+    Args:
+        iterations: T, number of terms of the series.
+        samples: sequences per Hessian-vector product.
+        damping: δ, as a fraction of `scale`, at least 0 and below 1.
+        scale: σ; None takes the largest eigenvalue over all samples of the series, estimated by
+            power iteration. For short rows it can differ tenfold between samples.
+        repeats: number of series that are averaged, each with its own samples.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     iterations: int = 10
@@ -100,7 +106,7 @@ class HifLissa(Method):
             v = gradient
             for j in range(self.iterations):
                 v = gradient + (1 - self.damping) * v - next(draws)(v) / scale
-                # while no step stretches v, it grows by at most the gradient's length
+                # if the series converges, each step adds at most the gradient's norm
                 if not v.norm() <= 1.01 * (j + 2) * bound:
                     raise ValueError(
                         f"hif_lissa diverges at iteration {j + 1}: raise method.scale (now "

@@ -1,23 +1,23 @@
-r"""Retraining a surrogate: an n-gram model of the corpora, and again without each of them.
+r"""N-gram surrogate: leave-dataset-out retraining of an n-gram model of the corpora.
 
 .. math::
     I(Z', Z) = L(Z'; p_{-Z}) - L(Z'; p), \qquad
     p(w \mid h) = \frac{c(h, w) + \kappa\, t(h)\, p(w \mid h')}{c(h) + \kappa\, t(h)}
 
-with c(h, w) how often token w follows the context h in the corpora, t(h) how many different tokens
-follow it, h' the context without its first token, and 1/V under the empty one: interpolated
-Witten-Bell smoothing, κ times as strong. :math:`p_{-Z}` has the counts of corpus Z taken off, and
-those that are left scaled up to as many tokens as before, as a counterfactual model takes as many
-steps. So this is leave-dataset-out, exactly, of a much simpler model. L is in nats per token, in
-the tokens of the model that is asked about.
+with c(h, w) the count of token w after context h in the corpora, t(h) the number of distinct tokens
+after it, and h' the context without its first token; below the empty context p is 1/V. This is
+interpolated Witten-Bell smoothing of strength κ. :math:`p_{-Z}` subtracts the counts of corpus Z
+and scales the remaining counts up to the original number of tokens, as a counterfactual model is
+trained for the same number of steps. This is exact leave-dataset-out for a much simpler model. L is
+in nats per token of the attributed model's tokenizer.
 
-Of that model one thing is read, its loss on Z': the surrogate takes the lowest order, and then the
-strongest smoothing, at which its own loss on Z' is no higher. A model that has learned little leans
-on frequent words alone, and so does then its surrogate. Where the model is better than every n-gram
-model, the best one stands for it.
+The only quantity taken from the attributed model is its loss on Z'. The surrogate has the lowest
+order, and then the strongest smoothing, at which its loss on Z' is at most the model's. So a weakly
+trained model gets a surrogate that relies on frequent tokens. If the model's loss is below that of
+every n-gram model, the best n-gram model is used.
 
-It sees the words that a test text shares with each corpus and with no other. What a model made of
-them over longer contexts it cannot see.
+The method detects n-grams that a test text shares with each corpus. It does not detect what the
+model learned from longer contexts.
 
 Source of the smoothing: Witten and Bell, "The Zero-Frequency Problem: Estimating the Probabilities
 of Novel Events in Adaptive Text Compression", IEEE Transactions on Information Theory, 1991,
@@ -49,18 +49,23 @@ from untrac_exp.methods.base import (
 from untrac_exp.models.loss import Losses
 
 _LARGEST = 2**63
-"""A context and a token are numbered by one int64."""
+"""A context and a token are encoded in one int64."""
 
 _STRENGTHS = (1e-2, 1e4)
-"""Between which κ is looked for."""
+"""Search range of κ."""
 
 
 @dataclass(frozen=True)
 class NGram(Method):
-    """order: most tokens of an n-gram, the predicted one among them.
+    """N-gram surrogate.
 
-    probe: tokens of a test subset of which the model's loss is read, None for all. It is only to
-    find the surrogate's strength, and most of the cost.
+    Args:
+        order: maximum length of an n-gram in tokens, including the predicted one.
+        probe: tokens of a test subset on which the model's loss is evaluated; None for all. The
+            loss only selects the surrogate, but it is most of the cost.
+
+    Raises:
+        ValueError: an argument is below 1.
     """
 
     missed: ClassVar[float] = 0.6
@@ -74,7 +79,7 @@ class NGram(Method):
                 raise ValueError(f"method.{name}={value} must be at least 1")
 
     def probing(self, tokens: int) -> "NGram":
-        """This method, with so many tokens of each subset read by the model."""
+        """Return a copy that evaluates the model on `tokens` tokens of each subset."""
         return replace(self, probe=tokens)
 
     def influences(self, subject: Subject) -> Influences:
@@ -109,9 +114,11 @@ class NGram(Method):
         return Tokens(sum(n if most is None else min(n, most) for n in read), 0)
 
     def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
-        """Summed nats of every example, of all corpora (N,) and without each (Z, N).
+        """Compute losses of all examples of a subset under the surrogate.
 
-        And the mean of the model's own on what it reads, and the surrogate's there.
+        Returns:
+            before (N,) and after (Z, N), in nats per example, with all corpora and without each;
+            model and surrogate, scalars in nats per token on the evaluated examples.
         """
         read, rows = data, torch.arange(len(data))
         if self.probe is not None:
@@ -134,10 +141,13 @@ class NGram(Method):
 
 
 class Counts(NamedTuple):
-    """What the n-gram models of one order need of the corpora at T scored tokens.
+    """Counts of one order at T scored tokens, over all corpora and then without each of Z.
 
-    Of all corpora, then without each of Z. gram, context: (1 + Z, T) c(h, w) and c(h). types:
-    (1 + Z, T) t(h). known: (1 + Z, T) whether h was seen.
+    Attributes:
+        gram: (1 + Z, T) c(h, w).
+        context: (1 + Z, T) c(h).
+        types: (1 + Z, T) t(h).
+        known: (1 + Z, T) bool, whether h occurs.
     """
 
     gram: np.ndarray
@@ -154,10 +164,15 @@ def matched_losses(
     loss: float,
     at: np.ndarray | None = None,
 ) -> np.ndarray:
-    """As `token_losses`, of the weakest model of at most `order` whose mean loss is `loss`.
+    """Return `token_losses` of the weakest n-gram model whose mean loss is at most `loss`.
 
-    Of the best model of that order where none is as good. at: (T,) the scored tokens that the mean
-    is over; None for all.
+    Args:
+        corpora: the Z corpora to count.
+        data: the test subset.
+        order: maximum order; if no model reaches `loss`, the best of this order is used.
+        vocab_size: V.
+        loss: target mean loss in nats per token.
+        at: (T,) bool, the scored tokens over which the mean is taken; None for all.
     """
     seen = slice(None) if at is None else at
     orders: list[Counts] = []
@@ -178,9 +193,15 @@ def matched_losses(
 
 
 def token_losses(orders: Sequence[Counts], strength: float, vocab_size: int) -> np.ndarray:
-    """Nats of every scored token: (1 + Z, T), of all corpora first and then without each.
+    """Return the loss of each scored token, with all corpora and then without each.
 
-    orders: the counts of order 1, 2, ... strength: κ.
+    Args:
+        orders: the counts of order 1, 2, ...
+        strength: κ.
+        vocab_size: V.
+
+    Returns:
+        (1 + Z, T) in nats.
     """
     probability = np.full_like(orders[0].context, 1 / vocab_size)
     for gram, context, types, known in orders:
@@ -191,7 +212,7 @@ def token_losses(orders: Sequence[Counts], strength: float, vocab_size: int) -> 
 
 
 def count(corpora: Mapping[str, Encoded], data: Encoded, n: int, vocab_size: int) -> Counts:
-    """Counts of order n at the scored tokens of `data`, in the order of its examples."""
+    """Count n-grams of order n at the scored tokens of `data`, in the order of its examples."""
     gram, _, whole = _grams(data, n, vocab_size, scored=True)
     context = gram // (vocab_size + 1)
     wanted = np.unique(context[whole])
@@ -216,9 +237,9 @@ def count(corpora: Mapping[str, Encoded], data: Encoded, n: int, vocab_size: int
 def _grams(
     data: Encoded, n: int, vocab_size: int, scored: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The n-gram that ends at each token, as one number; which example it is of; if it is whole.
+    """Return the id of the n-gram ending at each token, its example, and whether it is complete.
 
-    scored: at the scored tokens alone. A token with fewer than n - 1 before it has no whole n-gram.
+    scored: only at scored tokens. A token with fewer than n - 1 tokens before it is incomplete.
     """
     ids = (data.labels if data.seq2seq else data.input_ids).numpy().astype(np.int64)
     there = ids != IGNORED
@@ -242,7 +263,7 @@ def _grams(
 def _continuations(
     corpora: Mapping[str, Encoded], n: int, vocab_size: int, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """N-grams (G,) that continue `contexts`, sorted, and how often each corpus has them (Z, G)."""
+    """Return the sorted n-grams (G,) that continue `contexts`, and counts by corpus (Z, G)."""
     found = []
     for data in corpora.values():
         gram, _, whole = _grams(data, n, vocab_size)
@@ -257,12 +278,12 @@ def _continuations(
 
 
 def _sums(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """(R, G) values summed over the columns of each of n groups: (R, n)."""
+    """Sum values (R, G) over the columns of each of n groups: (R, n)."""
     return np.stack([np.bincount(groups, row, n) for row in values])
 
 
 def _look_up(grams: np.ndarray, counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(R, G) counts of sorted n-grams (G,) at the wanted ones (T,): (R, T), 0 where unseen."""
+    """Look up counts (R, G) of sorted n-grams (G,) at `wanted` (T,): (R, T), 0 if absent."""
     if not len(grams):
         return np.zeros((len(counts), len(wanted)))
     at = np.searchsorted(grams, wanted).clip(max=len(grams) - 1)

@@ -1,10 +1,10 @@
-r"""TracIn: the dot product of the two datasets' gradients, along θ0's own training.
+r"""TracIn: dot product of the gradients of corpus and test subset, summed over checkpoints.
 
 .. math:: I(Z', Z) = \sum_t \eta_t \, \nabla L(Z; \theta_t) \cdot \nabla L(Z'; \theta_t)
 
-over the checkpoints saved while pretraining, L in nats per token. η_t is the learning rate of the
-step just taken: of the next one it would be 0 at the end of a decay to 0. It is GradDot at each of
-the checkpoints: the loss on Z' that SGD steps on Z would have taken away.
+over the checkpoints saved during pretraining, L in nats per token. η_t is the learning rate of the
+last step before the checkpoint; that of the next step can be 0 at the end of a decay. The sum is,
+to first order, the decrease of the loss on Z' by one SGD step on Z at each checkpoint.
 
 Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
 NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.
@@ -27,7 +27,7 @@ from untrac_exp.methods.common.products import dot, products_at
 
 @dataclass(frozen=True)
 class TracIn(Method):
-    """Needs no setting; `pretraining.checkpoint_every` decides on the checkpoints."""
+    """GradDot over checkpoints; `pretraining.checkpoint_every` sets which ones are saved."""
 
     def influences(self, subject: Subject) -> Influences:
         if not subject.checkpoints:

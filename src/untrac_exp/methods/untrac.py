@@ -1,11 +1,11 @@
-r"""UnTrac: unlearn each training corpus and read the test sets.
+r"""UnTrac: unlearn each training corpus and evaluate the test sets.
 
 .. math::
     I(Z', Z) = L(Z'; \theta_T) - L(Z'; \theta_0), \qquad
     \theta_{t+1} = \theta_t + \eta_t \nabla L(Z; \theta_t)
 
-for every test subset Z' at once, with one unlearning run per corpus Z; L in nats per token. Any
-optimizer takes the step's place. Cost grows with the number of corpora.
+with one unlearning run of T steps per corpus Z, which evaluates all test subsets Z'. L is in nats
+per token. Any optimizer can replace the SGD step shown here.
 
 Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
 ACL 2024, section 3.1.
@@ -21,7 +21,7 @@ from untrac_exp.methods.common.watch import Panel, Unlearn
 
 @dataclass(frozen=True)
 class UnTrac(Unlearn, Method):
-    """Unlearns corpora; the paper's defaults are batches of one and one epoch."""
+    """Unlearns corpora; the paper uses batches of one and one epoch."""
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_forgotten(subject, self.objective.held)

@@ -1,13 +1,12 @@
-r"""UnTrac-Inv: unlearn each test subset and read the training corpora.
+r"""UnTrac-Inv: unlearn each test subset and evaluate the training corpora.
 
 .. math::
     I(Z', Z) = L(Z; \theta'_T) - L(Z; \theta_0), \qquad
     \theta'_{t+1} = \theta'_t + \eta_t \nabla L(Z'; \theta'_t)
 
-for every corpus Z at once, with one unlearning run per test subset Z'; L in nats per token. For
-one full-batch SGD step it equals UnTrac to first order. The number of runs does not depend on the
-number of corpora. The cost still grows linearly with it, since each run reads every corpus, but a
-corpus adds readings alone, where it adds UnTrac an unlearning run.
+with one unlearning run of T steps per test subset Z', which evaluates all corpora Z. L is in nats
+per token. For one full-batch SGD step it equals UnTrac to first order. An additional corpus adds
+evaluations to each run, while it adds an unlearning run to UnTrac.
 
 Source: Isonuma and Titov, "Unlearning Traces the Influential Training Data of Language Models",
 ACL 2024, section 3.2.
@@ -23,7 +22,7 @@ from untrac_exp.methods.common.watch import Panel, Unlearn
 
 @dataclass(frozen=True)
 class UnTracInv(Unlearn, Method):
-    """Unlearns test subsets; the paper's defaults are full batches (256) and five steps."""
+    """Unlearns test subsets; the paper uses full batches (256) and five steps."""
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_read(subject, self.objective.held)

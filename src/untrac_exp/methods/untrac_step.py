@@ -1,17 +1,17 @@
-r"""UnTrac-Inv in one step: up the gradient of a test subset until its loss has risen by so much.
+r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set loss.
 
 .. math::
     I(Z', Z) = L(Z; \theta_0 + \eta\, d) - L(Z; \theta_0), \qquad
     d = \operatorname{sign} \nabla L(Z'; \theta_0), \qquad
     L(Z'; \theta_0 + \eta\, d) = L(Z'; \theta_0) + \text{rise}
 
-with one step a test subset, the direction that of Adam's first step, or the gradient itself
-(`direction`). η is found by a search along the line, which reads the subset about ten times. L is
-in nats per token. The costs are one gradient a subset and one reading of the corpora. For
-rise → 0 and `direction: gradient` it orders corpora as GradDot does.
+with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
+step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
+ten evaluations of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
+does.
 
-Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2); the search for a
-given rise, by which subsets are compared at equal forgetting, is this project's.
+Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2). The choice of η by
+a given rise, which compares subsets at equal forgetting, is this project's.
 """
 
 from dataclasses import dataclass
@@ -40,15 +40,23 @@ from untrac_exp.models.loss import Losses
 from untrac_exp.progress import Progress
 
 _DOUBLINGS = 30
-"""Of the first-order step, before the loss is said not to rise."""
+"""Maximum number of times the first-order step is doubled to reach the rise."""
 
 _READINGS = 10
-"""Of a subset in a search, by which a plan reckons."""
+"""Evaluations of a subset in one search, as assumed by a plan."""
 
 
 @dataclass(frozen=True)
 class UnTracStep(Method):
-    """rise: of the test subset's loss, in nats per token. direction: of the step."""
+    """One step up the loss of each test subset.
+
+    Args:
+        rise: rise of the test subset's loss, in nats per token.
+        direction: "sign" of the gradient or the "gradient" itself.
+
+    Raises:
+        ValueError: `rise` is not positive.
+    """
 
     rise: float = 0.5
     direction: Literal["sign", "gradient"] = "sign"
@@ -94,9 +102,11 @@ class UnTracStep(Method):
         }
 
     def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Arrays:
-        """The losses nll (N,) of the panel's examples after the step.
+        """Compute one step.
 
-        And own (2,), the subset's mean before and after.
+        Returns:
+            nll (N,), nats of each example of the panel after the step, and own (2,), the subset's
+            loss before and after in nats per token.
         """
 
         def compute() -> Arrays:
@@ -110,7 +120,7 @@ class UnTracStep(Method):
                     move(eta)
                     return subject.losses(data).mean - start - self.rise
 
-                # to first order; the loss seldom rises faster than that for long
+                # d L / d η at 0; start the search at the first-order step
                 rate = float(slope.double() @ step.double())
                 highs = [2**i * self.rise / rate for i in range(_DOUBLINGS)] if rate > 0 else []
                 high = next((eta for eta in highs if excess(eta) >= 0), None)
@@ -130,7 +140,7 @@ class UnTracStep(Method):
 
 
 class _Line:
-    """Moves parameters to θ0 + η d, from wherever on the line they are. step: d, (P,)."""
+    """Set parameters to θ0 + η d, starting from any point on this line. step: d, (P,)."""
 
     def __init__(self, weights: list[torch.nn.Parameter], step: torch.Tensor) -> None:
         self.weights, self.at = weights, 0.0

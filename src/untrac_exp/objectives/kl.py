@@ -12,8 +12,8 @@ bound of the full one. `top_k: null` keeps the whole vocabulary and gives the fu
 
 **Cost.** One forward pass over the pool per job, and `batch_size` more sequences per step, in
 addition to `trainer.max_tokens`. Host memory: 8 bytes · examples · tokens · top_k per corpus, 67 MB
-with the defaults and sequences of 1,024 tokens. The full distributions over 50,000
-tokens would take 13 GB.
+with the defaults and sequences of 1,024 tokens. The full distributions over 50,000 tokens would
+take 13 GB.
 
 Source: the KL term of Maini et al., "TOFU: A Task of Fictitious Unlearning for LLMs", COLM 2024,
 after Yao, Xu and Liu, "Large Language Model Unlearning", 2023.

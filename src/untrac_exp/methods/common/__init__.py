@@ -1,1 +1,1 @@
-"""What several methods are made of; no method itself."""
+"""Components shared by several methods."""

@@ -1,4 +1,4 @@
-"""The Hessian of the training loss at θ0, as LiSSA and Arnoldi see it: a draw of data at a time."""
+"""Stochastic products with the Hessian of the training loss at θ0, for LiSSA and Arnoldi."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,11 +14,17 @@ from untrac_exp.stages.hessian import Product, hessian_vector_product
 
 
 class TrainingHessian:
-    """H of the loss per token of the training mixture, from the sampled sequences of its corpora.
+    """Hessian H (P, P) of the loss per token of the training mixture, from the corpora's samples.
 
-    A corpus weighs as its tokens do in the mixture, whatever the size of its sample: the sequences
-    of a product are drawn by those shares, each corpus' epoch after epoch.
-    samples: sequences behind each product; if the mixture has fewer, as many as that.
+    Each corpus is weighted by its tokens in the mixture, whatever the size of its sample. The
+    sequences of a product are drawn in these proportions, without replacement within an epoch.
+
+    Args:
+        subject: the model and the corpora.
+        samples: sequences per product, at most as many as the mixture has.
+
+    Raises:
+        ValueError: `samples` is below 1.
     """
 
     def __init__(self, subject: Subject, samples: int) -> None:
@@ -36,7 +42,7 @@ class TrainingHessian:
         self._ends = np.cumsum(sizes) / sum(sizes) * self.samples
 
     def data(self) -> Iterator[Encoded]:
-        """One draw of sequences after another. Every call begins with the same draw."""
+        """Yield samples of sequences; each call starts with the same one."""
         corpora = list(self.subject.corpora.values())
         starts = np.cumsum([0, *map(len, corpora)])
         seed = self.subject.seed
@@ -57,12 +63,12 @@ class TrainingHessian:
             )
 
     def draws(self) -> Iterator[Product]:
-        """Products v -> H v, each over the next draw. Every call begins with the same draw."""
+        """Yield products v -> H v, each over a new sample; each call starts with the same one."""
         for data in self.data():
             yield partial(self._multiply, data)
 
     def random_vector(self) -> Tensor:
-        """(P,) standard normal, the same whenever it is asked for."""
+        """Return a standard normal vector (P,), the same on each call."""
         first = parameters(self.subject.model)[0]
         size = sum(p.numel() for p in parameters(self.subject.model))
         generator = torch.Generator().manual_seed(self.subject.seed)

@@ -1,4 +1,4 @@
-"""Arnoldi's iteration: an orthonormal basis of a Krylov space, kept on disk."""
+"""Arnoldi iteration: an orthonormal basis of a Krylov space, stored on disk."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,18 +17,18 @@ _ROWS = 4
 
 
 class Krylov:
-    """An orthonormal basis Q' (n, P) that fills up as a matrix H is multiplied with its rows.
+    """Orthonormal basis of a Krylov space of a matrix H (P, P).
 
-    rows: (n, P), on disk in whatever precision, of which `size` are there yet.
+    rows: Q' (n, P), memory-mapped from disk, of which the first `size` are computed.
     """
 
     def __init__(self, rows: Tensor) -> None:
         self.rows, self.size = rows, 0
 
     def build(self, start: Tensor, multiply: Iterable[Product]) -> np.ndarray:
-        """Fill all rows from a vector `start` (P,) and return Q'HQ (n, n).
+        """Compute all rows from a vector `start` (P,) and return Q'HQ (n, n).
 
-        multiply: v -> H v, one for each iteration; they may be different estimates of one H.
+        multiply: v -> H v, one for each iteration; they may be different estimates of H.
         """
         n = len(self.rows)
         projected = np.zeros((n, n))
@@ -46,24 +46,24 @@ class Krylov:
                 break
             if vector.norm() > 1e-6 * image.norm():
                 projected[i + 1, i] = float(vector.norm())
-            else:  # H maps the space into itself: go on from outside of it
+            else:  # the space is invariant under H: continue from a random vector outside it
                 other = torch.randn(len(start), generator=generator).to(start)
                 vector, _ = self._orthogonal(other)
         return projected
 
     def coordinates(self, vector: Tensor) -> Tensor:
-        """Q' v (size,)."""
+        """Return Q' v (size,)."""
         return torch.cat([rows @ vector for rows in self._blocks(vector)])
 
     def combine(self, weights: Tensor, like: Tensor) -> Tensor:
-        """Q w (P,), where the vector `like` is and as precise."""
+        """Return Q w (P,), with the device and dtype of `like`."""
         total = torch.zeros_like(like)
         for part, rows in zip(weights.split(_ROWS), self._blocks(like), strict=True):
             total += part @ rows
         return total
 
     def _orthogonal(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of a vector (P,) without its part in the space, and its coordinates."""
+        """Return a vector (P,) minus its projection onto the space, and its coordinates (size,)."""
         total = vector.new_zeros(self.size)
         for _ in range(2):  # once is not enough in floating point; twice is
             parts = self.coordinates(vector)
@@ -77,7 +77,7 @@ class Krylov:
 
 @contextmanager
 def krylov(n: int, size: int, dtype: torch.dtype) -> Iterator[Krylov]:
-    """Room for n vectors of `size` numbers in a temporary file that goes with them."""
+    """Allocate a basis of n vectors of `size` numbers in a temporary file."""
     with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
         file = str(Path(folder) / "basis")
         yield Krylov(torch.from_file(file, shared=True, size=n * size, dtype=dtype).view(n, size))

@@ -1,4 +1,4 @@
-"""Products of dataset gradients: what GradDot, GradCos, TracIn and HIF have in common."""
+"""Products of dataset gradients, shared by GradDot, GradCos, TracIn and HIF."""
 
 import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class Vectors(Generic[Name]):
-    """Parameter-sized float32 vectors on disk, mapped into memory when read."""
+    """Named float32 vectors (P,) on disk, memory-mapped when read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,13 +38,13 @@ class Vectors(Generic[Name]):
 
 @contextmanager
 def vectors() -> Iterator[Vectors]:
-    """Vectors in a temporary folder that goes with them."""
+    """Create `Vectors` in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
         yield Vectors(Path(folder))
 
 
 def gradient(subject: Subject, data: Encoded) -> Tensor:
-    """Gradient (P,) of the loss per token of `data` with the model's present weights."""
+    """Compute the gradient (P,) of the loss per token of `data` at the model's current weights."""
     subject.meter.backward(data.read)
     with subject.trainer.autocast(subject.model.device):
         return mean_gradient(
@@ -53,7 +53,7 @@ def gradient(subject: Subject, data: Encoded) -> Tensor:
 
 
 def gradients(subject: Subject, datasets: Mapping[Name, Encoded]) -> Iterator[tuple[Name, Tensor]]:
-    """One gradient after another, so that only one needs to be in memory."""
+    """Yield the gradient (P,) of each dataset, one at a time to save memory."""
     for name, data in datasets.items():
         yield name, gradient(subject, data)
 
@@ -65,7 +65,7 @@ def products(
     *args: Any,
     **kwargs: Any,
 ) -> dict[tuple[str, Subset], float]:
-    """`products_at` θ0."""
+    """Return `products_at` θ0."""
     [found] = products_at([None], subject, name, product, *args, **kwargs)
     return found
 
@@ -79,27 +79,34 @@ def products_at(
     normalised: bool = False,
     draws: bool = True,
 ) -> list[dict[tuple[str, Subset], float]]:
-    """`product` of every corpus' gradient (P,) and every test subset's (P,), both float32.
+    """Compute `product` of the gradients of each corpus and each test subset.
 
-    weights: files of the weights to take the gradients at, None for θ0; an answer for each.
-    solve: a symmetric linear map (P,) -> (P,) that stands between the two; it is applied to the
-    corpora or to the subsets, whichever are fewer. normalised: scale the corpora's gradients to
-    length 1. `name` and `draws` are the parts', of which there is one for each of weights and test
-    set.
+    Each weights file is loaded once, and each dataset is read once per file. At most two gradients
+    are in memory. Those of the corpora or of the subsets, whichever are fewer, are kept on disk
+    while the others are computed.
 
-    Each file is loaded once, and then each dataset is read once, for all test sets that the store
-    lacks. In memory there are two gradients at most. On disk are those of the corpora or of the
-    subsets, whichever are fewer, and only while the others are computed.
+    Args:
+        weights: files of weights at which to take the gradients; None for θ0.
+        subject: the model and the data.
+        name: name of the parts, one per weights file and test set.
+        product: function of a corpus' and a subset's gradient, both (P,) float32 on the CPU.
+        solve: symmetric linear map (P,) -> (P,), such as an inverse Hessian, applied to the
+            gradients of the corpora or of the subsets, whichever are fewer.
+        normalised: scale the corpora's gradients to length 1.
+        draws: whether the parts depend on the subject's seed.
+
+    Returns:
+        For each weights file, the products by corpus and subset.
     """
     solve_corpora = len(subject.corpora) <= len(subject.subsets)
-    if solve is not None:  # not quite symmetric, so a part is of the side that was solved
+    if solve is not None:  # only approximately symmetric, so the name says which side was solved
         name += "-corpora" if solve_corpora else "-subsets"
     testsets: dict[str, dict[Subset, Encoded]] = {}
     for subset, data in subject.subsets.items():
         testsets.setdefault(subset.testset, {})[subset] = data
 
     def read(datasets: Mapping[Any, Encoded], corpora: bool) -> Iterator[tuple[Any, Tensor]]:
-        """Gradients of corpora or of subsets, with the model's present weights."""
+        """Yield gradients of corpora or of subsets at the model's current weights."""
         for one, vector in gradients(subject, datasets):
             if corpora and normalised and vector.any():
                 vector = vector / vector.norm()
@@ -123,7 +130,7 @@ def products_at(
                         found[other, one] = product(vector, kept)
         return found
 
-    at_hand: dict[Path | None, dict[tuple[str, Subset], float]] = {}  # of the last file
+    at_hand: dict[Path | None, dict[tuple[str, Subset], float]] = {}  # cache of the last file
 
     def compute(file: Path | None, testset: str) -> Arrays:
         cells = [[(corpus, subset) for corpus in subject.corpora] for subset in testsets[testset]]
@@ -160,7 +167,7 @@ def products_at(
 
 
 def _is_missing(subject: Subject, part: Part) -> bool:
-    """Whether a part is still to be computed; what the first process sees counts for all."""
+    """Return whether the store lacks a part, as seen by rank 0."""
     kind, key, *_ = subject.wanted(part)
     found = subject.store.find(kind, key) if processes.is_first() else None
     return processes.broadcast(found is None)
@@ -168,7 +175,7 @@ def _is_missing(subject: Subject, part: Part) -> bool:
 
 @contextmanager
 def _at(subject: Subject, weights: Path | None) -> Iterator[None]:
-    """The subject's model at other weights for a while; None for θ0."""
+    """Load `weights` into the subject's model and restore θ0 on exit; None keeps θ0."""
     if weights is None:
         yield
         return
@@ -178,5 +185,5 @@ def _at(subject: Subject, weights: Path | None) -> Iterator[None]:
 
 
 def dot(a: Tensor, b: Tensor) -> float:
-    """Dot product, summed in float64."""
+    """Return the dot product of two vectors (P,), accumulated in float64."""
     return float(a.double() @ b.double())

@@ -1,7 +1,7 @@
-"""The retain set: what an objective holds on to, apart from all that the method reads.
+"""Split corpora into evaluated sequences and the retain set of an objective.
 
-A sequence that is held keeps its loss, and reading that loss would understate the influence. So no
-sequence that is read is in the retain set, nor is a copy of one.
+An objective preserves the loss on the retain set, so evaluating the same sequences would
+underestimate the influence. The retain set excludes evaluated sequences and copies of them.
 """
 
 from collections.abc import Container, Mapping
@@ -14,9 +14,12 @@ from untrac_exp.methods.base import Subject
 
 
 class Apart(NamedTuple):
-    """Corpora in two: read, whose losses are read, and retain, which an objective may hold.
+    """Disjoint sequences by corpus.
 
-    Of the corpora in retain every one has a sequence at least. warnings: a sentence each.
+    Attributes:
+        read: sequences that are unlearned or evaluated.
+        retain: the retain set; no corpus in it is empty.
+        warnings: one sentence each.
     """
 
     read: Mapping[str, Encoded]
@@ -25,9 +28,9 @@ class Apart(NamedTuple):
 
 
 def retain_of_forgotten(subject: Subject, examples: int) -> Apart:
-    """Where corpora are unlearned and test subsets read: their samples are held, nothing is shrunk.
+    """Return the split for unlearning corpora: the retain set is the corpora's samples.
 
-    examples: sequences an objective wants of each corpus; with 0 the retain set is empty.
+    examples: retain-set sequences per corpus that the objective needs; 0 for no retain set.
     """
     if not examples:
         return Apart(subject.corpora, {}, [])
@@ -35,10 +38,10 @@ def retain_of_forgotten(subject: Subject, examples: int) -> Apart:
 
 
 def retain_of_read(subject: Subject, examples: int) -> Apart:
-    """Where the corpora themselves are read: sequences beyond their samples are held.
+    """Return the split for evaluating corpora: the retain set is sequences outside their samples.
 
-    Of a corpus that has fewer than `examples` of these, `examples` sequences are held, at most half
-    of all, and of the rest at most as many are read as the sample has.
+    If a corpus has fewer than `examples` of these, `examples` of all its sequences are retained, at
+    most half, and its evaluated sample is drawn from the rest and can become smaller.
     """
     if not examples:
         return Apart(subject.corpora, {}, [])
@@ -67,7 +70,7 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
 
 
 def rows(data: Encoded) -> list[bytes]:
-    """Of each sequence its tokens without padding; of a seq2seq model both sides."""
+    """Return the tokens of each sequence without padding, of seq2seq data input and target."""
     found = []
     for i, length in enumerate(data.lengths.tolist()):
         row = data.input_ids[i, :length].numpy().tobytes()
@@ -79,7 +82,7 @@ def rows(data: Encoded) -> list[bytes]:
 
 
 def without(data: Encoded | None, banned: Container[bytes]) -> Encoded | None:
-    """The sequences whose rows are not among `banned`; None if none is left."""
+    """Remove the sequences whose rows are in `banned`; return None if none is left."""
     if data is None:
         return None
     kept = [i for i, row in enumerate(rows(data)) if row not in banned]
@@ -91,9 +94,10 @@ def without(data: Encoded | None, banned: Container[bytes]) -> Encoded | None:
 def _halves(
     sample: Encoded, rest: Encoded | None, examples: int, seed: int
 ) -> tuple[Encoded, Encoded | None]:
-    """Of all sequences as many to read as `sample` has, but for those to hold; equal ones together.
+    """Split all sequences of a corpus at random into evaluated and retained ones.
 
-    To hold are `examples` sequences, or half of them if that is fewer.
+    `examples` sequences are retained, at most half, and at most as many evaluated as `sample` has.
+    Copies of evaluated sequences are not retained.
     """
     whole = sample if rest is None else Encoded.concatenate([sample, rest])
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
@@ -106,10 +110,10 @@ def _halves(
 def _unread(
     subject: Subject, corpora: Mapping[str, Encoded], retain: Mapping[str, Encoded], own: bool
 ) -> tuple[dict[str, Encoded], list[str]]:
-    """The retain set without copies of test texts and of other corpora's sequences, and warnings.
+    """Remove copies of test texts and of other corpora's sequences; return what is left, warnings.
 
-    corpora: their sequences that are unlearned or read; own: whether copies of a corpus' own ones
-    are left out too.
+    corpora: sequences that are unlearned or evaluated. own: also remove copies of the same corpus'
+    sequences.
     """
     tests = {row for data in subject.subsets.values() for row in rows(data)}
     found = {name: set(rows(data)) for name, data in corpora.items()}

@@ -1,4 +1,4 @@
-"""What UnTrac and UnTrac-Inv share: unlearn one dataset and watch others on the way."""
+"""Unlearn one dataset and evaluate others during the run; shared by UnTrac and UnTrac-Inv."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ Name = TypeVar("Name", bound=Subset | str)
 
 
 class Panel(Generic[Name]):
-    """Named datasets read together, so that short ones share their batches."""
+    """Named datasets that are evaluated together, so that short ones share batches."""
 
     def __init__(self, datasets: Mapping[Name, Encoded]) -> None:
         self.names = list(datasets)
@@ -39,11 +39,11 @@ class Panel(Generic[Name]):
         self._ends = np.cumsum([len(data) for data in datasets.values()])[:-1]
 
     def split(self, nll: np.ndarray) -> dict[Name, np.ndarray]:
-        """(..., N) values of all examples as (..., N_i) of each dataset."""
+        """Split values (..., N) of all examples into (..., N_i) by dataset."""
         return dict(zip(self.names, np.split(nll, self._ends, axis=-1), strict=True))
 
     def losses(self, subject: Subject) -> dict[Name, Losses]:
-        """The loss of every dataset with the model's present weights."""
+        """Compute the losses of each dataset at the model's current weights."""
         losses = subject.losses(self.data)
         tokens = self.split(losses.tokens.numpy())
         return {
@@ -54,7 +54,7 @@ class Panel(Generic[Name]):
 
 @dataclass(frozen=True)
 class Unlearn:
-    """How to unlearn: the part of the configuration that UnTrac and UnTrac-Inv have in common."""
+    """Configuration of unlearning, shared by UnTrac and UnTrac-Inv."""
 
     optimizer: OptimizerFactory
     objective: Objective
@@ -68,7 +68,7 @@ class Unlearn:
     def record(
         self, subject: Subject, panel: Panel[Name], warnings: Sequence[str] = ()
     ) -> "Record[Name]":
-        """An empty answer, with the panel's losses at θ0 and what is to be warned of already."""
+        """Create an empty record with the panel's losses at θ0 and initial warnings."""
         return Record(
             panel,
             panel.losses(subject),
@@ -85,12 +85,18 @@ class Unlearn:
         panel: Panel,
         retain: Mapping[str, Encoded],
     ) -> Part:
-        """Unlearn `data` from θ0 and read the panel at every scheduled step.
+        """Return a part that unlearns `data` from θ0 and evaluates the panel at scheduled steps.
 
-        retain: sequences that an objective may hold on to, by corpus; see `retain`.
-        The part has steps (S,), nll (S, N) of the panel's examples, own_steps (R,) and own_loss
-        (R,), the mean loss of the probe, a sample of `data` itself; own_steps holds 0 and every one
-        of steps.
+        Args:
+            subject: the model at θ0 and the data.
+            name: name of the forget set.
+            data: the forget set.
+            panel: the datasets to evaluate, N examples.
+            retain: the retain set by corpus.
+
+        Returns:
+            A part with steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of
+            steps, and own_loss (R,), the loss of a sample of `data` in nats per token.
         """
         batch = min(self.batch_size, len(data))
         schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
@@ -112,8 +118,8 @@ class Unlearn:
                         "lower optimizer.lr"
                     )
                 rise = own[-1] - own[0]
-                # From half the wanted rise on the panel is read as often as the forget set, so that
-                # the last two readings, between which the answer lies, are near each other.
+                # From half the wanted rise on, evaluate the panel as often as the forget set, so
+                # that the last two evaluations, which are interpolated, are close together.
                 if step in schedule or (wanted is not None and rise >= wanted / 2):
                     steps.append(step)
                     nll.append(subject.losses(panel.data).nll.numpy())
@@ -146,9 +152,9 @@ class Unlearn:
         return Part("unlearning", compute, reads)
 
     def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> Tokens:
-        """What watching `panel` reads while every one of `unlearned` is unlearned in its turn.
+        """Estimate the tokens of unlearning each of `unlearned` and evaluating `panel`.
 
-        Without what the objective reads besides; at most that where own_loss_rise may end a run.
+        Excludes the objective's additional tokens; an upper bound if `own_loss_rise` is set.
         """
         watched = sum(data.read for data in panel)
         forward, backward = watched, 0
@@ -163,10 +169,10 @@ class Unlearn:
 
 
 def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndarray:
-    """The (N,) of nll (S, N) at which `rises` (S,) first reaches `wanted`.
+    """Interpolate nll (S, N) to where `rises` (S,) first reaches `wanted`; returns (N,).
 
-    Linear in the rise between the two readings around it. The last reading where `wanted` is None
-    or is not reached.
+    Linear in the rise between the two adjacent evaluations. The last evaluation if `wanted` is None
+    or not reached.
     """
     if wanted is None or not (rises >= wanted).any():
         return nll[-1]
@@ -178,7 +184,7 @@ def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndar
 
 
 class Record(Generic[Name]):
-    """Gathers the answer from unlearning runs that watch one panel."""
+    """Collects the results of unlearning runs that evaluate one panel."""
 
     def __init__(
         self,
@@ -198,7 +204,7 @@ class Record(Generic[Name]):
         self.own_loss: list[tuple[Any, ...]] = []
 
     def add(self, unlearned: str, seen: Arrays, cell: Callable[[Name], tuple[str, Subset]]) -> None:
-        """Add one run. cell: the corpus and test subset that a watched dataset speaks for."""
+        """Add one run. cell: maps an evaluated dataset to its corpus and test subset."""
         own, steps = seen["own_loss"], seen["steps"]
         answers = self.panel.split(self._answer(seen))
         for name, nll in self.panel.split(seen["nll"]).items():
@@ -210,7 +216,7 @@ class Record(Generic[Name]):
         self.own_loss += [(unlearned, *row) for row in zip(seen["own_steps"], own, strict=True)]
 
     def _answer(self, seen: Arrays) -> np.ndarray:
-        """The (N,) losses of the panel's examples where the run is compared with others."""
+        """Return the panel's losses (N,) in nats at the point where runs are compared."""
         read = np.searchsorted(seen["own_steps"], seen["steps"])
         rises = np.array([0.0, *(seen["own_loss"][read] - seen["own_loss"][0])])
         return at_rise(self.own_loss_rise, rises, np.stack([self._start, *seen["nll"]]))
@@ -227,7 +233,7 @@ class Record(Generic[Name]):
         )
 
     def _warnings(self) -> list[str]:
-        """A line for all runs that ended too early, and one for those that went too far."""
+        """Return a warning about runs that ended too early and one about collapsed models."""
         runs: dict[str, tuple[float, float, int]] = {}  # forget-set loss at first and last, steps
         for name, step, loss in self.own_loss:
             start = runs[name][0] if name in runs else loss
@@ -259,6 +265,6 @@ class Record(Generic[Name]):
 
 
 def _some(items: list[str]) -> str:
-    """The first three, and how many more."""
+    """List the first three items and the number of the others."""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
     return ", ".join(items[:3]) + more
