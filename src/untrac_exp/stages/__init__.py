@@ -1,1 +1,1 @@
-"""The three stages, each a Lightning module run by `lightning.Trainer`."""
+"""Training and differentiation: pretraining, unlearning, gradients, Hessians, EK-FAC."""

@@ -1,9 +1,9 @@
 """Forward and backward passes through `torch.compile`, in few shapes.
 
-What is compiled is one function of a model and its inputs, in which the parameters are inputs. So
-what one run of a job has compiled serves all its runs, whatever its weights are then. Each shape is
-compiled for itself: lengths are padded to powers of two from 32 on, or to the model's context, and
-rows to powers of two. Padding is masked, and the logits of it are cut off before they reach a loss.
+The compiled function takes the parameters as inputs, so all runs of a job share it, whatever their
+weights. Each shape is compiled separately: lengths are padded to powers of two, at least 32, or to
+the model's context, and rows to powers of two. Padding is masked and its logits are removed before
+the loss.
 """
 
 from collections.abc import Iterator
@@ -20,27 +20,27 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.stages import micro_batches
 
 _SHORTEST = 32
-"""Tokens that a sequence is padded to, at least."""
+"""Minimum padded length of a sequence in tokens."""
 _MOST_SHAPES = 64
-"""After so many, torch runs a further one uncompiled: 6 lengths up to 1,024 tokens, with and
+"""Limit of recompilations, beyond which torch runs eagerly: 6 lengths up to 1,024 tokens, with and
 without a mask, by 5 numbers of rows."""
 _CONTEXT = ("max_position_embeddings", "n_positions")
-"""Keys of a model's configuration that say how long a sequence may be."""
+"""Keys of a model's configuration for its context length."""
 
 
 def compiled(model: PreTrainedModel, compile: bool) -> PreTrainedModel:
-    """What to call for gradients: `model`, or, where `compile`, its compiled twin.
+    """Return `model`, or a compiled wrapper of it if `compile`.
 
-    The twin has the model's own weights and attributes, and returns logits alone. What it returns
-    must be differentiated, once, before it is called again for other than the same loss.
+    The wrapper shares the model's weights and attributes and returns only logits. Call backward on
+    its output, once, before the next forward pass that is not part of the same loss.
     """
     return cast(PreTrainedModel, _Compiled(model)) if compile else model
 
 
 def keep_gradients(model: PreTrainedModel) -> None:
-    """Copy the gradients of a compiled twin to where its next pass does not overwrite them.
+    """Copy the gradients of a compiled model so that its next pass does not overwrite them.
 
-    A CUDA graph writes to the same memory whenever it is replayed. Does nothing elsewhere.
+    A CUDA graph writes to the same memory at each replay. Does nothing on other devices.
     """
     if isinstance(model, _Compiled) and model.device.type == "cuda":
         for parameter in model.parameters():
@@ -51,7 +51,7 @@ def keep_gradients(model: PreTrainedModel) -> None:
 def batches(
     model: PreTrainedModel, data: Encoded, max_tokens: int
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """`Encoded.batches`, of at most `max_tokens` tokens as the model or its twin pads them."""
+    """Yield `Encoded.batches` of at most `max_tokens` tokens, as padded by the (compiled) model."""
     if not isinstance(model, _Compiled):
         yield from data.batches(max_tokens)
         return
@@ -68,7 +68,7 @@ def batches(
 
 
 def fitting(model: PreTrainedModel, data: Encoded, batch_size: int, max_tokens: int) -> int:
-    """`micro_batches.fitting`, as the model or its twin pads them."""
+    """Return `micro_batches.fitting`, as padded by the (compiled) model."""
     if not isinstance(model, _Compiled):
         return micro_batches.fitting(data, batch_size, max_tokens)
     most = max(1, max_tokens // int(_sizes(data, model.config).max()))
@@ -76,25 +76,25 @@ def fitting(model: PreTrainedModel, data: Encoded, batch_size: int, max_tokens: 
 
 
 def _sizes(data: Encoded, config: PreTrainedConfig) -> Tensor:
-    """(N,) tokens that each example takes when a twin reads it alone."""
+    """Return the padded length (N,) in tokens of each example alone in a compiled batch."""
     out = _length(data.labels.shape[1], config) if data.seq2seq else 0
     return torch.tensor([_length(n, config) + out for n in data.lengths.tolist()])
 
 
 def _rows(n: int) -> int:
-    """What `n` examples are padded to."""
+    """Return the number of rows to which `n` examples are padded."""
     return 1 << (n - 1).bit_length()
 
 
 def _length(n: int, config: PreTrainedConfig) -> int:
-    """What `n` tokens are padded to."""
+    """Return the length to which `n` tokens are padded."""
     known = [getattr(config, name, None) for name in _CONTEXT]
     context = min([k for k in known if isinstance(k, int) and k > 1], default=2**30)
     return max(n, min(1 << (max(n, _SHORTEST) - 1).bit_length(), context))
 
 
 class _Compiled:
-    """Calls the compiled function of a model; all else is the model's own."""
+    """A model whose forward pass is compiled; all other attributes are the model's."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -104,7 +104,7 @@ class _Compiled:
         return getattr(self._model, name)
 
     def __call__(self, input_ids: Tensor, use_cache: bool = False, **inputs: Tensor) -> ModelOutput:
-        """inputs: attention_mask (B, L) unless all of it is read, decoder_input_ids (B, M)."""
+        """inputs: attention_mask (B, L) if there is padding, decoder_input_ids (B, M)."""
         (n, width), config = input_ids.shape, self._model.config
         more_rows, wider = _rows(n) - n, _length(width, config) - width
         mask = inputs.get("attention_mask")
@@ -112,7 +112,7 @@ class _Compiled:
             mask = torch.ones_like(input_ids)
         padded = {"input_ids": F.pad(input_ids, (0, wider, 0, more_rows))}
         if mask is not None:
-            # all of a row that was added is read: attention to nothing has no gradient
+            # added rows are unmasked: a fully masked row has no defined gradient
             padded["attention_mask"] = F.pad(F.pad(mask, (0, wider)), (0, 0, 0, more_rows), value=1)
         read = width
         if (decoded := inputs.get("decoder_input_ids")) is not None:
@@ -124,13 +124,13 @@ class _Compiled:
 
 
 def _options(device: str) -> dict[str, Any]:
-    """Of `torch.compile`. On CUDA the kernels of a pass are replayed as one graph."""
+    """Options of `torch.compile`; CUDA graphs are used on CUDA."""
     return {"mode": "reduce-overhead"} if device == "cuda" else {}
 
 
 @cache
 def _compiled_logits(device: str) -> Any:
-    """`_logits` compiled, once a process."""
+    """Return `_logits` compiled, once per process."""
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, _MOST_SHAPES)
     return torch.compile(_logits, dynamic=False, **_options(device))

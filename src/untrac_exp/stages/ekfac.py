@@ -1,7 +1,7 @@
-"""EK-FAC: the Fisher information of every linear layer, fitted by the library kronfluence.
+"""EK-FAC: the Fisher information of each linear layer, fitted by kronfluence.
 
-The Fisher stands for the Hessian of the loss per token. In a layer with a weight (out, in) it is
-taken to be diagonal in the basis that the eigenvectors of two covariances span: of the layer's
+The Fisher approximates the Hessian of the loss per token. For a layer with a weight (out, in) it is
+assumed to be diagonal in the Kronecker product of two eigenbases: of the covariance of the layer's
 inputs (with a 1 for the bias) and of the gradients of its outputs.
 """
 
@@ -32,8 +32,8 @@ class Factors(NamedTuple):
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
-    """Layers whose Fisher is fitted: all linear ones that are trained but the output embedding,
-    whose covariance would be of the vocabulary's size.
+    """Return the trainable linear layers except the output embedding, whose covariance would be
+    (V, V).
     """
     head = model.get_output_embeddings()
     return [
@@ -48,12 +48,24 @@ def linear_layers(model: PreTrainedModel) -> list[str]:
 def fit(
     model: PreTrainedModel, data: Encoded, max_tokens: int, seed: int, sampled: bool = True
 ) -> dict[str, Factors]:
-    """Factors of every layer of `linear_layers`, on the CPU; `model` stays as it is.
+    """Fit the factors of each layer of `linear_layers`; `model` is not changed.
 
-    sampled: labels are drawn from the model's own predictions, which makes it the Fisher; else they
-    are those of `data`. Costs two passes each way over `data`, one more copy of the model and the
-    gradients of as many sequences as are read at once.
-    Raises `ModuleNotFoundError` without kronfluence.
+    Costs two forward and backward passes over `data`. Memory: a copy of the model and per-sequence
+    gradients of one batch.
+
+    Args:
+        model: the model.
+        data: training sequences.
+        max_tokens: maximum number of tokens per batch, including padding.
+        seed: seed of the sampled labels.
+        sampled: sample labels from the model's predictions (true Fisher); else use those of `data`
+            (empirical Fisher).
+
+    Returns:
+        The factors by layer name, on the CPU.
+
+    Raises:
+        ModuleNotFoundError: kronfluence is not installed.
     """
     from kronfluence.analyzer import Analyzer, prepare_model
     from kronfluence.arguments import FactorArguments
@@ -75,7 +87,7 @@ def fit(
         torch.random.fork_rng(),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # about what is deprecated inside
+        warnings.simplefilter("ignore")  # deprecations inside kronfluence
         torch.manual_seed(seed)
         analyzer = Analyzer(
             "ekfac", prepared, task,
@@ -111,7 +123,7 @@ def fit(
 
 
 def _task(names: Sequence[str], seq2seq: bool) -> Any:
-    """What kronfluence asks about the loss."""
+    """Return the kronfluence task: summed loss of the tracked layers."""
     from kronfluence.task import Task
 
     class SummedLoss(Task):
@@ -132,17 +144,17 @@ def _task(names: Sequence[str], seq2seq: bool) -> Any:
             return list(names)
 
         def get_attention_mask(self, batch: dict[str, Tensor]) -> Tensor | None:
-            # Two lengths of sequence in one model have no one mask. Padding then counts among the
-            # inputs, which turns the basis a little and leaves the eigenvalues exact.
+            # Encoder and decoder lengths differ, so no single mask fits both. Padding then counts
+            # as input, which changes the basis slightly but not the exactness of the eigenvalues.
             return None if seq2seq else batch["attention_mask"]
 
     return SummedLoss()
 
 
 class _BySequence(nn.Module):
-    """A layer that a model feeds with tokens (B T, in) and that is to see sequences (B, T, in).
+    """Reshape a layer's input from tokens (B T, in) to sequences (B, T, in).
 
-    OPT flattens before its feed-forward layers; hooks on them would take each token for an example.
+    OPT flattens the input of its feed-forward layers, so hooks would treat tokens as examples.
     """
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
@@ -160,7 +172,7 @@ class _BySequence(nn.Module):
 
 @torch.no_grad()
 def _flattened(model: PreTrainedModel, data: Encoded, names: Sequence[str]) -> set[str]:
-    """Those of the named layers that are given a matrix of tokens rather than sequences."""
+    """Return the named layers whose input is (B T, in) instead of (B, T, in)."""
     found: set[str] = set()
 
     def look(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The gradient of a dataset's loss, as one vector."""
+"""Gradient of a dataset's loss as one vector."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,18 @@ from untrac_exp.stages.compiling import batches, compiled, keep_gradients
 def mean_gradient(
     model: PreTrainedModel, data: Encoded, max_tokens: int, compile: bool = False
 ) -> Tensor:
-    """Gradient (P,) of the loss per token over all of `data`, by all trained parameters.
+    """Compute the gradient of the loss per token over all of `data`.
 
-    Read in batches of at most `max_tokens` padded tokens; memory is the model's and one gradient,
-    whatever the number of examples. Parameters stand in the order of `model.parameters()`.
+    Memory: the model and one gradient, independent of the number of examples.
+
+    Args:
+        model: the model; its P trainable parameters are in the order of `model.parameters()`.
+        data: the dataset.
+        max_tokens: maximum number of tokens per batch, including padding.
+        compile: whether to compile the model, see `stages.compiling`.
+
+    Returns:
+        The gradient (P,), the same on each process.
     """
     model.zero_grad(set_to_none=True)
     total = int(data.scored.sum())

@@ -1,4 +1,4 @@
-"""The Hessian of a dataset's loss, through its products with vectors."""
+"""Hessian-vector products of a dataset's loss."""
 
 from collections.abc import Callable
 
@@ -18,18 +18,26 @@ Product = Callable[[Tensor], Tensor]
 def hessian_vector_product(
     model: PreTrainedModel, data: Encoded, max_tokens: int, vector: Tensor
 ) -> Tensor:
-    """H v (P,), where H is the Hessian of the loss per token over all of `data`, v is (P,).
+    """Compute H v, where H (P, P) is the Hessian of the loss per token over all of `data`.
 
-    Exact, by differentiating twice; parameters stand in the order of `model.parameters()`. Read in
-    batches of at most `max_tokens` padded tokens, each of which costs two passes each way. Memory
-    is that of two backward passes and three vectors, whatever the number of examples.
+    Exact, by double backpropagation: two forward and backward passes over `data`. Memory: two
+    backward passes and three vectors (P,), independent of the number of examples.
+
+    Args:
+        model: the model; its P trainable parameters are in the order of `model.parameters()`.
+        data: the dataset.
+        max_tokens: maximum number of tokens per batch, including padding.
+        vector: v (P,).
+
+    Returns:
+        H v (P,).
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     sizes = [p.numel() for p in trained]
     product = torch.zeros(sum(sizes), device=trained[0].device, dtype=trained[0].dtype)
     pieces = [v.view_as(p) for p, v in zip(trained, vector.to(product).split(sizes), strict=True)]
     total = int(data.scored.sum())
-    # Of the attention kernels, only the plain one can be differentiated twice.
+    # Only the math attention kernel supports double backward
     with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
         for indices, batch in processes.shard(data.batches(max_tokens)):
             loss = mean_loss(model, batch) * (int(data.scored[indices].sum()) / total)
@@ -42,9 +50,9 @@ def hessian_vector_product(
 
 
 def largest_eigenvalue(multiply: Product, start: Tensor, iterations: int) -> float:
-    """Size of the eigenvalue of H farthest from 0, by so many power iterations.
+    """Estimate the largest absolute eigenvalue of H, from below, by power iteration.
 
-    An estimate from below. multiply: v (P,) to H v (P,). start: (P,), not 0.
+    multiply: v (P,) to H v (P,). start: (P,), not 0.
     """
     vector, size = start, float(start.norm())
     for _ in range(iterations):

@@ -1,7 +1,7 @@
-"""A batch in micro-batches that fit in memory, dealt out to the processes of a run.
+"""Split batches into micro-batches that fit in memory, distributed over processes.
 
-The micro-batches' gradients, weighted as here, add up to the gradient of the whole batch: over
-Lightning's accumulation, which averages, and over its processes, which average too.
+Lightning averages gradients over accumulation steps and over processes. The weights given here make
+this average equal to the gradient of the whole batch's loss per token.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,15 @@ from untrac_exp.data.encoding import Encoded
 
 
 class MicroBatch(NamedTuple):
-    """One process' part of a batch for one forward and backward pass.
+    """Part of a batch for one forward and backward pass on one process.
 
-    inputs: keyword arguments of the model. indices: (B,) which examples of the dataset.
-    tokens: weight of this micro-batch in a mean over the batch's tokens.
-    step: which batch this is, from 0. part: which of its `parts` micro-batches, over all processes.
+    Attributes:
+        inputs: keyword arguments of the model.
+        indices: (B,) indices of the examples in the dataset.
+        tokens: weight of the micro-batch: its scored tokens over the mean of all micro-batches.
+        step: index of the batch, from 0.
+        part: index of the micro-batch in its batch, over all processes.
+        parts: number of micro-batches in the batch, over all processes.
     """
 
     inputs: dict[str, Tensor]
@@ -31,7 +35,7 @@ class MicroBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class MicroBatches:
-    """`batch_size` examples a step, `micro_batch_size` at once, over `world` processes."""
+    """Splits batches of `batch_size` examples into micro-batches, over `world` processes."""
 
     batch_size: int
     micro_batch_size: int
@@ -40,7 +44,7 @@ class MicroBatches:
 
     @property
     def per_process(self) -> int:
-        """Micro-batches each process works through in a step."""
+        """Number of micro-batches per process and step."""
         return max(1, -(-self.batch_size // (self.micro_batch_size * self.world)))
 
     def __call__(self, data: Encoded, batches: Iterable[Tensor]) -> Iterator[MicroBatch]:
@@ -64,6 +68,6 @@ class MicroBatches:
 
 
 def fitting(data: Encoded, batch_size: int, max_tokens: int) -> int:
-    """How many examples of `data` can be read at once within `max_tokens` padded tokens."""
+    """Return the largest micro-batch size within `max_tokens` tokens, including padding."""
     longest = data.input_ids.shape[1] + (data.labels.shape[1] if data.seq2seq else 0)
     return max(1, min(batch_size, max_tokens // longest))

@@ -1,4 +1,4 @@
-"""Pretraining: fixed steps over a mixture of corpora, resumable in the middle of a run."""
+"""Pretraining for a fixed number of steps on a mixture of corpora; resumes from checkpoints."""
 
 import csv
 import logging
@@ -35,19 +35,18 @@ _RESUME = "last.ckpt"
 
 
 class OptimizerFactory(Protocol):
-    """`torch.optim.Adam` with its options filled in, say."""
+    """An optimizer with its options bound, such as a partial `torch.optim.Adam`."""
 
     def __call__(self, params: Any) -> Optimizer: ...
 
 
 @dataclass(frozen=True)
 class PretrainingRun:
-    """One model's training.
+    """Settings of one training run.
 
-    seed: of the order of the data and of dropout.
-
-    data: the mixture, N sequences. keep: (N,) bool, which of them are read; None for all.
-    batch_size: sequences a step; micro_batch_size: how many of them are in memory at once.
+    data: the mixture, N sequences. keep: (N,) bool, sequences to train on; None for all.
+    batch_size: sequences per step. micro_batch_size: sequences per forward pass. seed: seed of the
+    data order and of dropout.
     """
 
     data: Encoded
@@ -64,7 +63,7 @@ class PretrainingRun:
 
 
 class Pretraining(lightning.LightningModule):
-    """Descends the mean loss per token of each batch of the mixture."""
+    """Minimises the loss per token of each batch of the mixture."""
 
     def __init__(self, model: PreTrainedModel, run: PretrainingRun, out: Path) -> None:
         super().__init__()
@@ -114,7 +113,7 @@ class Pretraining(lightning.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         if gradient_clip_val and self.trainer.precision == "bf16-mixed":
-            # Lightning refuses fused optimizers here too, though only float16 scales its loss
+            # Lightning rejects fused optimizers here too, though only float16 needs loss scaling
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -127,18 +126,18 @@ class Pretraining(lightning.LightningModule):
 
 
 def _seed(train_seed: int, step: int, part: int) -> int:
-    """Of the dropout of one micro-batch of a step, on every device.
+    """Return the dropout seed of a micro-batch.
 
-    It depends on nothing that was drawn before, so that a resumed run draws what an undisturbed one
-    does, and a counterfactual model what θ0 does. Where their batches have one shape, as those of
-    packed corpora have, their masks are equal.
+    It is independent of previous draws, so a resumed run has the same dropout as an uninterrupted
+    one, and a counterfactual model the same as θ0 if their batches have equal shapes, as those of
+    packed corpora do.
     """
     entropy = (train_seed % 2**64, step, part)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
 class _KeepWeights(Callback):
-    """Weights along the way, which TracIn reads."""
+    """Saves the weights during training, for TracIn."""
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Pretraining, *_: object
@@ -169,10 +168,13 @@ class _ShowProgress(Callback):
 def pretrain(
     model: PreTrainedModel, run: PretrainingRun, trainer: TrainerSettings, out: Path
 ) -> None:
-    """Train `model` in place and leave it in `out`: weights, loss of every step, checkpoints.
+    """Train `model` in place and save weights, the loss of each step and checkpoints to `out`.
 
-    `out` may hold the remains of a run that was killed; it is taken up from its last checkpoint
-    and ends as an undisturbed one would.
+    If `out` has the checkpoint of an interrupted run, training resumes from it with the same result
+    as an uninterrupted run.
+
+    Raises:
+        ValueError: the loss is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
     if trainer.compile:

@@ -1,16 +1,16 @@
 """Learning-rate schedule of pretraining: linear warm-up, plateau, decay.
 
-A closed form of the step, so that a resumed run needs no state of it. With W steps of warm-up and
-D of decay, step t = 0, ..., T-1 of T is taken at the optimizer's rate times
+The factor is a function of the step, without state. With W steps of warm-up and D of decay, step
+t = 0, ..., T-1 of T uses the optimizer's learning rate times
 
     (t + 1) / W                         while t < W
     1                                   while t < T - D
     final + (1 - final) * shape(p)      then, p = (t - (T - D)) / D
 
-where shape(p) is 1 - p (linear) or (1 + cos(pi p)) / 2 (cosine). No step is taken at rate 0: the
-first one is at 1 / W, and `final` is where the decay would arrive at t = T.
+where shape(p) is 1 - p (linear) or (1 + cos(pi p)) / 2 (cosine). The first factor is 1 / W, and
+`final` would be reached at t = T, so no step has learning rate 0.
 
-D = 0 is a constant rate, D = T - W decays from the end of the warm-up on, and what lies between is
+D = 0 gives no decay, and D = T - W decays from the end of the warm-up. Values between them are
 warmup-stable-decay (Hu et al., "MiniCPM", 2024; Hägele et al., NeurIPS 2024).
 """
 
@@ -21,10 +21,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Schedule:
-    """The `schedule` group; as it is, a constant rate.
+    """Learning-rate schedule, by default constant.
 
-    warmup_steps, decay_steps: how many steps; below 1, a fraction of the run's. decay_steps=None
-    takes all that the warm-up leaves. final: the rate at the end, as a fraction of the full one.
+    Args:
+        warmup_steps: number of warm-up steps; below 1, a fraction of all steps.
+        decay_steps: number of decay steps, as for `warmup_steps`; None for all after the warm-up.
+        final: factor at the end of the decay.
+        shape: shape of the decay.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
     warmup_steps: float = 0
@@ -46,9 +52,10 @@ class Schedule:
             )
 
     def __call__(self, step: int, total: int) -> float:
-        """The factor of the learning rate at `step`, from 0, of a run of `total` steps.
+        """Return the factor of the learning rate at `step`, from 0, of `total` steps.
 
-        Raises `ValueError` where warm-up and decay are longer than the run.
+        Raises:
+            ValueError: warm-up and decay are longer than the run.
         """
         warmup, decay = self._lengths(total)
         if step < warmup:
@@ -60,7 +67,7 @@ class Schedule:
         return self.final + (1 - self.final) * left
 
     def _lengths(self, total: int) -> tuple[int, int]:
-        """Steps of warm-up and of decay."""
+        """Return the numbers of warm-up and decay steps."""
         warmup = _steps(self.warmup_steps, total)
         if warmup > total:
             raise ValueError(

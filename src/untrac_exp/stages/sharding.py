@@ -1,4 +1,4 @@
-"""Fully sharded data parallelism (FSDP): a model in pieces, one on each device."""
+"""Fully sharded data parallelism (FSDP)."""
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -12,7 +12,7 @@ from untrac_exp import processes
 
 
 def strategy() -> ModelParallelStrategy:
-    """Lightning's, over all processes; its checkpoints are single files."""
+    """Return Lightning's strategy over all processes, with single-file checkpoints."""
     return ModelParallelStrategy(
         data_parallel_size=processes.number(),
         tensor_parallel_size=1,
@@ -21,7 +21,7 @@ def strategy() -> ModelParallelStrategy:
 
 
 def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """Spread the weights over the mesh, in place; a layer's are gathered while it computes."""
+    """Shard the weights over the mesh, in place, with one FSDP unit per layer."""
     for module in list(model.modules()):
         if isinstance(module, GradientCheckpointingLayer):
             fully_shard(module, mesh=mesh)
@@ -29,9 +29,9 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
 
 
 def whole(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with all its weights, on the CPU if it was sharded.
+    """Return the unsharded model, on the CPU if it was sharded.
 
-    All processes ask together, and the first one alone gets them.
+    A collective call; only rank 0 receives the full weights.
     """
     sharded = isinstance(model, FSDPModule)
     if not sharded:

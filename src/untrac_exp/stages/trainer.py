@@ -1,4 +1,4 @@
-"""How every stage gets its `lightning.Trainer`."""
+"""Settings of `lightning.Trainer`, shared by all stages."""
 
 import logging
 import warnings
@@ -24,18 +24,19 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """Where and how precisely stages run; the `trainer` group.
+    """Device, precision and memory settings; the `trainer` group.
 
-    precision: 32-true, 64-true or bf16-mixed, as in `lightning.Trainer`; mixed precision is that of
-    gradients, losses are read in the weights' own.
-    max_tokens: padded tokens a device reads at once; larger batches go through in micro-batches.
-    compile: run pretraining, unlearning steps and gradients of datasets through `torch.compile`;
-    losses that are read, and Hessians, run eagerly. See `stages.compiling`.
-    shard: while pretraining, give each device a part of the weights, of their gradients and of the
-    optimizer's state (FSDP). Unlearning needs the model whole on each.
-    theta0_on_cpu: while a model on an accelerator is unlearned, keep θ0 in main memory.
-    workers: processes of one job that build its truth's models and its method's parts together, a
-    device each; auto for as many as there are devices, or CPU cores (see `untrac_exp.workers`).
+    precision: 32-true, 64-true or bf16-mixed, as in `lightning.Trainer`; bf16-mixed applies to
+    gradients, while losses are evaluated in the weights' dtype.
+    max_tokens: maximum number of tokens per forward pass, including padding; larger batches are
+    split into micro-batches.
+    compile: use `torch.compile` for pretraining, unlearning steps and gradients of datasets;
+    evaluations and Hessians run eagerly. See `stages.compiling`.
+    shard: shard weights, gradients and optimizer state over devices in pretraining (FSDP).
+    Unlearning needs the whole model on each device.
+    theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
+    workers: processes of one job that build its truth's models and its method's parts, one per
+    device; auto for one per device, or per CPU core (see `untrac_exp.workers`).
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -61,7 +62,7 @@ class TrainerSettings:
             raise ValueError(f"trainer.workers={self.workers} must be at least 1, or auto")
 
     def build(self, **stage: Any) -> lightning.Trainer:
-        """A trainer with this place's settings and the `stage`'s own."""
+        """Create a trainer with these settings and those of the stage."""
         return lightning.Trainer(
             **{
                 "accelerator": self.accelerator,
@@ -75,19 +76,19 @@ class TrainerSettings:
 
     @property
     def device(self) -> torch.device:
-        """Where models are."""
+        """Device of the models."""
         return self.build(barebones=True).strategy.root_device
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The precision of forward passes for gradients that run outside a trainer."""
+        """Return the autocast context of gradients computed outside a trainer."""
         mixed = self.precision == "bf16-mixed"
         return torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext()
 
 
 class Stream:
-    """Batches already collated, in their order; how many are drawn is the trainer's business.
+    """Iterable of collated batches; the trainer decides how many are drawn.
 
-    Lightning takes any iterable; torch's DataLoader would only add its own cost to each batch.
+    Avoids the overhead of torch's DataLoader.
     """
 
     def __init__(self, batches: Batches) -> None:
@@ -98,7 +99,7 @@ class Stream:
 
 
 def quiet() -> None:
-    """Silence what libraries say at each of the many fits and loads; stages say what matters."""
+    """Suppress log messages and warnings of transformers and Lightning."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):

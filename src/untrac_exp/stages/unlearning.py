@@ -1,4 +1,4 @@
-"""Unlearning: a few optimizer steps that raise the loss on one dataset, watched on a schedule."""
+"""Unlearning: optimizer steps that raise the forget-set loss, with scheduled evaluations."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,24 +19,29 @@ from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.trainer import Stream, TrainerSettings
 
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
-"""The scalar whose gradient a step descends; averaged over micro-batches it is the batch's."""
+"""Scalar loss that a step minimises; its mean over micro-batches is the batch's loss."""
 
 Observer = Callable[[int], bool]
-"""Called with the number of steps taken; what it returns says whether to stop."""
+"""Called with the number of steps taken; returns whether to stop."""
 
 _FINER = 1.25
-"""Ratio of the steps between two readings of the forget-set loss, where it decides when to stop."""
+"""Ratio of successive steps at which the forget-set loss is evaluated, if it decides the stop."""
 
 
 @dataclass(frozen=True)
 class Stopping:
-    """When unlearning ends: after `steps`, or `epochs` over the dataset, whichever is given.
+    """When unlearning ends.
 
-    own_loss_rise: end earlier, once the forget-set loss has risen by so many nats per token; the
-    answer then is the one at exactly this rise, so that datasets are compared at equal forgetting.
-    probe: examples of that dataset, drawn once, whose loss stands for its own.
-    evaluations: how often the test sets are read on the way, at steps spaced evenly on a
-    logarithmic scale, the last among them.
+    Args:
+        steps: maximum number of steps; give either `steps` or `epochs`.
+        epochs: maximum number of epochs over the forget set.
+        own_loss_rise: rise of the forget-set loss, in nats per token, at which to stop. Results are
+            interpolated to exactly this rise, so datasets are compared at equal forgetting.
+        evaluations: number of evaluations, at logarithmically spaced steps including the last.
+        probe: number of forget-set examples on which the forget-set loss is estimated.
+
+    Raises:
+        ValueError: an argument is out of range, or not exactly one of steps and epochs is given.
     """
 
     steps: int | None = None
@@ -57,21 +62,21 @@ class Stopping:
                 raise ValueError(f"stopping.{name}={getattr(self, name)} must be at least 1")
 
     def limit(self, n: int, batch_size: int) -> int:
-        """Most steps taken over `n` examples."""
+        """Return the maximum number of steps for `n` examples."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
         return max(1, round(self.epochs * n / min(batch_size, n)))
 
     def schedule(self, limit: int) -> list[int]:
-        """The steps after which the test sets are read."""
+        """Return the steps after which the datasets are evaluated."""
         return np.unique(np.geomspace(limit, 1, self.evaluations).round().astype(int)).tolist()
 
     def readings(self, limit: int) -> list[int]:
-        """The steps after which the forget-set loss is read: those of the schedule.
+        """Return the steps after which the forget-set loss is evaluated, including the schedule.
 
-        With `own_loss_rise` also steps between them, each at most a quarter (or one step) further
-        than the one before.
+        With `own_loss_rise` further steps, each at most a quarter (or one step) after the previous
+        one.
         """
         if self.own_loss_rise is None:
             return self.schedule(limit)
@@ -82,10 +87,10 @@ class Stopping:
 
 
 class Unlearning(lightning.LightningModule):
-    """Takes the steps of one objective on one dataset. No clipping: the paper has none here.
+    """Runs the steps of an objective on a forget set, without gradient clipping, as in the paper.
 
-    What the trainer takes for a batch is a stretch of steps between two readings: its bookkeeping
-    around every batch costs a tenth of a small model's step.
+    A batch of the trainer is all steps between two evaluations, because its overhead per batch is a
+    tenth of a small model's step.
     """
 
     def __init__(
@@ -102,7 +107,7 @@ class Unlearning(lightning.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.loss, self.optimizer_factory = model, loss, optimizer
-        self.passes = (passes,)  # no module of its own: its weights are the model's
+        self.passes = (passes,)  # a tuple, so that it is not registered as a submodule
         self.micro_batches, self.per_step = micro_batches, per_step
         self.observe, self.readings = observe, readings
 
@@ -110,9 +115,9 @@ class Unlearning(lightning.LightningModule):
         return Stream(stop - start for start, stop in pairwise([0, *self.readings]))
 
     def training_step(self, steps: int, index: int) -> None:
-        """As many steps, each after the backward passes of its micro-batches."""
+        """Take `steps` optimizer steps, each after the backward passes of its micro-batches."""
         optimizer = self.optimizers()
-        # the trainer's backward tells all callbacks of every step, who do not care
+        # the trainer's backward calls hooks at each step, which are not needed here
         backward = Tensor.backward
         if self.trainer.world_size > 1:
             backward = self.manual_backward
@@ -130,7 +135,7 @@ class Unlearning(lightning.LightningModule):
         return self.optimizer_factory([p for p in self.model.parameters() if p.requires_grad])
 
     def cpu(self) -> Self:
-        """Does nothing: the trainer would take the model off its device, and it is used there."""
+        """Do nothing: the trainer would move the model to the CPU after the fit."""
         return self
 
     def on_train_batch_end(self, *_: object) -> None:
@@ -150,12 +155,22 @@ def unlearn(
     trainer: TrainerSettings,
     observe: Observer,
 ) -> None:
-    """Unlearn `data` in place, in evaluation mode (no dropout), with a fresh optimizer.
+    """Unlearn `data` in place, in evaluation mode (no dropout), with a new optimizer.
 
-    Batches are drawn in an order set by `seed`, epoch after epoch; a batch of more than
-    `max_tokens` padded tokens goes through in micro-batches, to the same gradient. `observe` is
-    called at the steps of `stopping.readings`. Restoring θ0 is the caller's business. With
-    `trainer.compile` the steps, and only they, run compiled; see `stages.compiling`.
+    The caller restores θ0. With `trainer.compile` only the steps are compiled, not the evaluations;
+    see `stages.compiling`.
+
+    Args:
+        model: the model at θ0.
+        data: the forget set.
+        loss: the objective's step loss.
+        optimizer: creates the optimizer.
+        batch_size: examples per step.
+        max_tokens: maximum number of tokens per micro-batch, including padding.
+        stopping: when to stop and evaluate.
+        seed: seed of the batches' order.
+        trainer: device and precision.
+        observe: called at the steps of `stopping.readings`.
     """
     device = model.device
     passes = compiled(model, trainer.compile)
