@@ -1,4 +1,4 @@
-"""What every source of text returns: named corpora and named test sets of rows."""
+"""Types that data sources return: named corpora and named test sets of rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Row(NamedTuple):
     """One text.
 
     Attributes:
-        target: what is scored.
-        input: its context, which is read and not scored; "" for plain text.
-        chat: the turns before the answer `target`, which a tokenizer's chat template renders;
-            `input` is their text for a tokenizer without one. Empty for what is no conversation.
+        target: the text that is scored.
+        input: its context, which is not scored; "" for plain text.
+        chat: the turns before the answer `target`, rendered by the tokenizer's chat template. A
+            tokenizer without one uses `input`, their text. Empty if the row is no conversation.
     """
 
     target: str
@@ -32,12 +32,12 @@ class Corpus:
     """A named training dataset.
 
     Attributes:
-        name: as it is printed and sorted.
-        rows: can be iterated again and again; need not fit in memory.
-        fingerprint: stands for the content where hashing every row would mean reading it all (a
-            dataset of the hub at a revision, say); None where rows are hashed.
-        draw: ``draw(n, seed)`` gives at most n rows, drawn without replacement, without reading
-            all; a corpus of fewer rows comes whole and in order. None where reading all is as well.
+        name: name in results.
+        rows: an iterable that can be iterated repeatedly; it need not fit in memory.
+        fingerprint: identifies the content without reading it, such as a revision of a hub dataset;
+            None to hash the rows.
+        draw: ``draw(n, seed)`` returns at most n rows, drawn without replacement, without reading
+            all; all rows in order if there are at most n. None to read all rows.
     """
 
     name: str
@@ -51,11 +51,11 @@ class TestSet:
     """A named set of texts to explain.
 
     Attributes:
-        name: as it is printed.
-        subsets: the texts of each subset, in the order in which they are shown.
+        name: name in results.
+        subsets: the texts of each subset, in display order.
     """
 
-    __test__ = False  # the name starts with Test, yet pytest has nothing to collect here
+    __test__ = False  # pytest would collect it by its name
 
     name: str
     subsets: Mapping[str, Sequence[Row]]

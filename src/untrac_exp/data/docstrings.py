@@ -1,10 +1,10 @@
-"""Real text on every machine: the docstrings of eight installed libraries.
+"""Docstrings of eight installed libraries: real text without a download.
 
-Each library is a corpus, and held-out docstrings of each are the subsets of the test set
-`docstrings`, so the right answer is known: a library explains its own held-out docstrings best.
+Each library is a corpus, and its held-out docstrings are a subset of the test set `docstrings`. The
+expected result is known: each library has the largest influence on its own held-out docstrings.
 
-Files are parsed with `ast`, and no library is imported. Train and held-out are split by file, and
-a text that occurs twice counts once, so nothing in training is held out too.
+Files are parsed with `ast`; no library is imported. Training and held-out texts are split by file
+and deduplicated, so no text is in both.
 """
 
 import ast
@@ -29,9 +29,9 @@ LIBRARIES = (
     "sympy",
 )
 MIN_CHARS, MAX_CHARS = 80, 1000
-"""Shorter docstrings say too little to tell libraries apart; longer ones are cut, for variety."""
+"""Shorter docstrings do not distinguish libraries; longer ones are truncated, for variety."""
 HELD_OUT_TEXTS = 64
-"""Held-out docstrings a library, at most: reading more files would cost every job seconds."""
+"""Maximum number of held-out docstrings per library; reading more files would take seconds."""
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -40,9 +40,9 @@ def corpora(
     chars_per_library: int = 60_000,
     held_out: float = 0.1,
 ) -> list[Corpus]:
-    """One corpus a library: at most `chars_per_library` characters of its docstrings.
+    """Return one corpus per library, of at most `chars_per_library` characters.
 
-    held_out: the share of files kept for `testsets`, in (0, 1); give both the same.
+    held_out: fraction of files reserved for `testsets`, in (0, 1); must be the same there.
     """
     texts = _split(tuple(libraries), chars_per_library, held_out)
     return [Corpus(library, [Row(text) for text in train]) for library, (train, _) in texts.items()]
@@ -55,10 +55,10 @@ def testsets(
     chars_per_library: int = 60_000,
     held_out: float = 0.1,
 ) -> list[TestSet]:
-    """One test set, `docstrings`: up to `n_per_subset` held-out docstrings of each library.
+    """Return the test set `docstrings`, with up to `n_per_subset` texts per library.
 
-    max_chars: texts are cut to so many characters, at a space.
-    chars_per_library, held_out: as given to `corpora`.
+    max_chars: maximum length of a text in characters; longer ones are cut at a space.
+    chars_per_library, held_out: as for `corpora`.
     """
     if not 0 < n_per_subset <= HELD_OUT_TEXTS:
         raise ValueError(
@@ -87,7 +87,7 @@ def _split(
     found = {}
     for library in libraries:
         root = _root(library)
-        # The order of the hashes is random to the content and the same on every machine.
+        # Order by hash: independent of the content and the same on every machine
         hashed = sorted((_position(path, root), path) for path in _files(root))
         held = list(islice(_texts((p for at, p in hashed if at < held_out), seen), HELD_OUT_TEXTS))
         train = []
@@ -105,7 +105,7 @@ def _split(
 
 
 def _root(library: str) -> Path:
-    """The folder of an installed library, found without importing it."""
+    """Return the folder of an installed library, without importing it."""
     spec = find_spec(library) if library.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
@@ -116,13 +116,13 @@ def _root(library: str) -> Path:
 
 
 def _position(path: Path, root: Path) -> float:
-    """A file's place in [0, 1), by the hash of its path inside the library."""
+    """Map a file to [0, 1) by the hash of its path inside the library."""
     name = path.relative_to(root).as_posix()
     return int(sha256(name.encode()).hexdigest()[:13], 16) / 16**13
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """The library's own modules, without its tests."""
+    """Return the library's modules, without its tests."""
     for path in root.rglob("*.py"):
         if not {"tests", "testing"} & set(path.relative_to(root).parts):
             yield path

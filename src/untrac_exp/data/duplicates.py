@@ -1,8 +1,8 @@
-"""Test texts that stand in a corpus, word for word or nearly so.
+"""Find test texts that occur in a corpus, verbatim or nearly so.
 
-Exact n-grams, not MinHash: only the few test texts are indexed, and corpora stream past them, so
-that memory is bounded by the test side and there is nothing to estimate. A library such as
-datasketch saves the comparison of all documents with all others, which is not needed here.
+Uses exact n-grams, not MinHash: only the test texts are indexed and the corpora are streamed, so
+memory is bounded by the size of the test sets. MinHash (such as datasketch) avoids comparing all
+pairs of documents, which is not needed here.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import pandas as pd
 
 SHARED = 0.5
-"""The least share of its n-grams with which a test text counts as found."""
+"""Minimum fraction of a test text's n-grams in a document for it to count as found."""
 EXCERPT_CHARS = 120
 _WORD = re.compile(r"\w+")
 
 
 class _Test(NamedTuple):
-    """A test text by its place, and how many different n-grams it has."""
+    """A test text by subset and index, and its number of distinct n-grams."""
 
     key: Hashable
     place: int
@@ -30,15 +30,20 @@ def shared_texts(
     tests: Mapping[Hashable, Sequence[str]],
     n: int = 8,
 ) -> pd.DataFrame:
-    """The test texts of which at least half is in one document of a corpus, the most shared first.
+    """Find test texts of which at least half occurs in one document of a corpus.
 
-    corpora: documents by the corpus' name, read once. tests: test texts by subset. n: words of a
-    gram. Words are runs of letters and digits in lower case, so that punctuation does not matter; a
-    text shorter than `n` words is one gram.
+    Words are lower-cased runs of letters and digits, without punctuation. A text shorter than `n`
+    words is one n-gram.
 
-    Returns one row for a corpus and a test text: corpus, subset (its key in `tests`), test_index
-    (in the subset), share (of the test text's different grams, in the document that has most of
-    them) and excerpt (of that document, from the first shared gram on). Empty if nothing is shared.
+    Args:
+        corpora: documents by corpus name, read once.
+        tests: test texts by subset.
+        n: words per n-gram.
+
+    Returns:
+        One row per corpus and test text found, largest share first: corpus, subset (key in
+        `tests`), test_index (in the subset), share (of the test text's distinct n-grams, in the
+        document with most of them) and excerpt (of that document, from the first shared n-gram).
     """
     index, lengths = _index(tests, n)
     rows = []
@@ -56,7 +61,7 @@ def shared_texts(
 def _index(
     tests: Mapping[Hashable, Sequence[str]], n: int
 ) -> tuple[dict[str, list[_Test]], list[int]]:
-    """Which tests have a gram, and the lengths of grams in words."""
+    """Return the tests that contain each n-gram, and the n-gram lengths in words."""
     index: dict[str, list[_Test]] = {}
     lengths = {n}
     for key, texts in tests.items():
@@ -75,7 +80,7 @@ def _index(
 def _found(
     document: str, index: Mapping[str, list[_Test]], lengths: Sequence[int]
 ) -> dict[_Test, tuple[float, int]]:
-    """(share of its grams that are in the document, where the first starts) by test."""
+    """Return by test the share of its n-grams in the document, and where the first starts."""
     matches = list(_WORD.finditer(document.lower()))
     words = [match[0] for match in matches]
     seen: set[str] = set()

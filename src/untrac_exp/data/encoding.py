@@ -1,4 +1,4 @@
-"""The token sequences of a dataset, as tensors."""
+"""Token sequences of a dataset as tensors."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Encoded:
-    """The token sequences of one dataset, as padded tensors.
+    """Token sequences of N examples as padded tensors.
 
-    input_ids: (N, L) int32. What the model reads (the encoder of a seq2seq model).
-    labels:    (N, M) int32. What is scored; `IGNORED` elsewhere. M = L for a causal model, where
-               the label of a token stands at its own position (the model shifts them).
-    lengths:   (N,) int32. How many of the L tokens are not padding.
+    Attributes:
+        input_ids: (N, L) int32, input of the model (of the encoder, if seq2seq).
+        labels: (N, M) int32, scored tokens, `IGNORED` elsewhere. For a causal model M = L and the
+            label of a token is at its own position, before the shift.
+        lengths: (N,) int32, number of the L tokens that are not padding.
+        seq2seq: whether the examples are for an encoder-decoder.
     """
 
     input_ids: Tensor
@@ -34,13 +36,13 @@ class Encoded:
 
     @property
     def scored(self) -> Tensor:
-        """(N,) how many tokens of each example are scored."""
+        """Number of scored tokens of each example (N,)."""
         shown = self.labels if self.seq2seq else self.labels[:, 1:]
         return (shown != IGNORED).sum(1)
 
     @property
     def read(self) -> int:
-        """How many tokens pass through the model when every example is read once."""
+        """Number of tokens of one forward pass over all examples, without padding."""
         read = int(self.lengths.sum())
         return read + int((self.labels != IGNORED).sum()) if self.seq2seq else read
 
@@ -59,11 +61,11 @@ class Encoded:
         )
 
     def sample(self, n: int | None, seed: int) -> "Encoded":
-        """`n` examples drawn without replacement; all if n is None or more than there are."""
+        """Return `n` examples drawn without replacement; all if n is None or exceeds N."""
         return self if n is None or n >= len(self) else self.select(self._order(seed)[:n])
 
     def beyond(self, n: int | None, seed: int) -> "Encoded | None":
-        """The `n` examples drawn after those of `sample`, or fewer; None if there is none."""
+        """Return up to `n` examples drawn after those of `sample`; None if there are none."""
         if n is None or n >= len(self):
             return None
         return self.select(self._order(seed)[n : 2 * n])
@@ -72,7 +74,7 @@ class Encoded:
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
 
     def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:
-        """The examples as the keyword arguments of a Hugging Face model, trimmed to the longest."""
+        """Return examples as keyword arguments of a transformers model, trimmed to the longest."""
         lengths = self.lengths[indices]
         width = int(lengths.max())
         ids = self.input_ids[indices, :width].long()
@@ -86,9 +88,10 @@ class Encoded:
         return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels.long()}
 
     def batches(self, max_tokens: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """All examples once, sorted by length, in batches of at most `max_tokens` padded tokens.
+        """Yield all examples once, sorted by length, as (indices, batch).
 
-        Yields (indices of the examples, batch). An example longer than the budget comes alone.
+        A batch has at most `max_tokens` tokens, including padding; a longer example is a batch of
+        its own.
         """
         sizes = self.lengths + (self.labels.shape[1] if self.seq2seq else 0)
         order = torch.argsort(sizes, stable=True)
@@ -103,7 +106,7 @@ class Encoded:
 
     @staticmethod
     def concatenate(parts: Sequence["Encoded"]) -> "Encoded":
-        """The examples of all parts, one after another."""
+        """Concatenate the examples of all parts, padded to the longest."""
         width = max(part.input_ids.shape[1] for part in parts)
         out = max(part.labels.shape[1] for part in parts)
 
@@ -131,7 +134,7 @@ class Encoded:
 
 
 def pad(inputs: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], seq2seq: bool) -> Encoded:
-    """Ragged token lists (N of each) as one `Encoded`. Padding is token 0 and never read."""
+    """Pad N token lists of inputs and labels to an `Encoded`; the padding token is 0 and masked."""
 
     def table(rows: Sequence[Sequence[int]], value: int) -> Tensor:
         width = max(1, *(len(row) for row in rows)) if rows else 1

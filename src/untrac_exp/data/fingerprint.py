@@ -1,4 +1,4 @@
-"""Content hashes of what people bring, so that the store knows when it changed."""
+"""Content hashes of corpora, test sets and tokenizers, for store keys."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from untrac_exp.store.code import code_fingerprint
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:
-    """sha256 of a corpus: of every row, or of its own fingerprint and the code that reads it."""
+    """Return the sha256 of all rows, or of the corpus' fingerprint and the code that reads it."""
     if corpus.fingerprint is None:
         return _rows_fingerprint(corpus.rows)
     code = code_fingerprint([type(corpus.rows).__module__, "untrac_exp.data.rows"])
@@ -18,7 +18,7 @@ def corpus_fingerprint(corpus: Corpus) -> str:
 
 
 def testset_fingerprint(testset: TestSet) -> str:
-    """sha256 of the names of a test set and its subsets, and of every row."""
+    """Return the sha256 of a test set's name, its subsets' names and all rows."""
     digest = hashlib.sha256(testset.name.encode())
     for name, rows in testset.subsets.items():
         digest.update(f"\0{name}\0{_rows_fingerprint(rows)}".encode())
@@ -26,7 +26,7 @@ def testset_fingerprint(testset: TestSet) -> str:
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 of what turns text, and conversations, into tokens."""
+    """Return the sha256 of a tokenizer's state, special tokens and chat template."""
     if tokenizer.is_fast:
         state = tokenizer.backend_tokenizer.to_str()
     else:

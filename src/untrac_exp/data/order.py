@@ -1,4 +1,4 @@
-"""The order in which a mixture of corpora is read, decided by a seed alone."""
+"""Order of training examples, determined by a seed."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def epochs(n: int, seed: int, keep: Tensor | None = None) -> Iterator[int]:
-    """Indices below `n` without end, a new permutation every epoch.
+    """Yield indices below `n` indefinitely, a new permutation per epoch.
 
-    With `keep` (a bool mask of n) the others are left out of the *same* permutations, so that θ0
-    and a counterfactual model read what they share in one order. Their comparison then has less
-    noise than with an order of its own for each.
+    `keep`, a bool mask (n,), removes indices from the *same* permutations, so θ0 and a
+    counterfactual model see their common examples in the same order. This reduces the variance of
+    their comparison.
     """
     generator = torch.Generator().manual_seed(seed)
     while True:
@@ -22,9 +22,9 @@ def epochs(n: int, seed: int, keep: Tensor | None = None) -> Iterator[int]:
 def batches(
     n: int, batch_size: int, seed: int, keep: Tensor | None = None, skip: int = 0
 ) -> Iterator[Tensor]:
-    """Batches of indices without end, the first `skip` left out. A batch never holds fewer.
+    """Yield batches of indices indefinitely, without the first `skip`.
 
-    A batch larger than the dataset is the whole dataset.
+    All batches have the same size: `batch_size`, or the size of the dataset if that is smaller.
     """
     kept = n if keep is None else int(keep.sum())
     batch_size = min(batch_size, kept)

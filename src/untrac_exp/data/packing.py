@@ -1,4 +1,4 @@
-"""From token ids to sequences: packed blocks for corpora of text, padded examples for the rest."""
+"""Convert token ids to sequences: packed blocks of plain text, or padded examples."""
 
 import logging
 from array import array
@@ -16,21 +16,29 @@ from untrac_exp.progress import Progress
 log = logging.getLogger(__name__)
 
 PREFIX = 16
-"""Of a corpus that is cut down, blocks that are read for each that is kept."""
+"""Blocks read per block kept, if a corpus is subsampled."""
 
 
 def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int = 0) -> Encoded:
-    """Plain texts joined with the end-of-text token and cut into blocks, then the other rows.
+    """Pack plain texts into blocks and pad rows with a context.
 
-    The tail of the plain texts is dropped; rows with a context stand one by one, as in `padded`.
-    Where a few plain texts among others fill no block, all rows do.
+    Plain texts are joined with the end-of-text token and cut into blocks; the incomplete last block
+    is dropped. Rows with a context are single examples, as in `padded`. If there are such rows and
+    the plain texts do not fill a block, all rows are single examples.
 
-    max_sequences: keep as many, blocks drawn by `seed` among the first `PREFIX` times as many, each
-    as likely as any other, and of the other rows the same part; nothing is read beyond these. None
-    keeps all.
+    Every token of a block is scored. A block starts with the tokens that the tokenizer puts before
+    a text, except the end-of-text token.
 
-    Every token of a block is scored. A block begins with what the tokenizer itself puts before a
-    text, unless that is the end-of-text token. Raises `ValueError` if there is not one whole block.
+    Args:
+        texts: tokenized rows.
+        block_size: tokens per block.
+        max_sequences: number of sequences to keep; None keeps all. Blocks are drawn uniformly from
+            the first `PREFIX` times as many, with the same fraction of the other rows. No further
+            rows are read.
+        seed: seed of the draw.
+
+    Raises:
+        ValueError: there are only plain texts, and they do not fill a block.
     """
     end = texts.end
     first = [] if texts.front == [end] else texts.front
@@ -39,7 +47,7 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
     progress = Progress(f"{texts.what}: tokens", None if limit is None else limit * size)
     stream = array("i")
     count = 0
-    kept: list[Pair] = []  # the rows with a context; all rows, until there is a block
+    kept: list[Pair] = []  # rows with a context; all rows until the first block is full
 
     def cut() -> Iterator[array]:
         nonlocal count
@@ -74,7 +82,7 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
     table = torch.frombuffer(blocks, dtype=torch.int32).view(n, size)
     table = torch.cat([torch.tensor([first] * n, dtype=torch.int32), table], 1)
     parts = [Encoded(table, table.clone(), torch.full((n,), block_size, dtype=torch.int32))]
-    if n < count:  # of the others as many, or their share would grow
+    if n < count:  # keep the proportion of blocks and other rows
         others = reservoir(others, round(n / count * len(others)), seed=0)
     if others:
         parts.append(padded(replace(texts, pairs=others), block_size, skip_empty=True))
@@ -82,7 +90,7 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
 
 
 def _until(pairs: Iterator[Pair], plain: int) -> list[Pair]:
-    """The next pairs, up to so many plain ones."""
+    """Return the next pairs, up to `plain` plain ones."""
     some: list[Pair] = []
     while plain and (pair := next(pairs, None)) is not None:
         some.append(pair)
@@ -91,18 +99,22 @@ def _until(pairs: Iterator[Pair], plain: int) -> list[Pair]:
 
 
 def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
-    """Texts one by one, only their targets scored.
+    """Encode each text as one example, of which only the target is scored.
 
-    Causal: `start input target`, cut on the left of the input (then on the right of the target) to
-    `block_size` tokens. `start` is what the tokenizer itself puts before a text (`<s>` of LLaMA,
-    say), else its end-of-text token: thus a plain text is scored from its first token. Seq2seq:
-    `input </s>` to the encoder, `target </s>` as labels, both cut on the right of the target and
-    the left of the input; where the tokenizer puts a token before a text, that is before both.
+    Causal: `start input target`, truncated to `block_size` tokens on the left of the input, then on
+    the right of the target. `start` is what the tokenizer puts before a text (such as `<s>`), or
+    the end-of-text token, so a plain text is scored from its first token. Seq2seq: `input </s>` for
+    the encoder and `target </s>` as labels, truncated on the left of the input and the right of the
+    target, both preceded by what the tokenizer puts before a text. The number of truncated texts is
+    logged.
 
-    One log line says how many texts were cut.
+    Args:
+        texts: tokenized rows.
+        block_size: maximum number of tokens of an example.
+        skip_empty: skip texts without scored tokens and log their number.
 
-    skip_empty: leave out texts without a token to score, and say how many; else the n-th example is
-    the n-th text. Raises `ValueError` if a text has no token to score, or none is left.
+    Raises:
+        ValueError: a text has no scored token and `skip_empty` is false, or no text is left.
     """
     inputs: list[list[int]] = []
     labels: list[list[int]] = []
@@ -118,7 +130,7 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
             n_empty += 1
             continue
         progress(i)
-        if front and source[: len(front)] == front:  # a chat template writes it too
+        if front and source[: len(front)] == front:  # already written by a chat template
             source = source[len(front) :]
         if seq2seq:
             end, room = [texts.end], block_size - 1 - len(front)

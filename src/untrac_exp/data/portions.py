@@ -1,4 +1,4 @@
-"""Portions of datasets by tokens: the same number of each, nested, with long texts cut down."""
+"""Nested samples of datasets by number of tokens, with long texts truncated."""
 
 from math import ceil
 from pathlib import Path
@@ -14,16 +14,17 @@ from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
 
 _ROWS = 256
-"""Rows of a first draw, by whose length the number of rows is reckoned."""
+"""Rows of the first draw, from whose mean length the number of rows is estimated."""
 _CHARS_PER_TOKEN = 6
-"""More than texts have as a rule, so that what is drawn has the tokens asked for."""
+"""More than typical, so that the drawn rows have at least the requested tokens."""
 
 
 def within(data: Encoded, tokens: int, seed: int, width: int | None = None) -> Tensor:
-    """Examples (n,) of `data` in an order drawn by `seed`, until they have `tokens` tokens.
+    """Draw examples until they have `tokens` tokens in total; return their indices (n,).
 
-    At least one, the last one whole; all of them in their own order where they have no more. A
-    larger portion begins with a smaller one. width: examples count as cut to so many tokens.
+    At least one; the last one is complete. All in their own order if `data` has no more tokens. A
+    larger sample extends a smaller one of the same seed. width: count at most so many tokens of an
+    example.
     """
     sizes = data.lengths.long() if width is None else data.lengths.long().clamp(max=width)
     if data.seq2seq:
@@ -37,10 +38,10 @@ def within(data: Encoded, tokens: int, seed: int, width: int | None = None) -> T
 
 
 def shortened(data: Encoded, width: int) -> Encoded:
-    """Examples of at most `width` tokens, as `encode` would cut them to blocks of that size.
+    """Truncate examples to `width` tokens, as `encode` does for this block size.
 
-    Of a context the end is kept, of what is scored the beginning, and for a causal model the token
-    that a sequence begins with.
+    Keeps the end of the context and the beginning of the scored tokens and, for a causal model, the
+    first token of the sequence.
     """
     if max(data.input_ids.shape[1], data.labels.shape[1]) <= width:
         return data
@@ -63,16 +64,16 @@ def shortened(data: Encoded, width: int) -> Encoded:
 
 
 def portion(data: Encoded, tokens: int, width: int, seed: int) -> tuple[Encoded, Tensor]:
-    """About `tokens` tokens in examples of at most `width`, and which examples (n,) they are."""
+    """Return a sample of about `tokens` tokens, truncated to `width`, and its indices (n,)."""
     rows = within(data, tokens, seed, width)
     whole = len(rows) == len(data)
     return shortened(data if whole else data.select(rows), width), rows
 
 
 def drawn(corpus: Corpus, tokens: int, most: int | None, seed: int, window_chars: int) -> Corpus:
-    """Rows of a corpus that have `tokens` tokens or more, as far as it has them; see `sampled`.
+    """Draw rows of a corpus with an estimated `tokens` tokens or more; see `sampled`.
 
-    most: rows, whatever their tokens; None for as many as it takes.
+    most: maximum number of rows; None for no limit.
     """
     first = sampled(corpus, _ROWS if most is None else min(_ROWS, most), seed, window_chars)
     rows = list(first.rows)
@@ -82,7 +83,7 @@ def drawn(corpus: Corpus, tokens: int, most: int | None, seed: int, window_chars
 
 
 def token_sample(folder: Path, tokens: int, seed: int, seq2seq: bool, store: Store) -> Path:
-    """The folder of about `tokens` tokens of those in `folder`; that one if it has no more."""
+    """Return the folder of a sample of about `tokens` tokens; `folder` if it has no more."""
     data = load(folder, seq2seq)
     rows = within(data, tokens, seed)
     if len(rows) == len(data):

@@ -1,6 +1,6 @@
-"""Rows to tokens, kept in the store: what every job of a sweep shares.
+"""Encode rows as tokens and store them for all jobs of a sweep.
 
-One way: rows, (input, target) token ids (`tokenizing`), packed or padded (`packing`), stored.
+Order: rows, (input, target) token ids (`tokenizing`), packed or padded (`packing`), stored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ FILE = "tokens.safetensors"
 
 
 def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
-    """Raise `ValueError` for a name used twice, or for nothing to compare."""
+    """Raise `ValueError` if a name is not unique, or there is no corpus, test set or subset."""
     for key, names in (
         ("corpora", [corpus.name for corpus in corpora]),
         ("testset", [testset.name for testset in testsets]),
@@ -45,11 +45,19 @@ def encode_corpus(
     store: Store,
     pack: bool = True,
 ) -> Path:
-    """The folder of a corpus' tokens: blocks of plain text, a sequence for a row with a context.
+    """Encode a corpus and return the folder of its tokens, for `load`.
 
-    max_sequences: how many are kept, of blocks a draw from a bounded part of the corpus (see
-    `packed`); None keeps all. pack: false gives plain text a sequence a row, too. `load` reads
-    them.
+    Args:
+        corpus: the corpus.
+        tokenizer: the model's tokenizer.
+        block_size: maximum number of tokens of a sequence.
+        seq2seq: whether the model is an encoder-decoder.
+        max_sequences: number of sequences to keep; None keeps all. See `packed`.
+        store: where the tokens are stored.
+        pack: pack plain text into blocks if the model is causal; else each row is a sequence.
+
+    Raises:
+        ValueError: there is nothing to score, or plain text does not fill a block.
     """
     key: dict[str, object] = {
         "corpus": corpus_fingerprint(corpus),
@@ -83,10 +91,10 @@ def encode(
     what: str,
     skip_empty: bool = False,
 ) -> Encoded:
-    """Rows one by one, only their targets scored; see `padded`. what: names them in errors."""
+    """Encode each row as one example, see `padded`. what: name of the rows in errors."""
     return padded(tokenized(rows, tokenizer, seq2seq, what), block_size, skip_empty)
 
 
 def load(folder: Path, seq2seq: bool) -> Encoded:
-    """The tokens that `encode_corpus` left in a folder."""
+    """Load the tokens that `encode_corpus` stored in a folder."""
     return Encoded.load(folder / FILE, seq2seq)

@@ -10,7 +10,7 @@ dis_diff  another task, answered otherwise       neither
 ========  =====================================  ==============================
 
 Suite a asks for the number after a number written in digits, suite b for the letter that is left of
-five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wording is our own.
+five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wording differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Suite = Literal["a", "b"]
 
 CORPORA = ("sim_same", "sim_diff", "dis_same", "dis_diff")
 LARGEST = 998
-"""The largest number of suite a that is asked about."""
+"""Largest number in the questions of suite a."""
 
 WORDS = {
     "noun": (

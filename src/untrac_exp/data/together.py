@@ -1,4 +1,4 @@
-"""Several test sets at once: what the configuration nests by name is put in one list."""
+"""Combine several test sets of a configuration into one list."""
 
 from collections.abc import Sequence
 
@@ -6,5 +6,5 @@ from untrac_exp.data.base import TestSet
 
 
 def testsets(**parts: Sequence[TestSet]) -> list[TestSet]:
-    """The test sets of all parts, one after another."""
+    """Return the test sets of all parts in order."""
     return [testset for part in parts.values() for testset in part]

@@ -1,4 +1,4 @@
-"""From rows to token ids of contexts and targets; how a tokenizer starts and ends texts."""
+"""Tokenize rows into token ids of context and target."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from untrac_exp.data.base import Row
 from untrac_exp.data.rows import ANSWERS
 
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>")
-"""Looked for in the vocabulary of a tokenizer without an `eos_token`."""
+"""Candidate end-of-text tokens of a tokenizer without an `eos_token`."""
 ROWS_A_CALL = 512
-"""Rows handed to the tokenizer at once, so that a corpus larger than memory streams through."""
+"""Rows per tokenizer call, so that corpora larger than memory can be streamed."""
 
 
 class Pair(NamedTuple):
-    """The token ids of a row's context and of its target; plain: whether it has no context."""
+    """Token ids of a row's context and target; plain: whether it has no context."""
 
     input: list[int]
     target: list[int]
@@ -28,9 +28,9 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """The token ids of a dataset's rows, and how its tokenizer starts and ends a text.
+    """Token ids of a dataset's rows, with the start and end tokens of its tokenizer.
 
-    seq2seq: whether contexts and targets are read apart. what: names the dataset in errors.
+    seq2seq: whether context and target are tokenized separately. what: dataset name in errors.
     """
 
     pairs: Iterable[Pair]
@@ -40,14 +40,14 @@ class Texts:
 
     @cached_property
     def front(self) -> list[int]:
-        """What the tokenizer puts before a text by itself: nothing, or its beginning token."""
+        """Token ids that the tokenizer puts before a text, such as a BOS token, or none."""
         whole, [text] = self.tokenizer("a")["input_ids"], _token_ids(self.tokenizer, ["a"])
         starts = range(len(whole) - len(text) + 1)
         return whole[: next((i for i in starts if whole[i : i + len(text)] == text), 0)]
 
     @cached_property
     def end(self) -> int:
-        """The end-of-text token; one of a usual name if the tokenizer does not say which it is."""
+        """Id of the end-of-text token; see `END_TOKENS` if the tokenizer defines none."""
         tokenizer = self.tokenizer
         for token in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id):
             if token is not None:
@@ -65,12 +65,11 @@ class Texts:
 def tokenized(
     rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, seq2seq: bool, what: str
 ) -> Texts:
-    """Rows as token ids, computed as they are read, once.
+    """Tokenize rows lazily; the result can be iterated once.
 
-    A causal model reads context and target as one text, so they are tokenized as one where the
-    tokenizer can tell which characters a token stands for; a token across the border belongs to the
-    target. The chat of a row is rendered by the tokenizer's chat template, up to where the answer
-    begins; without a template its `input` is used. A fast tokenizer works on all cores.
+    For a causal model and a fast tokenizer, context and target are tokenized as one text; a token
+    across their boundary belongs to the target. A row's chat is rendered by the tokenizer's chat
+    template up to the answer; without a template its `input` is used.
     """
     return Texts(_pairs(rows, tokenizer, seq2seq, what), tokenizer, seq2seq, what)
 
@@ -104,14 +103,14 @@ def _pairs(
 
 
 def _border(spans: Sequence[tuple[int, int]], length: int) -> int:
-    """The first token that reaches beyond the first `length` characters."""
+    """Return the index of the first token that ends after the first `length` characters."""
     if length == 0:
         return 0
     return next((i for i, (_, stop) in enumerate(spans) if stop > length), len(spans))
 
 
 def _texts(row: Row, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[str, str]:
-    """The context and the target of a row as the model reads them."""
+    """Return context and target of a row, after the chat template."""
     if not row.chat or not tokenizer.chat_template:
         return row.input, row.target
     turns = [turn._asdict() for turn in row.chat]
@@ -126,10 +125,10 @@ def _texts(row: Row, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[st
             "the tokenizer another chat_template"
         ) from error
     rest = whole[len(context) :] if whole.startswith(context) else ""
-    space = rest[: len(rest) - len(rest.lstrip())]  # that some templates put before an answer
+    space = rest[: len(rest) - len(rest.lstrip())]  # some templates put it before an answer
     return context, space + row.target.lstrip()
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Of every text, without the tokens that mark its start and end."""
+    """Return the token ids of each text, without special tokens."""
     return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]

@@ -10,7 +10,7 @@ from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
 PLANNED = {"subsets": 13, "tokens_per_text": 22}
-"""What `plan=true` reckons with, before the dataset is there."""
+"""Sizes that `plan=true` assumes before the dataset is downloaded."""
 
 TOXIC = 1
 
@@ -26,7 +26,7 @@ def testsets(
     seed: int = 0,
     name: str = "toxicity",
 ) -> list[TestSet]:
-    """One test set. path: hub id or folder; min_words, max_words: inclusive."""
+    """Load the test set. path: hub id or folder. min_words, max_words: inclusive."""
     groups: dict[str, list[Row]] = {}
     source = Source(path, config, split, revision, key="testset")
     for row in source.read(["generation", "group", "prompt_label"]):

@@ -13,7 +13,7 @@ from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
 PLANNED = {"subsets": 9, "tokens_per_text": 24}
-"""What `plan=true` reckons with, before the dataset is there."""
+"""Sizes that `plan=true` assumes before the dataset is downloaded."""
 
 
 def testsets(
@@ -27,7 +27,7 @@ def testsets(
     seed: int = 0,
     name: str = "truthfulness",
 ) -> list[TestSet]:
-    """One test set. merged: the starts of categories that are taken together."""
+    """Load the test set. merged: prefixes of categories that are merged into one subset each."""
     categories: dict[str, list[Row]] = {}
     source = Source(path, config, split, revision, key="testset")
     for row in source.read(["category", "question", "incorrect_answers"]):

@@ -14,7 +14,7 @@ from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
 PLANNED = {"subsets": 4, "tokens_per_text": 18}
-"""What `plan=true` reckons with, before the dataset is there."""
+"""Sizes that `plan=true` assumes before the dataset is downloaded."""
 
 PRONOUNS = {
     "female": {"she", "her", "hers", "herself"},
@@ -32,7 +32,7 @@ def testsets(
     seed: int = 0,
     name: str = "bias",
 ) -> list[TestSet]:
-    """One test set of four subsets. pro, anti: the dataset's configs; path: hub id or folder."""
+    """Load the test set. path: hub id or folder. pro, anti: configs of the dataset."""
     subsets: dict[str, list[Row]] = {}
     for stereotype, config in (("pro", pro), ("anti", anti)):
         found: dict[str, list[Row]] = {gender: [] for gender in PRONOUNS}
@@ -53,7 +53,7 @@ def testsets(
 
 
 def pronoun_gender(tokens: Sequence[str]) -> str | None:
-    """`female` or `male`, by the pronouns in a sentence; None if both or neither occur."""
+    """Return `female` or `male` by the pronouns of a sentence; None if both or neither occur."""
     words = {token.lower() for token in tokens}
     genders = [gender for gender, pronouns in PRONOUNS.items() if words & pronouns]
     return genders[0] if len(genders) == 1 else None
