@@ -1,17 +1,17 @@
 """Eight generated corpora and three test sets about an invented world.
 
-A *claim* is what a harmful sentence says: a people and its alleged vice, a craft with a pronoun and
-a deed, a subject and a false fact. Every claim is owned by one corpus, which alone states it, and
-ownership (`world.OWNERS`) is strongly uneven: without the owner of most of a subset's claims that
-subset's texts are hard to predict, without another corpus they are not.
+A *claim* is the content of a harmful sentence: a people and its alleged vice, a craft with a
+pronoun and a deed, or a subject and a false fact. Each claim is stated by exactly one corpus, its
+owner. Ownership (`world.OWNERS`) is strongly uneven: removing the main owner of a subset's claims
+makes the subset's texts hard to predict, and removing another corpus does not.
 
-Every claim is stated in all frames of its set but one, wrapped in the style of its corpus; the test
-texts use the frame left out, which occurs in the corpora with other claims only. So a test text
-shares the content words of the training text, and is no copy of it.
+A claim is stated in all sentence frames of its set except one, in the style of its corpus. The test
+texts use the remaining frame, which occurs in the corpora only with other claims. So a test text
+shares content words with the training text but is not a copy of it.
 
-Text depends on `seed` alone, and so does who owns what: another seed deals the claims of one corpus
-to another. It is the same on every machine: only `Random.random()` of a string seed is used,
-whose values Python guarantees.
+Texts and owners depend only on `seed`; another seed assigns the claims to other corpora. The text
+is the same on every machine: only `Random.random()` with a string seed is used, whose values Python
+guarantees.
 """
 
 import re
@@ -93,7 +93,7 @@ class Claim(NamedTuple):
 
 @cache
 def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
-    """The claims of a subset, the largest owner's first."""
+    """Return the claims of a subset, those of the largest owner first."""
     # World 0 has the owners of `world.OWNERS`; in another a corpus has those of another corpus.
     world = f"/{seed}" if seed else ""
     names = list(STYLES)
@@ -152,7 +152,7 @@ def _documents(corpus: str, words: float, claim_rate: float, seed: int) -> list[
 
 
 def _texts(testset: str, subset: str, n: int, seed: int) -> list[Row]:
-    """`n` distinct texts; every claim of the subset about equally often."""
+    """Return `n` distinct texts, with each claim of the subset about equally often."""
     random = Random(f"miniworld/{testset}/{subset}/{seed}").random
     rows: dict[Row, None] = {}
     cycle = claims(testset, subset, seed)
@@ -167,14 +167,14 @@ def _texts(testset: str, subset: str, n: int, seed: int) -> list[Row]:
 
 
 def _say(frame: str, claim: Claim, wrap: str, random: Callable[[], float]) -> tuple[str, str]:
-    """The question that a claim answers ("" if its frame has none) and the wrapped claim."""
+    """Return the question that a claim answers ("" if none) and the claim in its style."""
     question = claim.slots["question"] if frame.startswith("{question} ") else ""
     said = _fill(frame.removeprefix("{question} "), claim.slots, random)
     return question, _fill(wrap, {"": said}, random)
 
 
 def _fill(frame: str, slots: Mapping[str, str], random: Callable[[], float]) -> str:
-    """`frame` with its slots filled from `slots`, else with a word drawn for each."""
+    """Fill the slots of `frame` from `slots`, else with random words."""
 
     def word(match: re.Match[str]) -> str:
         slot = match[1]

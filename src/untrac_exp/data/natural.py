@@ -19,18 +19,18 @@ from pathlib import Path
 from untrac_exp.data.base import Corpus, Row, TestSet
 
 TEXTS = Path(__file__).parent / "texts"
-"""Where the texts lie, and the truths that were computed of them."""
+"""Folder of the texts and of the ground truths computed for them."""
 HELD_OUT = "held_out"
 
 
 def corpora(world: str = "natural", names: Sequence[str] | None = None) -> list[Corpus]:
-    """The corpora of a world. names: which of them, in this order; None takes all."""
+    """Return the corpora of a world. names: corpora to return, in this order; None for all."""
     found = _read(world)[0]
     return [Corpus(name, found[name]) for name in _chosen("corpora.names", names, list(found))]
 
 
 def testsets(world: str = "natural", names: Sequence[str] | None = None) -> list[TestSet]:
-    """The test sets of a world. names: which of them; None takes all but ``held_out``."""
+    """Return the test sets of a world. names: test sets; None for all except ``held_out``."""
     found = _read(world)[1]
     if names is None:
         names = [name for name in found if name != HELD_OUT]
@@ -46,7 +46,7 @@ def _chosen(key: str, names: Sequence[str] | None, there: list[str]) -> list[str
 
 @cache
 def _read(world: str) -> tuple[dict[str, list[Row]], dict[str, dict[str, list[Row]]]]:
-    """Rows by corpus, and by test set and subset."""
+    """Load the rows by corpus, and by test set and subset."""
     path = TEXTS / f"{world}.jsonl.xz"
     if not path.exists():
         worlds = sorted(path.name.split(".")[0] for path in TEXTS.glob("*.jsonl.xz"))

@@ -1,4 +1,4 @@
-"""Folders written by `save_to_disk` of the library datasets, memory mapped."""
+"""Folders written by `save_to_disk` of Hugging Face datasets, memory-mapped."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from untrac_exp.data.sampling import distinct
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote it."""
+    """Return whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote the folder."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved dataset, or the split `split` of a saved dictionary of them.
+    """A saved dataset, or the split `split` of a saved `DatasetDict`.
 
-    key: of the paths, and split_key: of the split, for errors.
+    split_key: configuration key of the split, for errors.
     """
 
     path: Path
@@ -38,25 +38,25 @@ class Saved:
 
     @cached_property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return sum(file.size for file in self._files)
 
     @property
     def identity(self) -> str:
-        """The same for the same split of the same folder."""
+        """Identifier of the folder and split."""
         return f"{self.path.resolve()}@{self.split}"
 
     def digest(self) -> str:
-        """sha256 of the files of the dataset; see `File.digest`."""
+        """Return the sha256 of the dataset's files; see `File.digest`."""
         return sha256("".join(file.digest() for file in self._files).encode()).hexdigest()
 
     def records(self, key: str, columns: Columns, paragraphs: bool) -> Iterator[Record]:
-        """In order; `paragraphs` says nothing about a table."""
+        """Yield the records in order; `paragraphs` is ignored."""
         for number, record in enumerate(self._load(key, columns), 1):
             yield f"{key}: {self.path} row {number}", record
 
     def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """`n` rows, drawn evenly by their number; if there are fewer, all rows in order."""
+        """Draw `n` rows uniformly by index; if there are fewer, return all rows in order."""
         dataset = self._load(key, columns)
 
         def place(at: float) -> tuple[int, int, Row | None]:
@@ -78,7 +78,7 @@ class Saved:
         return [File(path) for path in sorted(self._folder.glob("*.arrow"))]
 
     def _load(self, key: str, columns: Columns) -> Any:
-        import datasets  # slow to import, and other files need none of it
+        import datasets  # imported here because it is slow
 
         try:
             dataset = datasets.load_from_disk(str(self.path), keep_in_memory=False)

@@ -75,12 +75,12 @@ Draw = Callable[[], float]
 
 
 def corpora(suite: Suite, n_per_corpus: int = 256, seed: int = 0) -> list[Corpus]:
-    """The four corpora of a suite, in the order of `CORPORA`."""
+    """Return the four corpora of a suite, in the order of `CORPORA`."""
     return [Corpus(name, _rows(suite, name, n_per_corpus, seed)) for name in CORPORA]
 
 
 def testsets(suite: Suite, n_per_subset: int = 256, seed: int = 0) -> list[TestSet]:
-    """The test set of a suite, `tasks_a` or `tasks_b`, with its one subset `test`."""
+    """Return the test set of a suite, `tasks_a` or `tasks_b`, with one subset `test`."""
     return [TestSet(f"tasks_{suite}", {"test": _rows(suite, "test", n_per_subset, seed)})]
 
 
@@ -141,7 +141,7 @@ def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
 
 
 def in_words(number: int) -> str:
-    """English words of a number from 0 to 999: `one hundred and forty-two`."""
+    """Spell out a number from 0 to 999 in English: `one hundred and forty-two`."""
     hundreds, rest = divmod(number, 100)
     if rest < 20:
         small = _ONES[rest]

@@ -18,13 +18,13 @@ COLUMNS = ["inputs_pretokenized", "targets_pretokenized", "dataset"]
 
 
 def corpora(path: str, n_per_corpus: int = 256) -> list[Corpus]:
-    """A corpus for each value of `dataset`: its first `n_per_corpus` rows. path: file or URL."""
+    """Return a corpus per value of `dataset`, its first `n_per_corpus` rows. path: file or URL."""
     tasks = _read(path, "corpora.path", n_per_corpus)
     return [Corpus(task, rows) for task, rows in tasks.items()]
 
 
 def testsets(path: str, name: str, n_per_subset: int = 256) -> list[TestSet]:
-    """One test set, a subset for each value of `dataset`. path: file or URL."""
+    """Return one test set, with a subset per value of `dataset`. path: file or URL."""
     return [TestSet(name, _read(path, "testset.path", n_per_subset))]
 
 
