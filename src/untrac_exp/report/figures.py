@@ -55,7 +55,7 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
 def heatmap_png(sweep: Sweep, testset: str) -> bytes:
     """Return the influence heat map of one test set as PNG."""
     with figure_style():
-        return _png(_heatmap(sweep, testset), dpi=100)
+        return _png(_laid_out(_heatmap(sweep, testset)), dpi=100)
 
 
 def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
@@ -146,17 +146,22 @@ def _file_names(testsets: list[str]) -> dict[str, str]:
 
 
 def _save(directory: Path, name: str, kind: str, testset: str, alt: str, figure: Figure) -> Drawing:
-    # Run the layout once for all formats: with a layout engine every savefig runs it twice.
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    figure.set_layout_engine(None)
+    _laid_out(figure)
     write_bytes(directory / f"{name}.png", _png(figure, _DPI))
     pdf = io.BytesIO()
     # Omit the date so that the output is reproducible.
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     write_bytes(directory / f"{name}.pdf", pdf.getvalue())
     return Drawing(name, kind, testset, alt, svg_text(figure, name), figure.get_figwidth())
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """Run the layout engine and remove it, since with one every savefig runs it twice."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+    return figure
 
 
 def _png(figure: Figure, dpi: int) -> bytes:

@@ -84,7 +84,10 @@ class Pretraining(lightning.LightningModule):
         return Stream(cut(run.data, order))
 
     def training_step(self, micro_batch: MicroBatch, index: int) -> Tensor:
-        torch.manual_seed(_seed(self.run.seed, self.trainer.global_step, micro_batch.part))
+        seed = _seed(self.run.seed, self.trainer.global_step, micro_batch.part)
+        # torch.manual_seed also prepares the generators of devices that are not used, which is slow
+        generator = torch.default_generator if self.device.type == "cpu" else torch
+        generator.manual_seed(seed)
         loss = mean_loss(self.model, micro_batch.inputs) * micro_batch.tokens
         self._micro.append(loss.detach())
         return loss
