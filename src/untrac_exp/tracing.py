@@ -37,7 +37,7 @@ def trace(
     tokenizer: PreTrainedTokenizerBase | None,
     corpora: Mapping[str, Texts],
     testsets: Mapping[str, Texts],
-    method: str = "untrac_step",
+    method: str = "ngram",
     **settings: Any,
 ) -> pd.DataFrame:
     """Estimate the influence of each training corpus on a model's loss on given texts.
