@@ -1,30 +1,44 @@
 #!/bin/bash
 # A Slurm cluster of this machine alone, for as long as one command runs:
 #
-#   tests/slurm_one_node.sh .venv/bin/python -m pytest tests/test_launchers.py -m slow
+#   tests/slurm_one_node.sh python -m pytest tests/test_launchers.py -m slow
 #
-# Needs root and Debian's packages: apt-get install slurm-wlm munge
+# Without a command: an array of six jobs that train one truth's models (tests/slurm_array.py).
+# Needs root, Debian's packages (apt-get install slurm-wlm munge) and pip install '.[slurm]'.
+# The node has six CPUs at least for Slurm, so that six jobs run at once on any machine.
 set -euo pipefail
 
-[[ $# -gt 0 ]] || { sed -n '2,/^set/{/^#/p}' "$0"; exit 2; }
+cd "$(dirname "$0")/.."
+[[ $# -gt 0 ]] || set -- python -m tests.slurm_array
+[[ $(id -u) == 0 ]] || { echo "run it as root, which starts Slurm's daemons"; exit 1; }
 for program in munged slurmctld slurmd sbatch; do
     command -v "$program" > /dev/null || PATH+=:/usr/sbin:/sbin
     command -v "$program" > /dev/null || { echo "no $program: apt-get install slurm-wlm munge"; exit 1; }
 done
 
-state=$(mktemp -d)
-chmod 755 "$state"
-daemons=()
-stop() {
-    kill "${daemons[@]}" 2> /dev/null || true
-    wait "${daemons[@]}" 2> /dev/null || true
-    rm -rf "$state"
-}
-trap stop EXIT
+# The daemons and all that they start live in a process namespace, which ends with its first process.
+if [[ -z ${SLURM_STATE:-} ]]; then
+    SLURM_STATE=$(mktemp -d)
+    export SLURM_STATE TMPDIR=$SLURM_STATE
+    chmod 755 "$SLURM_STATE"
+    unshare --pid --fork --kill-child --mount-proc bash "$PWD/tests/slurm_one_node.sh" "$@" &
+    inside=$!
+    stop() {
+        kill -KILL "$inside" 2> /dev/null || true
+        wait "$inside" 2> /dev/null || true
+        rm -rf "$SLURM_STATE" 2> /dev/null || { sleep 2; rm -rf "$SLURM_STATE"; }
+    }
+    trap stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    wait "$inside"
+    exit
+fi
+
+state=$SLURM_STATE
 
 start() { # name, command: in the background, its output in a file
     "${@:2}" > "$state/$1.out" 2>&1 &
-    daemons+=($!)
 }
 
 dd if=/dev/urandom of="$state/key" bs=1024 count=1 status=none
@@ -52,7 +66,8 @@ SlurmctldPidFile=$state/slurmctld.pid
 SlurmdPidFile=$state/slurmd.pid
 SlurmctldPort=16817
 SlurmdPort=16818
-NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+SlurmdParameters=config_overrides
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(($(nproc) > 6 ? $(nproc) : 6)) State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
 export SLURM_CONF=$state/slurm.conf
