@@ -2,13 +2,16 @@
 
     python -m tests.kill --kills 100 --seed 0
 
-Each time kill -9 hits the first process, the second, or both with the server between them. The same
-command follows, which the next kill may hit, until one completes; then a fresh folder is begun. The
-files of a completed sweep must be those of an undisturbed one, with no lock held, no claim, partial
-folder or process left. Ends with status 1 where they are not.
+Each kill -9 hits one of the processes alive at that moment, each as likely as the others: the first
+("main"), a worker, or all of them with the server between. Its moment is anywhere in the length of
+an undisturbed run of two processes. The same command follows a kill of the first, which the next
+kill may hit, until one completes; then the outputs are emptied. The files of a completed sweep must
+be those of an undisturbed one of one process, with no lock held, no claim, partial folder or
+process left. Ends with status 1 where they are not.
 """
 
 import argparse
+import multiprocessing.util
 import os
 import random
 import shutil
@@ -17,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from tests.command import _run, overrides, write_texts
-from tests.test_resume import CALM, SWEEP, alive, results, workers_of
+from tests.test_resume import CALM, SWEEP, alive, results
 
 
 def start(folder: Path, settings: dict[str, str]) -> int:
@@ -30,7 +34,26 @@ def start(folder: Path, settings: dict[str, str]) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
+        multiprocessing.util.spawnv_passfds = fork_server  # type: ignore[assignment]
         _run(overrides(settings), str(folder), None, {})
+    return child
+
+
+def fork_server(
+    path: bytes, arguments: list[str], kept: list[int], spawn=multiprocessing.util.spawnv_passfds
+) -> int:
+    """Fork the server of the workers too, whose imports would take most of a tiny sweep's time."""
+    if "forkserver" not in arguments[-1]:
+        return spawn(path, arguments, kept)
+    child = os.fork()
+    if child == 0:
+        ends = [2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]
+        for below, above in pairwise(ends):
+            os.closerange(below + 1, above)
+        try:
+            exec(arguments[-1], {})
+        finally:
+            os._exit(0)
     return child
 
 
@@ -63,14 +86,19 @@ def leftovers(folder: Path, group: int) -> list[str]:
 
 def members(group: int) -> list[int]:
     """Processes of a session, which all that the command starts belong to."""
-    found = []
+    return [one for one, (_, session) in processes().items() if session == group]
+
+
+def processes() -> dict[int, tuple[int, int]]:
+    """Parent and session of each live process."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            state, parent, _, session, *_ = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[3]) == group and fields[0] != "Z":
-            found.append(int(stat.parent.name))
+        if state != "Z":
+            found[int(stat.parent.name)] = (int(parent), int(session))
     return found
 
 
@@ -82,35 +110,20 @@ def wait_for_end(processes: list[int], seconds: float = 180) -> list[int]:
     return [one for one in processes if alive(one)]
 
 
-def kill(process: int, draw: random.Random) -> str:
-    """One of the processes, or all; who it was."""
-    below = workers_of(process)
-    second = [one for one in below if "forkserver" in command_of(one) and below_of(one, below)]
-    who = draw.choice(["first", "second", "all"])
-    if who == "second" and second:
-        os.kill(second[0], signal.SIGKILL)
-    elif who == "all":
-        os.killpg(process, signal.SIGKILL)
-    else:
-        who = "first"
-        os.kill(process, signal.SIGKILL)
+def kill(process: int, draw: random.Random) -> str | None:
+    """One of the processes, or all; who it was, None if it was just over."""
+    parents = {one: parent for one, (parent, _) in processes().items()}
+    workers = [one for one, parent in parents.items() if parents.get(parent) == process]
+    targets = {"main": process, **{f"worker {i + 1}": one for i, one in enumerate(workers)}}
+    who = draw.choice([*targets, "all"])
+    try:
+        if who == "all":
+            os.killpg(process, signal.SIGKILL)
+        else:
+            os.kill(targets[who], signal.SIGKILL)
+    except ProcessLookupError:
+        return None
     return who
-
-
-def command_of(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def below_of(process: int, others: list[int]) -> bool:
-    """Whether one of the others has started it."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
-    return any(f"\nPPid:\t{other}\n" in status for other in others)
 
 
 def main() -> int:
@@ -126,43 +139,45 @@ def main() -> int:
     completed = runs = 0
     faults: list[str] = []
     # no TemporaryDirectory: the end of a forked process would remove it
-    scratch = tempfile.mkdtemp()
-    calm = Path(scratch) / "undisturbed"
-    calm.mkdir()
-    write_texts(calm)
-    began = time.monotonic()
-    assert wait(start(calm, {**SWEEP, **CALM}), 900) == 0, (calm / ".err").read_text()
-    length = time.monotonic() - began
+    scratch = Path(tempfile.mkdtemp())
+    calm, folder = scratch / "undisturbed", scratch / "killed"
+    for one, changes in ((calm, CALM), (folder, {})):
+        one.mkdir()
+        write_texts(one)
+        began = time.monotonic()
+        assert wait(start(one, {**SWEEP, **changes}), 900) == 0, (one / ".err").read_text()
+        length = time.monotonic() - began
     expected = results(calm)
-    print(f"seed {args.seed}; an undisturbed run of one process takes {length:.1f} s", flush=True)
-    while killed.total() < args.kills:
-        folder = Path(scratch) / f"run{completed}"
-        folder.mkdir()
-        write_texts(folder)
-        status: int | None = None
-        while status != 0:
-            process = start(folder, SWEEP)
-            runs += 1
-            more = killed.total() < args.kills
-            status = wait(process, draw.uniform(0, length) if more else 900)
-            if status is None:
-                killed[kill(process, draw)] += 1
-                status = wait(process, 900)
-            if status != 0 and (left := wait_for_end(members(process))):
-                faults.append(f"processes {left} outlived the first one")
-            if status is None or status > 0:
-                faults.append(f"status {status}: {(folder / '.err').read_text()[-300:]}")
-                break
-        completed += 1
+    assert results(folder) == expected
+    print(f"seed {args.seed}; an undisturbed run of two processes takes {length:.1f} s", flush=True)
+    shutil.rmtree(folder / "outputs")
+    while not faults and (killed.total() < args.kills or (folder / "outputs").exists()):
+        process, status = start(folder, SWEEP), None
+        runs += 1
+        while status is None and killed.total() < args.kills:
+            status = wait(process, draw.uniform(0, length))
+            if status is None and (who := kill(process, draw)):
+                killed[who] += 1
+                if who in ("main", "all"):
+                    status = wait(process, 60)
+        if status is None:
+            status = wait(process, 900)
         if status == 0:
+            completed += 1
             if results(folder) != expected:
-                faults.append(f"{folder.name}: other files than undisturbed")
+                faults.append("other files than undisturbed")
             faults += leftovers(folder, process)
-        print(f"{killed.total()} killed {dict(killed)}, {completed} completed", flush=True)
-        if faults:
-            break
+            shutil.rmtree(folder / "outputs")
+            print(f"{killed.total()} kills {dict(killed)}, {completed} completed", flush=True)
+        elif left := wait_for_end(members(process)):
+            faults.append(f"processes {left} outlived the first one")
+        if status is None or status > 0:
+            faults.append(f"status {status}: {(folder / '.err').read_text()[-300:]}")
     shutil.rmtree(scratch)
-    print(f"seed {args.seed}: {killed.total()} kills, {runs} runs, {completed} sweeps completed")
+    print(
+        f"seed {args.seed}: {killed.total()} kills {dict(sorted(killed.items()))}, {runs} runs, "
+        f"{completed} sweeps completed, {len(faults)} faults"
+    )
     for fault in faults:
         print(f"fault: {fault}")
     return int(bool(faults))
