@@ -282,8 +282,12 @@ def test_watch_shows_what_is_built_by_whom_and_the_time_left(store, path, capsys
     )  # fmt: skip
     quiet = store.path("part", {"n": 0})
     quiet.parent.mkdir()
-    method = {"method": {"_target_": "untrac_exp.methods.untrac.UnTrac"}}
-    elsewhere(quiet, host="node8", since=time.time() - 200, about={"key": {**method, "part": "u"}})
+    elsewhere(
+        quiet,
+        host="node8",
+        since=time.time() - 200,
+        about={"key": {"part": "u"}, "method": "untrac"},
+    )
     os.utime(claim_file(quiet), (time.time() - 100,) * 2)
     first, processes, silence, _, *rows = shown(store, capsys)
     assert first.endswith("1 model built, 1 in the last hour")

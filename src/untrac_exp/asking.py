@@ -34,7 +34,7 @@ def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Inf
     """Compute the influences of one method without a time budget."""
     subject = make_subject(cfg, data, data.training.model_spec(cfg.train_seed), meter)
     if (said := forecast(method, subject)) is not None:
-        log.warning("%s: %s", type(method).__name__, said)
+        log.warning("%s: %s", data.training.store.method, said)
     answer = method.influences(subject)
     meter.stop()
     return replace(answer, missed=method.missed)
@@ -71,10 +71,9 @@ def refined(
     reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
     left = processes.broadcast((began or started) + budget - reserve - time.time())
     share = duration(max(0.0, left / (of - job)))
-    log.info(
-        "%s: the weights are loaded; %s of the budget are its own", type(method).__name__, share
-    )
-    with board(type(method).__name__, budget) as told:
+    name = data.training.store.method
+    log.info("%s: the weights are loaded; it has %s of the budget", name, share)
+    with board(name, budget) as told:
         end = time.time() + left / (of - job)
         return refine(method, subject, budget, end, told, must=job == 0)
 

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
 _HERE = Path(__file__).resolve().parent
@@ -253,11 +254,11 @@ def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
 def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
     """Return the learning rate of a method's unlearning.
 
-    rates: by the module name of the method's `_target_`, and `default`, which also applies if
+    rates: by the `rate_key` of a method's class (`target`), and `default`, which also applies if
     unlearning stops at a `rise` of the forget-set loss rather than after a number of steps.
     """
-    name = target.split(".")[-2]
-    return rates[name] if rise is None and name in rates else rates["default"]
+    name = "default" if rise is not None else getattr(get_class(target), "rate_key", "default")
+    return rates.get(name, rates["default"])
 
 
 def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:

@@ -59,7 +59,8 @@ def run(cfg: DictConfig) -> None:
         )
     job_code(cfg)  # hash the code now, as imported; it may be edited while data are prepared
     began = _began()
-    data = load_data(cfg, Store(cfg.store, cfg.force, began))
+    method = HydraConfig.get().runtime.choices["method"]
+    data = load_data(cfg, Store(cfg.store, cfg.force, began, method))
     key = job_key(cfg, data)
     stopped = False
     if processes.broadcast(not cfg.force and is_finished(outdir, fingerprint(key))):
@@ -67,7 +68,7 @@ def run(cfg: DictConfig) -> None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        with workers.on_demand(many, _work, cfg, began, many) as start_workers:
+        with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
             data.training.store.start_workers = start_workers
             try:
                 found = _build(cfg, data, began, _place_in_sweep())
@@ -121,10 +122,10 @@ def _build(cfg: DictConfig, data: Data, began: float, place: tuple[int, int] = (
     return Found(answer, meter, lies, truth, changes)
 
 
-def _work(cfg: DictConfig, began: float, workers: int) -> None:
+def _work(cfg: DictConfig, began: float, method: str, workers: int) -> None:
     """Do the same in a worker process, which leaves its results in the store."""
     prepare_process(cfg, workers)
-    _build(cfg, load_data(cfg, Store(cfg.store, cfg.force, began)), began)
+    _build(cfg, load_data(cfg, Store(cfg.store, cfg.force, began, method)), began)
 
 
 def _began() -> float:
@@ -191,7 +192,7 @@ def _write(
         outdir,
         {
             "experiment": cfg.name,
-            "method": hydra.runtime.choices["method"],
+            "method": data.training.store.method,
             "variant": variant(hydra.overrides.task, hydra.sweeper.params),
             "seed": cfg.seed,
             "train_seed": cfg.train_seed,

@@ -84,7 +84,7 @@ def trace(
             _corpora(cfg.corpora, corpora),
             _testsets(cfg.testset, testsets),
             source,
-            Store(cfg.store, cfg.force),
+            Store(cfg.store, cfg.force, method=method),
             tokenizer,
         )
         meter = Meter()

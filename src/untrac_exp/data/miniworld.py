@@ -37,6 +37,9 @@ from untrac_exp.data.world import (
     WRAPS,
 )
 
+GENERATED = True
+"""Whether the texts are generated, for reports."""
+
 _SLOTS = WORDS | {
     "digit": list("123456789"),
     "group": GROUPS,

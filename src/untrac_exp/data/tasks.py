@@ -20,6 +20,9 @@ from typing import Literal
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.sampling import sample
 
+GENERATED = True
+"""Whether the texts are generated, for reports."""
+
 Suite = Literal["a", "b"]
 
 CORPORA = ("sim_same", "sim_diff", "dis_same", "dis_diff")

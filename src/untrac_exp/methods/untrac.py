@@ -13,6 +13,7 @@ ACL 2024, section 3.1.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_forgotten
@@ -22,6 +23,8 @@ from untrac_exp.methods.common.watch import Panel, Unlearn
 @dataclass(frozen=True)
 class UnTrac(Unlearn, Method):
     """Unlearns corpora; the paper uses batches of one and one epoch."""
+
+    rate_key: ClassVar[str] = "untrac"
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_forgotten(subject, self.objective.held)

@@ -14,6 +14,7 @@ ACL 2024, section 3.2.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_read
@@ -23,6 +24,8 @@ from untrac_exp.methods.common.watch import Panel, Unlearn
 @dataclass(frozen=True)
 class UnTracInv(Unlearn, Method):
     """Unlearns test subsets; the paper uses full batches (256) and five steps."""
+
+    rate_key: ClassVar[str] = "untrac_inv"
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_read(subject, self.objective.held)

@@ -1,5 +1,6 @@
 """Read the finished jobs of a sweep directory into tables."""
 
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.utils import get_method
 
 from untrac_exp.agreement import INTERVAL, STATISTICS, noise_key
 from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
@@ -15,7 +17,6 @@ from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, rea
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
 KINDS = ("ceiling", "attainable")
-_INVENTED = ("untrac_exp.data.miniworld.", "untrac_exp.data.tasks.")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class Sweep:
     @property
     def invented(self) -> str | None:
         """A notice that the corpora are generated text; None if they are real."""
-        corpora = [(job.get("config") or {}).get("corpora") or {} for job in self.metrics]
-        if not any(str(one.get("_target_")).startswith(_INVENTED) for one in corpora):
+        if not any(_is_generated((job.get("config") or {}).get("corpora")) for job in self.metrics):
             return None
         return (
             "Corpora and test sets are invented text: a corpus named after a site or a book "
@@ -147,7 +147,7 @@ def collect(directory: Path) -> Sweep:
         job["label"] = labelled(job["method"], short[job["variant"]])
         train_seed = f", train seed {job['train_seed']}" if several else ""
         job["run"] = f"seed {job['seed']}{train_seed}"
-        name = f"{_label(job)}, {job['run']}"
+        name = f"{job['label']}, {job['run']}"
         for text in job.get("warnings") or []:
             warnings.append(text if texts[text] == len(metrics) > 1 else f"{name}: {text}")
     truth, truth_warnings = _truths(metrics, [truth for _, _, truth in parts])
@@ -211,10 +211,6 @@ def labelled(name: str, variant: str) -> str:
     return f"{name} · {variant}" if variant else name
 
 
-def _label(job: dict[str, Any]) -> str:
-    return str(job["label"])
-
-
 def _head(job: dict[str, Any]) -> dict[str, Any]:
     seeds = {"train_seed": job["train_seed"], "seed": int(job["seed"])}
     return {"method": str(job["method"]), "variant": job["variant"], **seeds}
@@ -224,7 +220,7 @@ def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for job in metrics:
         cost = job.get("cost") or {}
-        rows.append({**_head(job), "label": _label(job), **{c: cost.get(c) for c in COSTS}})
+        rows.append({**_head(job), "label": job["label"], **{c: cost.get(c) for c in COSTS}})
     return pd.DataFrame(rows).astype(dict.fromkeys(COSTS, "float64"))
 
 
@@ -242,7 +238,7 @@ def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for job in metrics:
         for testset, values in (job.get("agreement") or {}).items():
-            row = {**_head(job), "label": _label(job), "testset": testset}
+            row = {**_head(job), "label": job["label"], "testset": testset}
             row |= {name: (values or {}).get(name) for name in (*names, *INTERVAL, "n_corpora")}
             for kind in KINDS:
                 row |= {
@@ -260,7 +256,7 @@ def _stack(
     metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None], columns: list[str]
 ) -> pd.DataFrame:
     stacked = [
-        table.assign(**_head(job), label=_label(job))
+        table.assign(**_head(job), label=job["label"])
         for job, table in zip(metrics, tables, strict=True)
         if table is not None
     ]
@@ -274,13 +270,12 @@ def _truths(
     """Return one truth per variant, and a warning if jobs of a variant have different truths."""
     of_variant: dict[str, tuple[str, pd.DataFrame]] = {}
     warnings = []
-    cell = TRUTH[:-1]
     for job, table in zip(metrics, tables, strict=True):
         if table is None:
             continue
-        name = f"{_label(job)}, {job['run']}"
+        name = f"{job['label']}, {job['run']}"
         first, known = of_variant.setdefault(job["variant"], (name, table))
-        if not _in_order(known, cell).equals(_in_order(table, cell)):
+        if not _in_order(known).equals(_in_order(table)):
             warnings.append(
                 f"{name} was compared with another truth than {first}: they ran with different "
                 "configurations; run the sweep again with force=true or delete the older one"
@@ -292,5 +287,14 @@ def _truths(
     return pd.concat(frames, ignore_index=True)[columns], warnings
 
 
-def _in_order(truth: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
-    return truth.sort_values(cell, ignore_index=True)
+def _is_generated(corpora: Any) -> bool:
+    """Return whether the source of a `corpora` node is a module marked as `GENERATED`."""
+    try:
+        source = get_method(corpora["_target_"])
+    except Exception:  # no such node, or its code is not there any more
+        return False
+    return getattr(inspect.getmodule(source), "GENERATED", False)
+
+
+def _in_order(truth: pd.DataFrame) -> pd.DataFrame:
+    return truth.sort_values(TRUTH[:-1], ignore_index=True)

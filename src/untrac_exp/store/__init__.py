@@ -4,8 +4,6 @@ An artifact is a folder `<root>/<kind>/<hash>/`. The hash covers the configurati
 code (see `store.code`) that determine it, so sweeps share artifacts and an interrupted run resumes.
 One process at a time builds it, under a lock, in `<hash>.partial/`, which is renamed when complete.
 `manifest.json` has a checksum of each file, which each process verifies once.
-
-`python -m untrac_exp.store ls` lists a store, and `... gc` prunes it.
 """
 
 import errno
@@ -82,15 +80,21 @@ class Store:
     """The artifacts under one folder, which is created by the first build.
 
     force: what to rebuild. since: only artifacts older than this are rebuilt, in seconds since the
-    epoch; by default now. start_workers: called with the number of processes that could build at
-    once, if more than one.
+    epoch; by default now. method: name of the job's method, for log lines and `store watch`.
+    start_workers: called with the number of processes that could build at once, if more than one.
     """
 
     start_workers: Callable[[int], None] | None = None
 
-    def __init__(self, root: Path | str, force: Force = False, since: float | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        force: Force = False,
+        since: float | None = None,
+        method: str = "method",
+    ) -> None:
         self.root = Path(root).absolute()
-        self.force = force
+        self.force, self.method = force, method
         self.since = time.time() if since is None else since
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
@@ -165,12 +169,8 @@ class Store:
         return _Item(self.path(one.kind, one.key), one, [self._item(need) for need in one.needs])
 
     def _has(self, item: "_Item", quick: bool = False) -> bool:
-        path = item.path
-        return (
-            path.is_dir()
-            and not damage(path, quick=quick)
-            and not self._forced(item.wanted.kind, path)
-        )
+        path, kind = item.path, item.wanted.kind
+        return path.is_dir() and not (damage(path, quick=quick) or self._forced(kind, path))
 
     def _turn(
         self, left: Mapping[int, "_Item"], group: Hashable, looks: int
@@ -193,7 +193,7 @@ class Store:
             for j, step in needs or [(len(item.needs), item)]:
                 step.path.parent.mkdir(parents=True, exist_ok=True)
                 tried = n == looks % len(order) or not claim_file(step.path).exists()
-                about = {"kind": step.wanted.kind, "key": step.wanted.key}
+                about = {"kind": step.wanted.kind, "key": step.wanted.key, "method": self.method}
                 if tried and (lock := try_lock(step.path, about)):
                     if self.start_workers is not None and len(apart) > 1:
                         self.start_workers(len(apart))
@@ -261,7 +261,7 @@ class Store:
         if lock.is_lost:
             log.warning("%s was taken over by another process meanwhile", short_name(path))
         else:
-            seal(partial, one.kind, one.key, started)
+            seal(partial, one.kind, one.key, started, self.method)
             if forced:
                 path.rename(old)
             partial.rename(path)

@@ -78,10 +78,11 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float) -> None:
+def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float, method: str) -> None:
     """Flush the built files to disk and write their manifest.
 
-    started: when the build began or was resumed, in seconds since the epoch.
+    started: when the build began or was resumed, in seconds since the epoch. method: name of
+    the method that it is built for.
     """
     files = {}
     for file in sorted(partial.rglob("*")):
@@ -92,6 +93,7 @@ def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float) -> No
     manifest = {
         "kind": kind,
         "key": key,
+        "method": method,
         "started": datetime.fromtimestamp(started, UTC).isoformat(),
         "created": datetime.now(UTC).isoformat(),
         "by": {"host": socket.gethostname(), "pid": os.getpid()},

@@ -71,7 +71,7 @@ def running(root: Path, kind: str | None, done: Mapping[Path, "_Built"]) -> list
         if not claim or "about" not in claim:
             continue  # just released or just created
         about = claim["about"]
-        key = about.get("key", {})
+        key, method = about.get("key", {}), about.get("method", "")
         name = file.name.removesuffix(".claim")
         artifact = file.with_name(name)
         if artifact.is_dir() and not artifact.with_name(f"{name}.partial").is_dir():
@@ -86,11 +86,11 @@ def running(root: Path, kind: str | None, done: Mapping[Path, "_Built"]) -> list
             Running(
                 kind=file.parent.name,
                 name=name,
-                about=described(file.parent.name, key),
+                about=described(file.parent.name, key, method),
                 host=claim["host"],
                 pid=claim["pid"],
                 for_s=for_s,
-                left_s=_left(told, silent, for_s, _like(done.values(), file.parent.name, key)),
+                left_s=_left(told, silent, for_s, _like(done.values(), file.parent.name, method)),
                 step="" if not told else f"{told['what']} {told['done']}/{told['total'] or '?'}",
                 silent_s=silent if silent > _QUIET_S else 0.0,
             )
@@ -107,8 +107,8 @@ def _left(
     return max(0.0, median(like) - for_s) if like else None
 
 
-def described(kind: str, key: Mapping[str, Any]) -> str:
-    """Describe an artifact by its key."""
+def described(kind: str, key: Mapping[str, Any], method: str) -> str:
+    """Describe an artifact by its key and the method that it is built for."""
     if kind == "model" and "train_seed" in key:
         without = key.get("without") or []
         name = f"without {', '.join(without)}" if without else "θ0"
@@ -116,15 +116,10 @@ def described(kind: str, key: Mapping[str, Any]) -> str:
         return f"{name}, train seed {key['train_seed']}" + (f", {steps} steps" if steps else "")
     if kind == "part":
         reads = ", ".join(f"{len(read)} {role}" for role, read in key.get("reads", {}).items())
-        return f"{_method(key)}: {key.get('part')} ({reads})"
+        return f"{method}: {key.get('part')} ({reads})"
     if kind == "losses":
         return f"of model {str(key.get('model'))[:16]} on {len(key.get('subsets', []))} subsets"
     return str(key.get("name", ""))
-
-
-def _method(key: Mapping[str, Any]) -> str:
-    target = str((key.get("method") or {}).get("_target_", ""))
-    return target.split(".")[-2] if "." in target else target
 
 
 @dataclass(frozen=True)
@@ -135,8 +130,11 @@ class _Built:
     created: float
 
 
-def _like(done: Iterable[_Built], kind: str, key: Mapping[str, Any]) -> list[float]:
-    return [one.seconds for one in done if (one.kind, one.method) == (kind, _method(key))]
+def _like(done: Iterable[_Built], kind: str, method: str) -> list[float]:
+    """Return the seconds of builds of a kind; of parts, those for the same method."""
+    return [
+        one.seconds for one in done if one.kind == kind and (kind != "part" or one.method == method)
+    ]
 
 
 def _update(root: Path, kind: str | None, seen: dict[Path, _Built]) -> None:
@@ -153,7 +151,7 @@ def _update(root: Path, kind: str | None, seen: dict[Path, _Built]) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # damaged, or written by a version without `started`
         seen[file.parent] = _Built(
-            manifest["kind"], _method(manifest["key"]), created - started, created
+            manifest["kind"], manifest.get("method", ""), created - started, created
         )
 
 

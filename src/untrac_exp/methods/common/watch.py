@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,9 @@ class Panel(Generic[Name]):
 @dataclass(frozen=True)
 class Unlearn:
     """Configuration of unlearning, shared by UnTrac and UnTrac-Inv."""
+
+    rate_key: ClassVar[str] = "default"
+    """Key of the learning rate in `unlearning.rates`."""
 
     optimizer: OptimizerFactory
     objective: Objective
