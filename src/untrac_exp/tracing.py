@@ -1,5 +1,6 @@
 """`untrac_exp.trace`: the Python interface of `+experiment=trace`."""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -8,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from hydra._internal.grammar.utils import escape_special_characters
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -130,14 +131,18 @@ def _grammar(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        named = (f"{escape_special_characters(k)}:{_grammar(item)}" for k, item in value.items())
+        named = (f"{_escaped(str(key))}:{_grammar(item)}" for key, item in value.items())
         return "{" + ",".join(named) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_grammar, value)) + "]"
     if isinstance(value, int | float):
         return repr(value)
-    text = str(value).replace("'", "\\'")
-    return f"'{text}'"
+    return QuotedString(str(value), Quote.single).with_quotes()
+
+
+def _escaped(key: str) -> str:
+    """Escape the characters that end or structure an unquoted key in the grammar."""
+    return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", key)
 
 
 def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
