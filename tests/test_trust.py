@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from untrac_exp.trust import Trust, check_claims, widen_interval
+from experiments.natural.trust import Trust, check_claims
+from untrac_exp.ranking import widen_interval
 
 CORPORA = list("abcdefgh")
 

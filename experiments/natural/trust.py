@@ -13,12 +13,17 @@ For a held-out test set, the corpus it was held out of is excluded.
 import argparse
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from numpy.typing import NDArray
+from scipy import stats
 
 from experiments.published import fill
+from untrac_exp.agreement import truth_mean
 from untrac_exp.asking import influences
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
@@ -26,7 +31,6 @@ from untrac_exp.inputs import load_data, prepare_process
 from untrac_exp.methods.base import Influences
 from untrac_exp.ranking import pairs
 from untrac_exp.store import Store
-from untrac_exp.trust import Trust, check_claims
 
 HELD_OUT = "testset.names=[held_out]"
 CHOSEN_ON = {
@@ -44,7 +48,64 @@ TEXTS = {
 """Name -> overrides. Those beyond `CHOSEN_ON` are for checking."""
 METHODS = ("ngram", "untrac_step")
 GRID = (0.0, 0.3, 0.6, 0.8, 1.0, 1.25, 1.5)
-CLAIM = ["testset", "subset", "first", "second"]
+QUESTION, PAIR = ["testset", "subset"], ["first", "second"]
+CLAIM = [*QUESTION, *PAIR]
+
+
+class Trust(NamedTuple):
+    """Number of claims, number and share of correct ones, and the interval of the share.
+
+    share, low and high are NaN if there is no claim.
+    """
+
+    claims: int
+    right: int
+    share: float
+    low: float
+    high: float
+
+
+def check_claims(claims: pd.DataFrame, truth: pd.DataFrame, level: float = 0.95) -> Trust:
+    """Count the claims that agree with the truth.
+
+    The interval is Clopper and Pearson's. Claims are dependent, so it uses an effective number of
+    claims: for each subset, the number of corpora in its claims minus one, and at most the number
+    of distinct pairs.
+
+    Args:
+        claims: columns testset, subset, first, second. A row says that corpus `first` has more
+            influence on the subset than `second`. Rows may repeat.
+        truth: columns train_seed, corpus, testset, subset, influence. A claim is correct if the
+            difference of the means over train seeds is positive.
+        level: confidence level.
+
+    Raises:
+        ValueError: the truth lacks a corpus and subset of a claim.
+    """
+    means = truth_mean(truth).set_index([*QUESTION, "corpus"])["influence"]
+    lead = _of(claims, "first", means) - _of(claims, "second", means)
+    n, right = len(claims), int((lead > 0).sum())
+    if n == 0:
+        return Trust(0, 0, np.nan, np.nan, np.nan)
+    independent = 0
+    for _, rows in claims.groupby(QUESTION):
+        compared = {frozenset(pair) for pair in rows[PAIR].itertuples(index=False)}
+        independent += min(len(compared), len(frozenset().union(*compared)) - 1)
+    tail, share = (1 - level) / 2, right / n
+    hits, misses = share * independent, (1 - share) * independent
+    low = stats.beta.ppf(tail, hits, misses + 1) if right else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 1, misses) if right < n else 1.0
+    return Trust(n, right, share, float(low), float(high))
+
+
+def _of(claims: pd.DataFrame, corpus: str, means: pd.Series) -> NDArray[np.float64]:
+    """Return the mean truth of the corpus in this column, for every claim."""
+    index = pd.MultiIndex.from_frame(claims[[*QUESTION, corpus]], names=means.index.names)
+    found = means.reindex(index)
+    if found.isna().any():
+        missing = found.index[found.isna()][0]
+        raise ValueError(f"the truth has no influence of {', '.join(map(str, missing[::-1]))}")
+    return found.to_numpy()
 
 
 def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influences, pd.DataFrame]:

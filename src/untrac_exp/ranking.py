@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from untrac_exp.bootstrap import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.result_files import EXAMPLES, RANKING
-from untrac_exp.trust import widen_interval
 
 TEST, CORPUS = "test set", "corpus"
 PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
@@ -78,6 +78,36 @@ def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) 
     return pd.DataFrame(rows, columns=RANKING)
 
 
+def widen_interval(
+    difference: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    extra: ArrayLike,
+    level: float = 0.95,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add an independent source of error to an interval.
+
+    Each half-width h becomes sqrt(h² + (z · extra)²), where z is the normal quantile of `level`.
+
+    Args:
+        difference: point estimate, such as the difference of two corpora's influences.
+        low: lower end of its interval at `level`.
+        high: upper end.
+        extra: standard error of what the interval leaves out, such as the standard deviation over
+            seeds, steps or directions. All arrays broadcast; nats per token.
+        level: confidence level.
+
+    Returns:
+        (low, high).
+    """
+    middle = np.asarray(difference, np.float64)
+    error = stats.norm.ppf((1 + level) / 2) * np.asarray(extra, np.float64)
+    return (
+        middle - np.hypot(middle - np.asarray(low, np.float64), error),
+        middle + np.hypot(np.asarray(high, np.float64) - middle, error),
+    )
+
+
 def widen(scores: pd.DataFrame, missed: float) -> pd.DataFrame:
     """Widen the intervals of scores from part of the sample, as `rank` does."""
     cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
@@ -98,7 +128,7 @@ def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
     Returns:
         Columns testset, subset, first, second, difference, low, high, in nats per token. first has
         the larger influence, so difference >= 0. A row with low > 0 is a claim, which
-        `trust.check_claims` compares with a truth.
+        `experiments.natural.trust` compares with a truth.
     """
     found = []
     of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
