@@ -47,7 +47,7 @@ def clock(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(anytime, "of_model", lambda model: 1e9)  # a token forward a second
+    monkeypatch.setattr(anytime, "measure_model", lambda model: 1e9)  # a token forward a second
     return now
 
 
@@ -115,7 +115,7 @@ def test_the_time_is_kept_and_used_and_the_first_answer_is_early(subject, clock,
     start, first = clock[0], []
 
     class Watched(Board):
-        def ended(self, done, next_s, left_s):
+        def on_round_end(self, done, next_s, left_s):
             first.append(clock[0] - start)
 
     found = refine(Reading(clock, seconds), subject, left, start + left, Watched())
@@ -129,7 +129,7 @@ def test_the_time_is_kept_and_used_and_the_first_answer_is_early(subject, clock,
 
 
 def test_a_round_that_does_not_end_in_time_is_given_up(subject, monkeypatch):
-    monkeypatch.setattr(anytime, "of_model", lambda model: 1e9)
+    monkeypatch.setattr(anytime, "measure_model", lambda model: 1e9)
     method = Reading(after=lambda n: time.sleep(20 if n > 1 else 0.05))
     start = time.time()
     found = refine(method, subject, 1.0, start + 1.0, Board())

@@ -85,14 +85,14 @@ def test_pairs_of_a_subset_are_compared_as_neighbours_in_a_ranking_are():
 
 
 def test_what_a_method_misses_widens_every_difference_by_the_spread_of_its_influences():
-    """Without noise in the examples the half width is the normal quantile of missed × spread."""
+    """Without noise in the examples the half width is the normal quantile × error × spread."""
     influences = {"a": 1.0, "b": 0.4, "c": 0.0}
     changes = [change(name, T, [value] * 5) for name, value in influences.items()]
     half = 1.959964 * 0.3 * np.std(list(influences.values()), ddof=1)
-    found = pairs(changes, missed=0.3)
+    found = pairs(changes, relative_error=0.3)
     assert found["low"].tolist() == pytest.approx((found["difference"] - half).tolist())
     assert found["high"].tolist() == pytest.approx((found["difference"] + half).tolist())
-    leads = rank(changes, missed=0.3)
+    leads = rank(changes, relative_error=0.3)
     assert leads["lead_low"].tolist()[:2] == pytest.approx([0.6 - half, 0.4 - half])
     assert pairs(changes)["low"].tolist() == pytest.approx(pairs(changes)["difference"].tolist())
 

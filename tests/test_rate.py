@@ -39,11 +39,11 @@ def clock(monkeypatch):
 def test_the_rate_counts_six_flops_a_parameter_and_token(model, clock):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     expected = 6 * sum(p.numel() for p in model.parameters()) / SECONDS_PER_TOKEN
-    assert rate.of_model(model) == pytest.approx(expected)
+    assert rate.measure_model(model) == pytest.approx(expected)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     took = clock[0]
-    rate.of_model(model)
+    rate.measure_model(model)
     assert clock[0] == took  # it is measured once
 
 

@@ -4,9 +4,9 @@
 
 A method makes a claim if the interval of the difference of two corpora's influences excludes 0; the
 claim is right if the mean of the truths has the same sign. The interval covers the sampling of
-examples and is widened by the method's other errors, `Method.missed`, in units of the standard
-deviation of its influences. The columns are values of `missed`. A method's own value was chosen as
-the smallest at which nine claims in ten are right on each of `CHOSEN_ON`; no other text was used.
+examples and is widened by the method's other errors, `Method.relative_error`, in units of the
+standard deviation of its influences. The columns are values of it. A method's own value was chosen
+as the smallest at which nine claims in ten are right on each of `CHOSEN_ON`; other text was unused.
 For a held-out test set, the corpus it was held out of is excluded.
 """
 
@@ -123,12 +123,12 @@ def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influence
     return answer, truth.influences(changes, list(data.training.corpora))
 
 
-def claims(answer: Influences, missed: float, held_out: bool) -> pd.DataFrame:
+def claims(answer: Influences, error: float, held_out: bool) -> pd.DataFrame:
     """The pairs that an answer tells apart; held_out: without a subset's own corpus."""
     changes = [
         change for change in answer.changes if not (held_out and change.corpus == change.subset[1])
     ]
-    found = pairs(changes, missed)
+    found = pairs(changes, error)
     return found.loc[found["low"] > 0, CLAIM]
 
 
@@ -149,13 +149,13 @@ def table(texts: list[str], methods: list[str], train_seeds: list[int]) -> str:
 
         def told(
             method: str,
-            missed: float | None,
+            error: float | None,
             answers: dict[str, list[tuple[Influences, pd.DataFrame]]] = answers,
             held_out: bool = held_out,
         ) -> pd.DataFrame:
-            """missed: None takes the method's own."""
+            """error: None takes the method's own."""
             return pd.concat(
-                claims(answer, answer.missed if missed is None else missed, held_out).assign(
+                claims(answer, answer.relative_error if error is None else error, held_out).assign(
                     run=run
                 )
                 for run, (answer, _) in enumerate(answers[method])
@@ -163,12 +163,12 @@ def table(texts: list[str], methods: list[str], train_seeds: list[int]) -> str:
 
         truth = answers[methods[0]][0][1]
         for method in methods:
-            cells = [shown(check_claims(told(method, missed), truth)) for missed in (*GRID, None)]
+            cells = [shown(check_claims(told(method, error), truth)) for error in (*GRID, None)]
             lines.append(f"| {text} | `{method}` | {' | '.join(cells)} |")
         if len(methods) > 1:
             cells = []
-            for missed in (*GRID, None):
-                of_each = [told(method, missed) for method in methods]
+            for error in (*GRID, None):
+                of_each = [told(method, error) for method in methods]
                 both = reduce(lambda a, b: a.merge(b, on=[*CLAIM, "run"]), of_each)
                 cells.append(shown(check_claims(both, truth)))
             lines.append(f"| {text} | each of them | {' | '.join(cells)} |")

@@ -25,7 +25,7 @@ from untrac_exp.deadline import OutOfTimeError, until
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.progress import duration
 from untrac_exp.ranking import widen
-from untrac_exp.rate import SLOWEST, flops, of_model, work_of
+from untrac_exp.rate import SLOWEST, flops, measure_model, work_of
 
 _SMALLEST = 128
 _TEXTS, _SHORTEST = 8, 16
@@ -101,10 +101,10 @@ class Board:
     Times are in seconds; left_s is the remaining time.
     """
 
-    def begins(self, one: Round, expected_s: float, left_s: float) -> None:
+    def on_round_start(self, one: Round, expected_s: float, left_s: float) -> None:
         """Called before a round."""
 
-    def ended(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
+    def on_round_end(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
         """Called after a round; next_s: expected duration of the next, None if there is none."""
 
 
@@ -146,7 +146,7 @@ def refine(
     tokens = _sizes(method, subject)
     rate = SLOWEST  # not measured if the whole sample is cheap even at this rate
     if _round(method, subject, tokens, tokens).flops > _FIRST * (end - time.time()) * rate:
-        rate = of_model(subject.model)
+        rate = measure_model(subject.model)
     current = _first(method, subject, tokens, _FIRST * (end - time.time()) * rate)
     done: list[Done] = []
     interrupted = False
@@ -159,14 +159,14 @@ def refine(
     try:
         while following is not None:
             current, following = following, None
-            board.begins(current, expected, end - time.time())
+            board.on_round_start(current, expected, end - time.time())
             with until(end + _GRACE * budget if done or not must else None):
                 done.append(_run(current, subject.meter))
             if not current.whole:
                 following = _round(method, subject, 2 * current.tokens, tokens)
                 expected = _expected(done, following)
             left = end - time.time()
-            board.ended(done, None if following is None else expected, left)
+            board.on_round_end(done, None if following is None else expected, left)
             if following is not None and processes.broadcast(expected > left):
                 break
     except OutOfTimeError:
@@ -273,9 +273,9 @@ def _portions(
 def _run(one: Round, total: Meter) -> Done:
     meter = Meter()
     subject = replace(one.subject, meter=meter, references={})
-    answer = replace(one.method.influences(subject), missed=one.method.missed)
+    answer = replace(one.method.influences(subject), relative_error=one.method.relative_error)
     if not one.whole:
-        answer = replace(answer, scores=widen(answer.scores, answer.missed), partial=True)
+        answer = replace(answer, scores=widen(answer.scores, answer.relative_error), partial=True)
     meter.stop()
     total.add(meter)
     return Done(one, answer, meter.wall_s)

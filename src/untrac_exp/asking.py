@@ -37,10 +37,10 @@ def influences(method: Method, cfg: DictConfig, data: Data, meter: Meter) -> Inf
         log.warning("%s: %s", data.training.store.method, said)
     answer = method.influences(subject)
     meter.stop()
-    return replace(answer, missed=method.missed)
+    return replace(answer, relative_error=method.relative_error)
 
 
-def refined(
+def run_method(
     method: Method,
     cfg: DictConfig,
     data: Data,

@@ -30,7 +30,7 @@ class Evidence:
 def evidence(data: Data, found: Refined) -> Evidence:
     """Collect what a user without a ground truth needs to judge the scores."""
     answer = found.answer
-    ranking = rank(answer.changes, answer.missed, answer.partial)
+    ranking = rank(answer.changes, answer.relative_error, answer.partial)
     corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
     tests: dict[Hashable, list[str]] = {
         Subset(testset.name, name): [row.target for row in rows]

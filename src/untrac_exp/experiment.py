@@ -17,7 +17,7 @@ from untrac_exp import __version__, processes, workers
 from untrac_exp import result_files as files
 from untrac_exp.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.anytime import Refined, TooLittleTimeError
-from untrac_exp.asking import refined
+from untrac_exp.asking import run_method
 from untrac_exp.config import number_of_jobs, variant
 from untrac_exp.cost import Meter
 from untrac_exp.deadline import budget_s
@@ -118,7 +118,7 @@ def _build(cfg: DictConfig, data: Data, began: float, place: tuple[int, int] = (
     # train before the method's meter starts; a collective call of all ranks
     lies = theta0.folder() if isinstance(theta0, Trained) else None
     meter = Meter()
-    answer = refined(method, cfg, data, meter, began, *place)
+    answer = run_method(method, cfg, data, meter, began, *place)
     return Found(answer, meter, lies, truth, changes)
 
 

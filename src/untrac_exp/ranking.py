@@ -6,8 +6,8 @@ UnTrac-Inv evaluates each corpus's own examples, so resamples are independent an
 one of independent means. The intervals of single influences do not cover the choice of unlearned
 texts: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv). The intervals of
 differences are widened by a further error, given in units of the standard deviation of the
-influences over corpora; see `Method.missed`. If only part of the sample was read (a time budget),
-those of single influences are widened too.
+influences over corpora; see `Method.relative_error`. If only part of the sample was read (a time
+budget), those of single influences are widened too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,12 +33,14 @@ FEW = 32
 """Number of test texts below which a warning is given."""
 
 
-def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) -> pd.DataFrame:
+def rank(
+    changes: Sequence[Change], relative_error: float = 0.0, partial: bool = False
+) -> pd.DataFrame:
     """Rank corpora by their influence on each test set, averaged over its subsets.
 
     Args:
         changes: per-example losses before and after unlearning.
-        missed: as in `Method.missed`.
+        relative_error: as in `Method.relative_error`.
         partial: whether only part of the sample was read.
 
     Returns:
@@ -59,7 +61,7 @@ def rank(changes: Sequence[Change], missed: float = 0.0, partial: bool = False) 
         influence = {corpus: float(np.mean(means[testset, corpus])) for corpus in corpora}
         resampled_of = {corpus: np.mean(draws[testset, corpus], axis=0) for corpus in corpora}
         corpora.sort(key=lambda corpus: -influence[corpus])
-        extra = missed * _spread(influence.values())
+        extra = relative_error * _spread(influence.values())
         for i, corpus in enumerate(corpora):
             lead = (np.nan, np.nan, np.nan)
             if i + 1 < len(corpora):
@@ -108,22 +110,22 @@ def widen_interval(
     )
 
 
-def widen(scores: pd.DataFrame, missed: float) -> pd.DataFrame:
+def widen(scores: pd.DataFrame, relative_error: float) -> pd.DataFrame:
     """Widen the intervals of scores from part of the sample, as `rank` does."""
     cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
     spread = cells.transform(lambda influences: _spread(influences))
     low, high = widen_interval(
-        scores["influence"], scores["ci_low"], scores["ci_high"], missed * spread
+        scores["influence"], scores["ci_low"], scores["ci_high"], relative_error * spread
     )
     return scores.assign(ci_low=low, ci_high=high)
 
 
-def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
+def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFrame:
     """Compare every two corpora on every subset, as `rank` compares neighbours.
 
     Args:
         changes: per-example losses before and after unlearning.
-        missed: as in `Method.missed`.
+        relative_error: as in `Method.relative_error`.
 
     Returns:
         Columns testset, subset, first, second, difference, low, high, in nats per token. first has
@@ -137,7 +139,7 @@ def pairs(changes: Sequence[Change], missed: float = 0.0) -> pd.DataFrame:
         influence = float(total / int(change.before.tokens.sum()))
         of_subset.setdefault(change.subset, []).append((change.corpus, influence, resampled))
     for subset, corpora in of_subset.items():
-        extra = missed * _spread(influence for _, influence, _ in corpora)
+        extra = relative_error * _spread(influence for _, influence, _ in corpora)
         for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
             low, high = widen_interval(a[1] - b[1], *percentile_interval(a[2] - b[2]), extra)
             found.append((*subset, a[0], b[0], a[1] - b[1], float(low), float(high)))

@@ -73,12 +73,12 @@ def forecast(method: Method, subject: Subject) -> str | None:
     if tokens is None:
         return None
     cost = flops(tokens, subject.model.num_parameters())
-    if cost / SLOWEST < LONG_S or cost / (rate := of_model(subject.model)) < LONG_S:
+    if cost / SLOWEST < LONG_S or cost / (rate := measure_model(subject.model)) < LONG_S:
         return None
     return f"about {duration(cost / rate)} at {rate:.2g} FLOP/s, measured here; {SHORTER}"
 
 
-def of_model(model: PreTrainedModel) -> float:
+def measure_model(model: PreTrainedModel) -> float:
     """Measure a model's FLOP/s on its device, in about a second, once per process.
 
     Weights are unchanged; gradients are cleared.
@@ -89,7 +89,7 @@ def of_model(model: PreTrainedModel) -> float:
     return _known[key]
 
 
-def of_source(
+def measure_source(
     source: ModelSource,
     tokenizer: PreTrainedTokenizerBase | None,
     parameters: int | None,
@@ -106,7 +106,7 @@ def of_source(
         with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.zero_()
-        return of_model(model)
+        return measure_model(model)
     key = f"products on {device}"
     if key not in _known:
         _known[key] = _products(device)
@@ -127,7 +127,7 @@ def reckoned(
         device = settings.device
     except MisconfigurationException:  # the device is not present
         return _ELSEWHERE, False
-    rate = of_source(source, tokenizer, parameters, device)
+    rate = measure_source(source, tokenizer, parameters, device)
     return (_ELSEWHERE, False) if rate is None else (rate, True)
 
 

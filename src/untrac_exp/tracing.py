@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.asking import refined
+from untrac_exp.asking import run_method
 from untrac_exp.config import config_dir
 from untrac_exp.cost import Meter
 from untrac_exp.data.base import Corpus, Row, TestSet
@@ -89,7 +89,7 @@ def trace(
             tokenizer,
         )
         meter = Meter()
-        answered = refined(instantiate(cfg.method), cfg, data, meter)
+        answered = run_method(instantiate(cfg.method), cfg, data, meter)
         found = evidence(data, answered)
     scores = answered.answer.scores
     scores.attrs["warnings"] = [*answered.answer.warnings, *found.warnings]

@@ -32,10 +32,10 @@ def shown(terminal, monkeypatch):
     monkeypatch.setattr(logging.root, "handlers", [handler])
     monkeypatch.setattr(logging.root, "level", logging.INFO)
     with board("NGram", 300, Console(file=out, force_terminal=terminal, width=100)) as told:
-        told.begins(ROUND, 3, 200)
+        told.on_round_start(ROUND, 3, 200)
         logging.getLogger("a").info("a line of the log")
-        told.ended([done(0.2)], 7.0, 190)
-        told.ended([done(0.2), done(0.9)], None, 180)
+        told.on_round_end([done(0.2)], 7.0, 190)
+        told.on_round_end([done(0.2), done(0.9)], None, 180)
     assert handler.stream is out
     return out.getvalue()
 

@@ -13,8 +13,8 @@ def test_the_precisions_that_are_right_are_taken(precision):
 @pytest.mark.parametrize(
     ("precision", "reason"),
     [
-        ("bf16-true", "do not come back bit by bit"),
-        ("16-true", "do not come back bit by bit"),
+        ("bf16-true", "θ0 is not restored exactly"),
+        ("16-true", "θ0 is not restored exactly"),
         ("16-mixed", "vanish unless the loss is scaled"),
         ("transformer-engine", "is unknown"),
     ],

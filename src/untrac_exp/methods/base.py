@@ -190,7 +190,7 @@ class Influences:
         changes: losses per example behind the scores, for methods that evaluate losses.
         warnings: limits of the scores, one sentence each.
         read: the datasets of `changes`, by `Change.of`.
-        missed: see `Method.missed`. partial: whether only part of the samples was used.
+        relative_error: as in `Method`. partial: whether only part of the samples was used.
     """
 
     scores: pd.DataFrame
@@ -199,7 +199,7 @@ class Influences:
     changes: Sequence[Change] = ()
     warnings: Sequence[str] = ()
     read: Mapping[Any, Encoded] = field(default_factory=dict)
-    missed: float = 0.0
+    relative_error: float = 0.0
     partial: bool = False
 
 
@@ -247,7 +247,7 @@ class Tokens(NamedTuple):
 class Method(ABC):
     """An attribution method; its fields are its configuration."""
 
-    missed: ClassVar[float] = 1.25
+    relative_error: ClassVar[float] = 1.25
     """Standard error of the difference of two corpora's influences that resampling the examples
     does not capture (model, step, direction), as a fraction of the standard deviation of the
     influences over corpora. It widens the intervals of differences, so that claimed orders hold

@@ -30,13 +30,13 @@ class Lines(Board):
     def __init__(self, name: str, budget: float) -> None:
         self.name, self.budget = name, budget
 
-    def begins(self, one: Round, expected_s: float, left_s: float) -> None:
+    def on_round_start(self, one: Round, expected_s: float, left_s: float) -> None:
         log.info(
             "%s: reads %s (about %s; %s left)",
             self.name, one.reads, duration(expected_s), duration(max(0.0, left_s)),
         )  # fmt: skip
 
-    def ended(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
+    def on_round_end(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
         last = done[-1]
         log.info(
             "%s: round %d took %s; %s", self.name, len(done), duration(last.seconds), _next(next_s)
@@ -53,12 +53,12 @@ class InPlace(Board):
         self.name, self.budget, self.live = name, budget, live
         self.table: Table | Text = Text("")
 
-    def begins(self, one: Round, expected_s: float, left_s: float) -> None:
+    def on_round_start(self, one: Round, expected_s: float, left_s: float) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(time.time() + expected_s))
         said = f"{self.name} reads {one.reads}: until about {at}; Ctrl-C keeps the current ranking"
         self.live.update(Group(self.table, Text(said, style="dim")), refresh=True)
 
-    def ended(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
+    def on_round_end(self, done: Sequence[Done], next_s: float | None, left_s: float) -> None:
         last = done[-1]
         title = f"{self.name}, round {len(done)} ({duration(last.seconds)}): {last.round.reads}"
         self.table = _table(title, last.answer)
@@ -94,7 +94,7 @@ def board(name: str, budget: float, console: Console | None = None) -> Iterator[
 def _rankings(answer: Influences) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each test set with its ranked corpora, with intervals if the method has them."""
     if answer.changes:
-        table = rank(answer.changes, answer.missed, answer.partial)
+        table = rank(answer.changes, answer.relative_error, answer.partial)
     else:
         table = answer.scores.groupby(["testset", "corpus"], sort=False).mean(numeric_only=True)
         table = table.reset_index().sort_values("influence", ascending=False)

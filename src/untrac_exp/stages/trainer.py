@@ -14,10 +14,10 @@ import transformers
 Batches = Iterator[Any]
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-_CAST = "it casts the weights, which do not come back bit by bit, and losses of weights so coarse"
+_HALF = "it casts the weights to 16 bits: θ0 is not restored exactly, and rounding hides influences"
 _REFUSED = {
-    "bf16-true": f"{_CAST} hide an influence",
-    "16-true": f"{_CAST} hide an influence",
+    "bf16-true": _HALF,
+    "16-true": _HALF,
     "16-mixed": "float16 gradients vanish unless the loss is scaled, which methods do not do",
 }
 
