@@ -17,6 +17,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.deadline import budget_s
 from untrac_exp.inputs import Data, part_key
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
+from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.progress import duration
 from untrac_exp.rate import forecast
 from untrac_exp.report.live import board
@@ -84,6 +85,7 @@ def make_subject(cfg: DictConfig, data: Data, theta0: ModelSpec, meter: Meter) -
     checkpoints = theta0.checkpoints()
     reset_peaks()
     model = training.source.for_unlearning(theta0.load(training.source.attention))
+    select_weights(model, cfg.method.get("weights", ALL))
     _check_vocabulary(model, [*data.subsets.values(), *training.data.values()])
     return Subject(
         model=model.to(training.trainer.device),

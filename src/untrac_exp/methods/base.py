@@ -17,6 +17,7 @@ from untrac_exp.bootstrap import bootstrap_interval
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_losses
+from untrac_exp.models.weights import ALL
 from untrac_exp.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, Wanted
@@ -244,8 +245,16 @@ class Tokens(NamedTuple):
     backward: int
 
 
+@dataclass(frozen=True)
 class Method(ABC):
-    """An attribution method; its fields are its configuration."""
+    """An attribution method; its fields are its configuration.
+
+    Args:
+        weights: "all", or "embeddings": the weights of θ0 that the method changes or takes
+            gradients of, see `models.weights`.
+    """
+
+    weights: str = field(default=ALL, kw_only=True)
 
     relative_error: ClassVar[float] = 1.25
     """Standard error of the difference of two corpora's influences that resampling the examples
