@@ -52,8 +52,7 @@ def rank(
     draws: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     for change, resampled in _resampled(changes):
         cell = (change.subset.testset, change.corpus)
-        difference = change.nll_after - change.before.nll.numpy()
-        means.setdefault(cell, []).append(difference.sum() / int(change.before.tokens.sum()))
+        means.setdefault(cell, []).append(_influence(change))
         draws.setdefault(cell, []).append(resampled)
     rows = []
     for testset in dict.fromkeys(testset for testset, _ in means):
@@ -135,9 +134,9 @@ def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFram
     found = []
     of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
     for change, resampled in _resampled(changes):
-        total = (change.nll_after - change.before.nll.numpy()).sum()
-        influence = float(total / int(change.before.tokens.sum()))
-        of_subset.setdefault(change.subset, []).append((change.corpus, influence, resampled))
+        of_subset.setdefault(change.subset, []).append(
+            (change.corpus, _influence(change), resampled)
+        )
     for subset, corpora in of_subset.items():
         extra = relative_error * _spread(influence for _, influence, _ in corpora)
         for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
@@ -230,6 +229,11 @@ def weaknesses(
     return warnings
 
 
+def _influence(change: Change) -> float:
+    total = float((change.nll_after - change.before.nll.numpy()).sum())
+    return total / int(change.before.tokens.sum()) / change.unit
+
+
 def _spread(influences: Iterable[float]) -> float:
     """Return the standard deviation over corpora; 0 for a single corpus."""
     values = np.array(list(influences))
@@ -250,7 +254,9 @@ def _resampled(
     found = []
     for seed, group in enumerate(groups.values()):
         before = group[0].before
-        difference = np.stack([change.nll_after for change in group]) - before.nll.numpy()
+        after = np.stack([change.nll_after for change in group])
+        units = np.array([[change.unit] for change in group])
+        difference = (after - before.nll.numpy()) / units
         rng = np.random.default_rng(seed)
         means = bootstrap_means(difference, before.tokens.numpy(), rng)
         found += list(zip(group, means, strict=True))

@@ -169,7 +169,8 @@ class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
     corpus, subset: the pair whose influence they give. of: the evaluated dataset, the test subset
-    or the corpus. before: losses at θ0. nll_after: (N,) nats after unlearning.
+    or the corpus. before: losses at θ0. nll_after: (N,) nats after unlearning. unit: the influence
+    is the change in nats per token divided by it.
     """
 
     corpus: str
@@ -177,6 +178,7 @@ class Change(NamedTuple):
     of: Subset | str
     before: Losses
     nll_after: np.ndarray
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -276,13 +278,20 @@ class Method(ABC):
 
 
 def score_row(
-    corpus: str, subset: Subset, before: Losses, nll_after: np.ndarray, seed: int = 0
+    corpus: str,
+    subset: Subset,
+    before: Losses,
+    nll_after: np.ndarray,
+    seed: int = 0,
+    unit: float = 1.0,
 ) -> dict[str, Any]:
     """Return a row of scores: the change in loss per token, with its bootstrap interval.
 
-    nll_after: (N,) negative log-likelihood of each example after unlearning, in nats.
+    nll_after: (N,) negative log-likelihood of each example after unlearning, in nats. unit: as in
+    `Change`.
     """
-    nll, tokens = before.nll.numpy(), before.tokens.numpy()
+    nll, tokens = before.nll.numpy() / unit, before.tokens.numpy()
+    nll_after = nll_after / unit
     low, high = bootstrap_interval(nll, nll_after, tokens, seed=seed)
     influence = float((nll_after - nll).sum() / tokens.sum())
     return {

@@ -8,7 +8,8 @@ r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set 
 with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
 step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
 ten evaluations of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
-does.
+does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its mean over corpora,
+since the loss on hard text rises more.
 
 Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2). The choice of η by
 a given rise, which compares subsets at equal forgetting, is this project's.
@@ -53,6 +54,7 @@ class UnTracStep(Method):
     Args:
         rise: rise of the test subset's loss, in nats per token.
         direction: "sign" of the gradient or the "gradient" itself.
+        relative: whether to scale the rise of a corpus' loss to the mean loss at θ0.
 
     Raises:
         ValueError: `rise` is not positive.
@@ -60,6 +62,7 @@ class UnTracStep(Method):
 
     rise: float = 0.5
     direction: Literal["sign", "gradient"] = "sign"
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.rise <= 0:
@@ -68,13 +71,16 @@ class UnTracStep(Method):
     def influences(self, subject: Subject) -> Influences:
         panel = Panel(subject.corpora)
         before = self._before(subject, panel)
+        losses = {corpus: one.mean for corpus, one in before.items()}
+        mean = sum(losses.values()) / len(losses)
         scores, changes, own_loss = [], [], []
         progress = Progress("untrac_step: test subsets", len(subject.subsets))
         for i, (subset, data) in enumerate(subject.subsets.items()):
             seen = self._step(subject, "/".join(subset), data, panel)
             for corpus, nll in panel.split(seen["nll"]).items():
-                scores.append(score_row(corpus, subset, before[corpus], nll))
-                changes.append(Change(corpus, subset, corpus, before[corpus], nll))
+                unit = losses[corpus] / mean if self.relative else 1.0
+                scores.append(score_row(corpus, subset, before[corpus], nll, unit=unit))
+                changes.append(Change(corpus, subset, corpus, before[corpus], nll, unit))
             own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
             progress(i + 1)
         return Influences(
