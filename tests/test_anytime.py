@@ -153,7 +153,7 @@ def test_who_stops_it_keeps_the_answer_so_far(subject, clock):
     found = refine(Reading(clock, after=stop), subject, 1e9, clock[0] + 8 * 256, Board())
     assert found.interrupted
     assert (found.rounds["answer"], found.rounds["ended"]) == (1, "interrupt")
-    assert found.answer.warnings[0].startswith("stopped by hand: the answer is from about 128 tok")
+    assert found.answer.warnings[0].startswith("stopped by hand: the scores are from about 128 tok")
     method = Reading(clock, after=lambda n: stop(2))
     with pytest.raises(KeyboardInterrupt):
         refine(method, subject, 1e9, clock[0] + 8 * 256, Board())
@@ -172,7 +172,7 @@ def test_auto_is_for_processors_alone():
 
 @pytest.mark.parametrize("budget", ["300", 300, "5 minutes", "0s", "-1s", True])
 def test_what_is_no_time_is_one_line(budget):
-    with pytest.raises(ValueError, match=r"budget=.*: no time; write it as 90s, 5min or 2h"):
+    with pytest.raises(ValueError, match=r"budget=.*: not a duration; write it as 90s, 5min or 2h"):
         trace("nowhere", None, {"a": ["b"]}, {"t": ["c"]}, budget=budget)
 
 

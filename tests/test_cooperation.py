@@ -292,7 +292,7 @@ def test_watch_shows_what_is_built_by_whom_and_the_time_left(store, path, capsys
     first, processes, silence, _, *rows = shown(store, capsys)
     assert first.endswith("1 model built, 1 in the last hour")
     assert processes == "2 processes at work on 2 machines"
-    assert silence == "what is silent for 5 min is taken over by who needs it"
+    assert silence == "a build silent for 5 min is taken over by a process that needs it"
     assert [row.split()[0] for row in rows] == ["part", "model"]
     assert "node8 pid 1 silent for 2 min" in rows[0]
     assert "untrac: u" in rows[0]

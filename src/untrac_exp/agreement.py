@@ -86,7 +86,7 @@ def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
         except Exception as error:
             reason = " ".join(str(error.__cause__ or error).split())
             raise ValueError(
-                f"statistics.{name}: cannot load {path} ({reason}); mend it"
+                f"statistics.{name}: cannot load {path} ({reason}); correct it"
             ) from error
     return found
 

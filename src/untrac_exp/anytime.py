@@ -171,7 +171,7 @@ def refine(
                 break
     except OutOfTimeError:
         if not done:
-            raise TooLittleTimeError("the time was over before its first round was") from None
+            raise TooLittleTimeError("the time ran out during the first round") from None
         following = current
     except (KeyboardInterrupt, SystemExit) as end_of_it:
         # Lightning answers Ctrl-C by sys.exit(1)
@@ -198,7 +198,7 @@ def _best(
     if not best.round.whole:
         how = "stopped by hand" if stopped else f"within budget={duration(budget)}"
         more = f"; the next round takes about {duration(expected)} more" if unread else ""
-        said = f"{how}: the answer is from {best.round.reads}{more}"
+        said = f"{how}: the scores are from {best.round.reads}{more}"
         answer = replace(answer, warnings=[*answer.warnings, said])
     return Refined(answer, best.round.places, rounds, stopped)
 

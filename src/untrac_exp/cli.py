@@ -36,7 +36,7 @@ def job(cfg: DictConfig) -> None:
     try:
         if cfg.plan:
             raise ValueError(
-                "plan: goes on the command line, beside overrides alone; write plan=true there"
+                "plan: write plan=true on the command line, with overrides and no other options"
             )
         check(cfg)
         run(cfg)

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 _FORCED = {
     True: "the method's parts are computed again; tokens, θ0 and truth are kept (force=all "
     "rebuilds them)",
-    "all": "tokens, θ0, truth and the method's parts are made again",
+    "all": "tokens, θ0, truth and the method's parts are computed again",
 }
 
 

@@ -79,5 +79,5 @@ def parse_duration(key: str, text: object) -> float:
     """
     found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None or float(found[1]) == 0:
-        raise ValueError(f"{key}={text}: no time; write it as 90s, 5min or 2h")
+        raise ValueError(f"{key}={text}: not a duration; write it as 90s, 5min or 2h")
     return float(found[1]) * _SECONDS[found[2]]

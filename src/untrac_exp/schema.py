@@ -44,7 +44,7 @@ def check(cfg: DictConfig) -> None:
             parse_duration("budget", cfg.budget)
         if cfg.pretraining.steps:
             raise ValueError(
-                f"budget={cfg.budget}: it is for models that are taken as they are "
+                f"budget={cfg.budget}: only for models that are not trained here "
                 "(pretraining.steps=0), as in +experiment=trace; use budget=null"
             )
     load_statistics(cfg.statistics)
@@ -74,7 +74,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         function = get_object(target)
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(f"{path}._target_: cannot load {target} ({reason}); mend it") from error
+        raise ValueError(f"{path}._target_: cannot load {target} ({reason}); correct it") from error
     parameters = inspect.signature(function).parameters
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names = [name for name, p in parameters.items() if p.kind in kinds]
@@ -98,7 +98,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         try:  # optimizers check their values only in the constructor, hours later
             instantiate(node)([torch.nn.Parameter(torch.zeros(1))])
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; give it what {target} takes") from error
+            raise ValueError(f"{path}: {error}; give valid arguments of {target}") from error
 
 
 def _check_value(value: Any, hint: Any, path: str) -> None:
@@ -111,7 +111,7 @@ def _check_value(value: Any, hint: Any, path: str) -> None:
             for name, item in value.items():
                 _check_value(item, args[1], f"{path}.{name}")
         quotes = ", in quotes" if fits("", hint) and not fits(value, hint) else ""
-        raise ValueError(f"{path}={value!r} is of the wrong kind; give it {kind(hint)}{quotes}")
+        raise ValueError(f"{path}={value!r} has the wrong type; give {kind(hint)}{quotes}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -181,7 +181,9 @@ def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
 def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
     """Return the entries that are given by path."""
     if not isinstance(given, Mapping) or not given:
-        raise ValueError(f"{argument} is empty or no mapping; give {{name: path or list of texts}}")
+        raise ValueError(
+            f"{argument} is empty or not a mapping; give {{name: path or list of texts}}"
+        )
     paths = {}
     for name, texts in given.items():
         if not isinstance(name, str):
@@ -217,5 +219,5 @@ def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
         if row := parse(place, record, columns):
             found.append((row, subset_of(place, record, columns) or "all"))
     if not found:
-        raise ValueError(f"{where} has no text; give it at least one")
+        raise ValueError(f"{where} has no text; add at least one")
     return found

@@ -130,7 +130,7 @@ def _run(index: int, main: Callable[..., None], args: tuple[Any, ...]) -> None:
     except ValueError:
         pass  # the first process raises it too
     except Exception as error:
-        log.warning("process %d of this job ended, the others go on: %r", index, error)
+        log.warning("worker %d failed, the others continue: %r", index, error)
     except BaseException:  # terminated; multiprocessing would print a traceback
         os._exit(1)
 

@@ -86,7 +86,7 @@ def test_what_is_wrong_in_the_configuration_is_named_in_one_line(pile, settings,
 
 def test_a_folder_without_data_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds no data files; set corpora.datasets.pile_cc.path"):
+    with pytest.raises(ValueError, match=r"has no data files; set corpora.datasets.pile_cc.path"):
         list(corpus(str(tmp_path / "empty"), config=None).rows)
 
 
@@ -119,7 +119,10 @@ def chained(error, cause):
             DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub."),
             "no revision 'main'; set testset.revision",
         ),
-        (RuntimeError("Dataset scripts are no longer supported, but found y.py"), "is a script"),
+        (
+            RuntimeError("Dataset scripts are no longer supported, but found y.py"),
+            "is a loading script",
+        ),
         (ConnectionError("Couldn't reach 'x/y' on the Hub (ConnectError)"), "cannot reach the hub"),
         (errors.OfflineModeIsEnabled("offline"), "cannot reach the hub for 'x/y'; connect, or set"),
         (httpx.ConnectTimeout("slow"), "cannot reach the hub"),

@@ -74,8 +74,8 @@ def test_one_file_may_mix_formats_and_rows_with_nothing_to_score_are_counted(tmp
         [testset] = local.testsets({"mixed": str(path)})
     assert testset.subsets == {"all": expected}
     assert [record.getMessage() for record in caplog.records] == [
-        "corpora.paths.mixed: 3 rows in which nothing is to be scored are left out",
-        "testset.paths.mixed: 3 rows in which nothing is to be scored are left out",
+        "corpora.paths.mixed: 3 rows without text to score are skipped",
+        "testset.paths.mixed: 3 rows without text to score are skipped",
     ]
 
 

@@ -112,8 +112,12 @@ BAD = {
     "hub split": ({"forum": "hub:pile@texts"}, "dev", r"'pile': .*dev.*; set corpora.split"),
     "hub config": ({"forum": "hub:pile@x"}, "train", r"'x' not found.*; set @config in corpora.pa"),
     "no config": ({"forum": "hub:pile"}, "train", r"several configs; set @config in corpora.paths"),
-    "no name": ({"forum": "hub:"}, "train", r"'hub:' names no dataset; write hub:owner/name"),
-    "hub and file": ({"forum": ["hub:pile@texts", "one"]}, "train", r"texts stands alone; give it"),
+    "no name": ({"forum": "hub:"}, "train", r"'hub:' has no dataset name; write hub:owner/name"),
+    "hub and file": (
+        {"forum": ["hub:pile@texts", "one"]},
+        "train",
+        r"needs a name of its own: hub:pile@texts",
+    ),
     "no network": ({"forum": "hub:some/where"}, "train", r"cannot reach the hub for 'some/where'"),
     "column": ({"forum": "hub:pile@numbers"}, "train", r"'pile' row 1 has no column .*\['n'\]"),
 }

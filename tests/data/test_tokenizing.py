@@ -224,7 +224,7 @@ def test_a_space_that_the_template_puts_before_an_answer_is_part_of_it():
 def test_what_a_template_refuses_is_one_line():
     tokenizer = byte_level()
     tokenizer.chat_template = "{{ raise_exception('System role not\n supported') }}"
-    with pytest.raises(ValueError, match=r"test set 't': text 2: .*template refuses it") as caught:
+    with pytest.raises(ValueError, match=r"test set 't': text 2: .*template rejects it") as caught:
         encode([QUESTION, CHAT], tokenizer, 64, False, "test set 't'")
     assert "(System role not supported)" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -264,9 +264,9 @@ def test_rows_without_a_token_are_left_out_where_examples_need_no_number(blind, 
         data = encode(rows, blind, 8, False, "x", skip_empty=True)
     assert data.input_ids.tolist() == [[2, 0, 1], [2, 1, 0]]
     assert [r.getMessage() for r in caplog.records] == [
-        "x: 2 texts without a token to score are left out"
+        "x: 2 texts without a token to score are skipped"
     ]
-    with pytest.raises(ValueError, match="x has no texts to score; give it at least one"):
+    with pytest.raises(ValueError, match="x has no texts to score; add at least one"):
         encode(rows[1:2], blind, 8, False, "x", skip_empty=True)
 
 

@@ -66,7 +66,7 @@ def test_the_sample_is_the_seeds(path):
 def test_a_group_that_is_too_small_is_taken_whole_and_said(path, caplog):
     [testset] = toxigen.testsets(path, n_per_subset=301)
     assert {len(rows) for rows in testset.subsets.values()} == {300}
-    assert "toxicity/group0: only 300 of the 301 texts asked for" in caplog.text
+    assert "toxicity/group0: 300 texts are available of the 301 requested" in caplog.text
 
 
 def test_nothing_left_is_an_error(path):

@@ -119,7 +119,7 @@ def test_influence_is_the_rise_in_nats_per_token(subject):
 def test_a_model_that_knows_more_is_warned_of(subject, monkeypatch):
     monkeypatch.setattr(type(subject), "losses", lambda *_: type("L", (), {"mean": 0.0})())
     (warning,) = NGram(order=1).influences(subject).warnings
-    assert warning.startswith("the n-gram model's loss is above the model's")
+    assert warning.startswith("no n-gram model has a loss as low as the model's")
     assert "and 1 more" in warning
 
 

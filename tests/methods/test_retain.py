@@ -120,7 +120,8 @@ def test_too_few_sequences_are_halved(kind, objective, trained, tmp_path, monkey
     if kind is UnTrac:  # a test subset is a copy of one corpus, of which nothing is left
         assert sizes == {"ones": 8, "fives": 8}
         assert answer.warnings == [
-            "the retain set has nothing of 'threes': every sequence is read itself, or its copy is"
+            "the retain set has no sequence of 'threes': all are evaluated, or copies of evaluated "
+            "ones"
         ]
     else:
         assert sizes == {"ones": 4, "fives": 4}

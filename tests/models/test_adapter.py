@@ -51,7 +51,9 @@ def test_checkpointed_activations_leave_the_gradient_as_it_is(architecture, tmp_
 
 
 def test_a_model_without_marked_layers_is_named():
-    with pytest.raises(ValueError, match=r"model.gradient_checkpointing: Linear does not say"):
+    with pytest.raises(
+        ValueError, match=r"model.gradient_checkpointing: Linear has no layers that"
+    ):
         checkpoint_activations(torch.nn.Linear(2, 2))
 
 
@@ -108,7 +110,7 @@ def test_the_dropout_of_an_adapter_is_off(tmp_path):
 def test_options_that_peft_does_not_take_are_one_line(tmp_path):
     pytest.importorskip("peft")
     model = loaded(tmp_path, "llama")
-    with pytest.raises(ValueError, match=r"model.lora: .*rank_of.*; give it what peft.LoraConfig"):
+    with pytest.raises(ValueError, match=r"model.lora: .*rank_of.*; give arguments of peft"):
         add_lora(model, {"rank_of": 3})
 
 

@@ -17,7 +17,7 @@ from untrac_exp.store import Store
 from untrac_exp.truth import stored
 from untrac_exp.truth.stored import Stored, training_fingerprint
 
-OTHER = "of other corpora, or of a model trained otherwise; use truth=leave_dataset_out"
+OTHER = "for other corpora, or a model trained differently; use truth=leave_dataset_out"
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_what_it_lacks_is_one_line(kept):
     sea = subsets[Subset("t", "sea")]
     with pytest.raises(ValueError, match=r"has no test set 't', subset 'lake'; use truth=leave_"):
         Stored([0], world="mine").changes(training, {**subsets, Subset("t", "lake"): sea})
-    with pytest.raises(ValueError, match=r"other texts than these of test set 't', subset 'wood'"):
+    with pytest.raises(ValueError, match=r"other texts than those of test set 't', subset 'wood'"):
         Stored([0], world="mine").changes(training, {**subsets, Subset("t", "wood"): sea})
     with pytest.raises(
         ValueError, match=r"^truth\.world='yours' has no stored truth; use natural$"

@@ -223,5 +223,5 @@ def _open_parquet(key: str, path: Path) -> Iterator[pyarrow.parquet.ParquetFile]
     except (pyarrow.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{key}: {path} is not readable parquet ({reason}); write it anew"
+            f"{key}: {path} is not readable parquet ({reason}); write it again"
         ) from None

@@ -120,7 +120,7 @@ class Source:
             return f"{self.key}: '{self.path}': {text.rstrip('.')}; set {self._key('split')}"
         if "scripts are no longer supported" in text:
             return (
-                f"{self.key}: '{self.path}' is a script, and datasets runs none; set "
+                f"{self.key}: '{self.path}' is a loading script, which datasets does not run; set "
                 f"{self._key('path')} or .revision to one that holds parquet, arrow or jsonl files"
             )
         if raised(ConnectionError, httpx.TransportError, hub.LocalEntryNotFoundError):
@@ -129,7 +129,7 @@ class Source:
                 f"{self._key('path')} to a folder that holds its files"
             )
         if isinstance(error, FileNotFoundError):
-            return f"{self.key}: '{self.path}' holds no data files; set {self._key('path')}"
+            return f"{self.key}: '{self.path}' has no data files; set {self._key('path')}"
         return None
 
 

@@ -189,7 +189,9 @@ def _resolve(key: str, paths: Paths, split: str) -> dict[str, tuple[Part, ...]]:
         for pattern in map(str, patterns):
             if pattern.startswith(PREFIX):
                 if len(patterns) > 1:
-                    raise ValueError(f"{key}.{name}: {pattern} stands alone; give it its own name")
+                    raise ValueError(
+                        f"{key}.{name}: a hub dataset needs a name of its own: {pattern}"
+                    )
                 parts[named(pattern, split, f"{key}.{name}")] = None
             else:
                 parts |= dict.fromkeys(_expand(f"{key}.{name}", pattern, split))
@@ -251,7 +253,7 @@ def _fingerprint(parts: Sequence[Part], columns: Columns) -> str:
 
 def _say_blank(key: str, n: int) -> None:
     if n:
-        log.info("%s: %d rows in which nothing is to be scored are left out", key, n)
+        log.info("%s: %d rows without text to score are skipped", key, n)
 
 
 def _all_blank(key: str, parts: Sequence[Part], columns: Columns) -> ValueError:

@@ -146,9 +146,9 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
             inputs.append([*start, *source, *target])
             labels.append([IGNORED] * (len(start) + len(source)) + target)
     if n_empty:
-        log.info("%s: %d texts without a token to score are left out", what, n_empty)
+        log.info("%s: %d texts without a token to score are skipped", what, n_empty)
     if n_cut:
         log.info("%s: %d of %d texts cut to %d tokens", what, n_cut, len(inputs), block_size)
     if not inputs:
-        raise ValueError(f"{what} has no texts to score; give it at least one")
+        raise ValueError(f"{what} has no texts to score; add at least one")
     return pad(inputs, labels, seq2seq)

@@ -26,13 +26,13 @@ def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
         ("testset", [testset.name for testset in testsets]),
     ):
         if not names:
-            raise ValueError(f"{key}: there is none; name at least one")
+            raise ValueError(f"{key} is empty; give at least one")
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{key}: '{name}' is there twice; give each a name of its own")
+                raise ValueError(f"{key}: '{name}' occurs twice; give each its own name")
     for testset in testsets:
         if not testset.subsets:
-            raise ValueError(f"test set '{testset.name}' has no subset; give it texts")
+            raise ValueError(f"test set '{testset.name}' has no subset; add texts")
 
 
 def encode_corpus(

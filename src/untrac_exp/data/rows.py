@@ -66,7 +66,7 @@ def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | 
         return None
     if not isinstance(value, str | int):
         raise ValueError(
-            f"{where}: column '{columns.subset}' holds {value!r}, which is no text; quote it: "
+            f"{where}: column '{columns.subset}' holds {value!r}, which is not text; quote it: "
             f"'{value}'"
         )
     return value if isinstance(value, str) else json.dumps(value)

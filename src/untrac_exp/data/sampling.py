@@ -28,7 +28,7 @@ def sample(items: Sequence[_T], n: int, seed: int, name: str) -> list[_T]:
     name: of what is sampled, so that two subsets are not drawn by the same numbers.
     """
     if len(items) < n:
-        log.warning("%s: only %d of the %d texts asked for", name, len(items), n)
+        log.warning("%s: %d texts are available of the %d requested", name, len(items), n)
     random = Random(f"{name}/{seed}").random  # of all its numbers, Python guarantees these
     order = sorted((random(), i) for i in range(len(items)))
     return [items[i] for _, i in order[:n]]

@@ -85,7 +85,7 @@ class Saved:
         except (OSError, ValueError, KeyError, pyarrow.ArrowInvalid) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{key}: {self.path} is not readable as a saved dataset ({reason}); save it anew"
+                f"{key}: {self.path} is not readable as a saved dataset ({reason}); save it again"
             ) from error
         if isinstance(dataset, datasets.DatasetDict):
             if self.split not in dataset:

@@ -71,6 +71,6 @@ def named(address: str, split: str, key: str) -> Streamed:
     """
     path, _, config = address.removeprefix(PREFIX).partition("@")
     if not path:
-        raise ValueError(f"{key}: '{address}' names no dataset; write {PREFIX}owner/name")
+        raise ValueError(f"{key}: '{address}' has no dataset name; write {PREFIX}owner/name")
     keys = {"path": key, "config": f"@config in {key}", "split": f"{key.split('.')[0]}.split"}
     return Streamed(Source(path, config or None, split, key=key, keys=keys))

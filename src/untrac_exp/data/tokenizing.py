@@ -121,8 +121,8 @@ def _texts(row: Row, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[st
     except (TemplateError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{where}: the tokenizer's chat template refuses it ({reason}); mend the row, or give "
-            "the tokenizer another chat_template"
+            f"{where}: the tokenizer's chat template rejects it ({reason}); correct the row, or "
+            "give the tokenizer another chat_template"
         ) from error
     rest = whole[len(context) :] if whole.startswith(context) else ""
     space = rest[: len(rest) - len(rest.lstrip())]  # some templates put it before an answer

@@ -2,7 +2,7 @@
 
 Kept are statements generated from toxic prompts (`prompt_label` 1), of 9 to 24 words; a subset for
 each group. Source: Hartvigsen et al., "ToxiGen", ACL 2022; the selection is that of Isonuma and
-Titov, ACL 2024, section 4.2. The dataset is gated: accept its terms and set HF_TOKEN.
+Titov, ACL 2024, section 4.2. The dataset is gated; accept its terms and set HF_TOKEN.
 """
 
 from untrac_exp.data.base import Row, TestSet

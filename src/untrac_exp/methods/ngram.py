@@ -101,8 +101,9 @@ class NGram(Method):
         warnings = []
         if weak:
             warnings.append(
-                "the n-gram model's loss is above the model's, which knows more than it can stand "
-                f"for: {', '.join(weak[:3])}" + (f" and {len(weak) - 3} more" * (len(weak) > 3))
+                "no n-gram model has a loss as low as the model's, so the scores miss what it "
+                f"learned from longer contexts: {', '.join(weak[:3])}"
+                + (f" and {len(weak) - 3} more" * (len(weak) > 3))
             )
         return Influences(
             pd.DataFrame(scores), changes=changes, warnings=warnings, read=dict(subject.subsets)

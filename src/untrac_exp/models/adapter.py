@@ -38,7 +38,7 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
             handle = LoraModel(model, {_NAME: LoraConfig(**options)}, _NAME)
         except (TypeError, ValueError) as error:
             said = " ".join(str(error).split())
-            raise ValueError(f"model.lora: {said}; give it what peft.LoraConfig takes") from error
+            raise ValueError(f"model.lora: {said}; give arguments of peft.LoraConfig") from error
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -61,8 +61,8 @@ def checkpoint_activations(model: PreTrainedModel) -> Callable[[], None]:
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     if not layers:
         raise ValueError(
-            f"model.gradient_checkpointing: {type(model).__name__} does not say which of its "
-            "layers can be computed twice; set it to false"
+            f"model.gradient_checkpointing: {type(model).__name__} has no layers that "
+            "support recomputation; set it to false"
         )
     for layer in layers:
         layer.forward = _twice(layer.forward)

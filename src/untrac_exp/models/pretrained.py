@@ -35,7 +35,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
-_NO_TOKENIZER = "it has no tokenizer; write the model's beside it, by its save_pretrained"
+_NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Pretrained(ModelSource):
             )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
-                f"model.path='{self.path}': it lacks {len(missing)} weights of a language model, "
-                f"{missing[0]} among them; give a checkpoint saved with its output layer"
+                f"model.path='{self.path}': {len(missing)} weights of a language model are "
+                f"missing, such as {missing[0]}; give a checkpoint saved with its output layer"
             )
         check_block_size(model, self.block_size)
         return model.eval()
@@ -150,20 +150,20 @@ class Pretrained(ModelSource):
         if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
             if not (folder / "config.json").exists():
                 said = (
-                    "it is a GGUF file, made for inference alone; give the checkpoint it was made "
-                    "from, with its safetensors"
+                    "it is a GGUF file, which is for inference only; give the checkpoint it was "
+                    "converted from, in safetensors"
                 )
         elif folder.is_file():
-            said = "it is a file; give the folder that holds it and its config.json"
+            said = "it is a file; give the folder that contains it and config.json"
         elif (folder / "adapter_config.json").exists() and not _has_weights(folder):
             said = (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
-                "save_pretrained to a folder, and give that one"
+                "save_pretrained, and give that folder"
             )
         elif not folder.is_dir() and not _HUB_ID.fullmatch(self.path):
-            said = "there is none: give a folder, or the id of a model on the hub"
+            said = "not found; give a folder, or the id of a model on the hub"
         elif folder.is_dir() and not (folder / "config.json").exists():
-            said = "there is no config.json in it; give the folder that save_pretrained wrote"
+            said = "it has no config.json; give a folder written by save_pretrained"
         if said is not None:
             raise ValueError(f"model.path='{self.path}': {said}")
 
@@ -176,31 +176,31 @@ class Pretrained(ModelSource):
             text = " ".join(str(error).split())
             if isinstance(error.__cause__, GatedRepoError) or "gated repo" in text:
                 remedy = (
-                    f"it is gated: accept its terms at https://huggingface.co/{self.path} and set "
+                    f"it is gated; accept its terms at https://huggingface.co/{self.path} and set "
                     "HF_TOKEN"
                 )
             elif (
                 isinstance(error.__cause__, RepositoryNotFoundError) or "not a local folder" in text
             ):
-                remedy = "there is none: give a folder, or the id of a model on the hub"
+                remedy = "not found; give a folder, or the id of a model on the hub"
             elif "safetensors" in text:
                 remedy = (
-                    "it has no safetensors; convert it, or allow .bin files, read as data alone, "
-                    "by model.safetensors_only=false"
+                    "it has no safetensors; convert it, or allow .bin files, which are read "
+                    "without running code, by model.safetensors_only=false"
                 )
             elif "trust_remote_code" in text:
                 remedy = (
                     "it needs its own code; read it, then allow it: model.trust_remote_code=true"
                 )
             elif isinstance(error, SafetensorError):
-                remedy = f"its weights cannot be read ({text}); copy or save them anew"
+                remedy = f"its weights cannot be read ({text}); copy or save them again"
             elif "backend tokenizer" in text:
                 remedy = _NO_TOKENIZER
             elif "connect" in text.lower():
                 remedy = "the hub cannot be reached; connect, or give a folder with the checkpoint"
             elif "Unrecognized configuration class" in text:
-                kind = "encoder-decoder" if self.seq2seq else "causal language"
-                remedy = f"it is no {kind} model; set model.seq2seq={not self.seq2seq}".lower()
+                kind = "an encoder-decoder" if self.seq2seq else "a causal language"
+                remedy = f"it is not {kind} model; set model.seq2seq={not self.seq2seq}".lower()
             else:
                 remedy = text
             raise ValueError(f"model.path='{self.path}': {remedy}") from error

@@ -80,6 +80,6 @@ def check_retain(kind: str, retain: dict[str, Encoded]) -> None:
     """Raise `ValueError` if the retain set is empty."""
     if not retain:
         raise ValueError(
-            f"objective={kind} holds on to the other corpora and there is nothing of them that is "
-            "not read; give at least two corpora and more texts, or use objective=npo"
+            f"objective={kind} needs a retain set, and no sequence of the other corpora is left "
+            "for it; give at least two corpora and more texts, or use objective=npo"
         )

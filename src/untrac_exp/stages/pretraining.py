@@ -186,7 +186,7 @@ def pretrain(
     resume = out / _RESUME
     left = processes.broadcast(str(resume) if resume.exists() else None)
     if left:
-        log.info("taking up pretraining from %s", left)
+        log.info("resuming pretraining from %s", left)
     callbacks: list[Callback] = [
         ModelCheckpoint(
             out,

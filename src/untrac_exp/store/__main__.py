@@ -126,7 +126,7 @@ def _watch(args: argparse.Namespace) -> int:
 
 def _gc(args: argparse.Namespace) -> int:
     if not (args.older_than or args.kind or args.partial or args.damaged):
-        args.parser.error("say what to remove: --older-than, --kind, --partial, --damaged")
+        args.parser.error("give at least one filter: --older-than, --kind, --partial, --damaged")
     states = {"partial": args.partial, "damaged": args.damaged}
     wanted = {state for state, asked in states.items() if asked}
     verb = "would remove" if args.dry_run else "removed"

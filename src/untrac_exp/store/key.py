@@ -30,6 +30,6 @@ def _check_json(value: Any, where: str) -> None:
             _check_json(item, f"{where}[{i}]")
     elif isinstance(value, float):
         if value - value != 0:
-            raise ValueError(f"{where} is {value}, which equals nothing; give a finite number")
+            raise ValueError(f"{where} is {value}; give a finite number")
     elif not isinstance(value, str | int | None):
         raise TypeError(f"{where} is a {type(value).__name__}, which is not JSON")

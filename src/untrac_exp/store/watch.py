@@ -180,7 +180,9 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
     else:
         lines.append("nothing is being built")
     if any(one.silent_s for one in found):
-        lines.append(f"what is silent for {duration(LEASE_S)} is taken over by who needs it")
+        lines.append(
+            f"a build silent for {duration(LEASE_S)} is taken over by a process that needs it"
+        )
     return Group(*lines, *([table] if found else []))
 
 

@@ -43,8 +43,8 @@ class Stored(Truth):
             truth = pd.read_csv(lines)
         if of != training_fingerprint(training):
             raise ValueError(
-                f"truth: the stored truth of '{self.world}' is of other corpora, or of a model "
-                "trained otherwise; use truth=leave_dataset_out"
+                f"truth: the stored truth of '{self.world}' is for other corpora, or a model "
+                "trained differently; use truth=leave_dataset_out"
             )
         if missing := set(self.train_seeds) - set(truth["train_seed"]):
             raise ValueError(
@@ -84,8 +84,8 @@ class Stored(Truth):
             of = encode(rows, training.tokenizer, source.block_size, source.seq2seq, shown)
             if of.fingerprint != data.fingerprint:
                 raise ValueError(
-                    f"truth: the stored truth of '{self.world}' is of other texts than these of "
-                    f"{shown}; take the test sets of its world, or truth=leave_dataset_out"
+                    f"truth: the stored truth of '{self.world}' is for other texts than those of "
+                    f"{shown}; use the test sets of its world, or truth=leave_dataset_out"
                 )
 
 

@@ -62,7 +62,7 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
     warnings = []
     if shrunk:
         warnings.append(
-            f"too few sequences to hold {examples} that are not read: fewer are read of "
+            f"too few sequences for a retain set of {examples}: fewer are evaluated of "
             f"{', '.join(shrunk)}; add text, or lower objective.examples"
         )
     kept, nothing = _unread(subject, read, retain, own=True)
@@ -126,6 +126,6 @@ def _unread(
     if not missing:
         return kept, []
     return kept, [
-        f"the retain set has nothing of {', '.join(missing)}: every sequence is read itself, or "
-        "its copy is"
+        f"the retain set has no sequence of {', '.join(missing)}: all are evaluated, or "
+        "copies of evaluated ones"
     ]
