@@ -1,19 +1,15 @@
-"""Rows of `.jsonl` and `.txt` files in random places, with no regard to their length.
+"""Two-stage sampling of rows from large `.jsonl` and `.txt` files, independent of row length.
 
-The files, one after another, are blocks of 64 KiB. Of these, 1,024 drawn at random are searched for
-records that begin there, and the rows are drawn evenly from all records found. Every block, and so
-every record, is found as often as any other. What is left of a bias is that of a ratio: a record of
-a block of k records is drawn less often by about k in all that were found, a thousandth where
-blocks are alike. Rows of one block are neighbours, so not every *sample* is as likely as any other.
-PostgreSQL's ANALYZE draws in the same two stages (`acquire_sample_rows` in commands/analyze.c).
-Accepting records from random places inversely to their length is exact, but takes as many reads a
-row as the mean length is multiples of the shortest possible one, 13 bytes of JSON.
+The files are split into blocks of 64 KiB. Of these, 1,024 random ones are searched for records that
+begin there, and rows are drawn uniformly from the records found. Each record is equally likely to
+be found. The remaining bias is that of a ratio estimator, about 1/1,000 for similar blocks. Rows of
+a block are neighbours, so samples are not independent. PostgreSQL's ANALYZE samples in the same way
+(`acquire_sample_rows` in commands/analyze.c). Rejection sampling by length would be exact but needs
+many more reads.
 
-The library datasets draws by the number of a row, but copies the file to Arrow first. For 2,000
-rows of 1 GB (0.5 million rows; measured beside other work) it took 5 to 7 s of a CPU core, and as
-much disk again; the draw of this module 0.4 s, 84 MB read and none written. Of 100 GB the copy
-would read and write all. Its streams shuffle the beginning of a file alone, and its errors name no
-line.
+datasets samples by row number, but first copies the file to Arrow: for 2,000 rows of 1 GB (0.5
+million rows) it took 5 to 7 s of a CPU core and 1 GB of disk; this module takes 0.4 s, reads 84 MB
+and writes nothing. Its streams only shuffle the beginning of a file, and its errors name no line.
 """
 
 from bisect import bisect
@@ -31,12 +27,12 @@ from untrac_exp.data.sampling import LONGEST, windows
 
 BLOCK = 2**16
 BLOCKS = 1024
-"""How many are searched at first: 64 MiB."""
+"""Blocks searched at first: 64 MiB."""
 
 
 @dataclass(frozen=True)
 class TextFiles:
-    """Files of lines or documents, sampled as if they were one."""
+    """Files of lines or documents, sampled as one."""
 
     files: tuple[File, ...]
 
@@ -44,13 +40,13 @@ class TextFiles:
 
     @cached_property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return sum(file.size for file in self.files)
 
     def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """`n` rows, drawn without replacement; if there are fewer, all rows in order.
+        """Draw `n` rows without replacement; if there are fewer, return all rows in order.
 
-        If the records found are too few, four times as many blocks are searched, and so on.
+        If too few records are found, four times as many blocks are searched.
         """
         last = list(accumulate(-(-file.size // BLOCK) for file in self.files))
         searched = BLOCKS
@@ -64,9 +60,9 @@ class TextFiles:
         return evenly(chain.from_iterable(records), columns, n, seed)
 
     def _places(self, last: Sequence[int], n: int, seed: int) -> list[tuple[int, int]]:
-        """(number of a file, byte) of every record that begins in one of `n` blocks.
+        """Return (file index, byte offset) of each record that begins in one of `n` random blocks.
 
-        last: the number of blocks of each file and those before it.
+        last: cumulative number of blocks of the files.
         """
         random = Random(f"blocks/{seed}").random
         blocks: set[int] = set()
@@ -99,10 +95,10 @@ def _is_documents(file: File) -> bool:
 
 
 def _beginnings(file: BinaryIO, start: int, documents: bool) -> list[int]:
-    """Bytes at which the records of the block at `start` begin.
+    """Return the byte offsets at which records of the block at `start` begin.
 
-    Documents are those after the blank lines that begin in the block. Where none does, it is inside
-    a document that is cut into parts, and its first line begins one, unless the file ends in it.
+    A document begins after a blank line that begins in the block. Without one, the block is inside
+    a long document, which is cut into parts: its first line begins one, unless the file ends in it.
     """
     end = start + BLOCK
     file.seek(max(0, start - 1))
@@ -129,7 +125,7 @@ def _read(file: BinaryIO, begin: int, document: bool) -> bytes:
 
 
 def _shuffled(items: list[tuple[int, int]], seed: int) -> Iterator[tuple[int, int]]:
-    """In random order, which is made as far as it is asked for."""
+    """Yield in random order, shuffled lazily."""
     random = Random(f"places/{seed}").random
     for i in range(len(items)):
         other = i + int(random() * (len(items) - i))

@@ -31,12 +31,12 @@ _GROUPS = 4
 _BATCH = 128
 
 Record = tuple[str, Mapping[str, Any]]
-"""Where it stands, with the key, and its values by column."""
+"""(key and position, for errors; values by column)."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that is there and not empty."""
+    """An existing, non-empty file."""
 
     path: Path
 
@@ -45,17 +45,17 @@ class File:
 
     @cached_property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return self.path.stat().st_size
 
     @property
     def identity(self) -> str:
-        """The same for the same file, however it is written."""
+        """The resolved path, the same for all spellings of a path."""
         return str(self.path.resolve())
 
     @property
     def is_text(self) -> bool:
-        """Whether it is drawn from by `blocks`: no record has an end of a line inside quotes."""
+        """Whether lines are records, so that `blocks` can sample the file."""
         return self.path.suffix in (".jsonl", ".txt")
 
     @property
@@ -64,10 +64,10 @@ class File:
         return self.path.suffix == ".parquet"
 
     def digest(self) -> str:
-        """sha256 of the content and its kind.
+        """Return the suffix and the sha256 of the content.
 
-        Beyond `SMALL` bytes: of the size, the time of the last change, and 16 evenly spaced pages
-        of 64 KiB, the first and the last among them.
+        Above `SMALL` bytes, the hash covers the size, the modification time and 16 evenly spaced
+        pages of 64 KiB, including the first and the last.
         """
         with self.path.open("rb") as file:
             if self.size <= SMALL:
@@ -79,7 +79,7 @@ class File:
         return f"{self.path.suffix}:{digest.hexdigest()}"
 
     def records(self, key: str, columns: Columns, paragraphs: bool) -> Iterator[Record]:
-        """In the order of the file. paragraphs: what a text of a `.txt` file is, else lines."""
+        """Yield the records in order. paragraphs: split `.txt` files at blank lines, else lines."""
         if self.path.suffix == ".parquet":
             yield from _parquet(key, self.path, columns)
         elif self.path.suffix == ".csv":
@@ -92,10 +92,10 @@ class File:
                     yield where, record(where, self.path, text, columns)
 
     def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """`n` rows, drawn evenly without replacement; if there are fewer, all rows in order.
+        """Draw `n` rows uniformly without replacement; if there are fewer, all rows in order.
 
-        Of parquet, from random row groups that hold at least 4 `n` rows, at least 4 groups unless
-        fewer fill `SMALL` bytes; no other group or column is read. Other files are read whole.
+        Parquet: from random row groups with at least 4 `n` rows in total, at least 4 groups unless
+        fewer have `SMALL` bytes; other groups and columns are not read. Other files are read whole.
         """
         if not self.draws:
             return evenly(self.records(key, columns, True), columns, n, seed)
@@ -120,9 +120,9 @@ class File:
 
 
 def evenly(records: Iterable[Record], columns: Columns, n: int, seed: int) -> list[Row]:
-    """`n` rows of a stream, each as likely as any other; if there are not more, all in order.
+    """Draw `n` rows of a stream uniformly; if there are no more, return all in order.
 
-    Of a plain text longer than `LONGEST` characters, a window of that size.
+    A plain text longer than `LONGEST` characters is cut to a random window of that size.
     """
     parsed = (parse(where, record, columns) for where, record in records)
     rows = (row for row in parsed if row is not None)
@@ -130,7 +130,7 @@ def evenly(records: Iterable[Record], columns: Columns, n: int, seed: int) -> li
 
 
 def _lines(key: str, path: Path) -> Iterator[tuple[str, str]]:
-    """Lines with their ends, decoded one by one so that an error can say where it is."""
+    """Yield (position, line with its end), decoded one by one so that errors have a position."""
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -139,7 +139,7 @@ def _lines(key: str, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def decoded(key: str, path: Path, raw: bytes, offset: int, line: int | None = None) -> str:
-    """The text of bytes that stand at `offset`."""
+    """Decode UTF-8 bytes at `offset` of a file, without a byte order mark."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -168,7 +168,7 @@ def _paragraphs(key: str, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def record(where: str, path: Path, text: str, columns: Columns) -> Mapping[str, Any]:
-    """What a line or document of a `.jsonl` or `.txt` file holds."""
+    """Parse a line or document of a `.jsonl` or `.txt` file into values by column."""
     return _json(where, text) if path.suffix == ".jsonl" else {columns.text: text.strip("\r\n")}
 
 
@@ -183,7 +183,7 @@ def _json(where: str, line: str) -> Mapping[str, Any]:
 
 
 def _csv(key: str, path: Path) -> Iterator[Record]:
-    csv.field_size_limit(sys.maxsize)  # the default refuses texts beyond 128 KiB
+    csv.field_size_limit(sys.maxsize)  # the default is 128 KiB
     reader = csv.DictReader((line for _, line in _lines(key, path)), strict=True)
     try:
         for record in reader:
@@ -200,10 +200,10 @@ def _csv(key: str, path: Path) -> Iterator[Record]:
 def _parquet(
     key: str, path: Path, columns: Columns, groups: Sequence[int] | None = None
 ) -> Iterator[Record]:
-    """The records of some row groups, or of all."""
+    """Yield the records of some row groups, or of all."""
     with _open_parquet(key, path) as file:
         names = file.schema_arrow.names
-        # With none of them there, read all: the error about them then lists what there is.
+        # If none exists, read all, so that the error lists the columns.
         chosen = [name for name in names if name in columns.names] or names
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         for group in range(len(sizes)) if groups is None else groups:
@@ -217,7 +217,7 @@ def _parquet(
 @contextmanager
 def _open_parquet(key: str, path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
     try:
-        # Read in pieces: else a row group, perhaps 1 GB, is held in memory as a whole.
+        # In pieces: otherwise a whole row group, perhaps 1 GB, is in memory.
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowInvalid, OSError) as error:

@@ -1,7 +1,6 @@
-"""Datasets of the Hugging Face hub, or folders laid out like them: corpora of plain text, and the
-rows that the test-set modules filter.
+"""Datasets of the Hugging Face hub, or local copies of their repositories.
 
-Corpora are streamed, shuffled with a seed and a buffer, and read no further than needed.
+Corpora are streamed, shuffled with a seed and a buffer, and read only as far as needed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,15 @@ DEFAULT_REVISION = "main"
 
 @dataclass(frozen=True)
 class Source:
-    """One split of one dataset.
+    """One split of a dataset.
 
-    path: hub id or a folder. config: the dataset's own name for a part of it. revision: branch,
-    tag or commit; only a commit stays what it is. key: the configuration key to name in errors.
-    keys: what to set instead of key.config, key.split or key.path, where that is something else.
+    Attributes:
+        path: hub id or folder.
+        config: name of a configuration of the dataset.
+        split: name of the split.
+        revision: branch, tag or commit; only a commit is immutable.
+        key: configuration key, for errors.
+        keys: keys to name in errors for config, split and path, if not ``<key>.<name>``.
     """
 
     path: str
@@ -35,18 +38,19 @@ class Source:
 
     @property
     def settings(self) -> dict[str, str | None]:
-        """What determines the rows."""
+        """Everything that determines the rows."""
         return {name: getattr(self, name) for name in ("path", "config", "split", "revision")}
 
     def read(self, columns: Sequence[str], streaming: bool = False) -> Iterator[dict[str, Any]]:
-        """The rows, cut to `columns`.
+        """Yield the rows, reduced to `columns`.
 
-        Raises `ValueError`: gated, missing or unreachable dataset, revision, config, split, column.
+        Raises:
+            ValueError: dataset, revision, config, split or column is gated, missing or unreachable.
         """
         yield from self.rows(self.load(streaming), columns)
 
     def load(self, streaming: bool) -> Any:
-        """The `datasets.Dataset` or `IterableDataset`."""
+        """Load as `datasets.Dataset`, or `IterableDataset` if `streaming`."""
         import datasets  # slow to import, and mini scale needs none of it
 
         datasets.utils.logging.disable_progress_bar()
@@ -60,7 +64,7 @@ class Source:
             )
 
     def rows(self, dataset: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[dict]:
-        """The rows of what `load` gave; the first one shows whether the columns are there."""
+        """Yield rows of a loaded dataset; raise `ValueError` if a column is missing."""
         with self.explained():
             for row in dataset:
                 if absent := [name for name in columns if name not in row]:
@@ -72,7 +76,7 @@ class Source:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what datasets and huggingface_hub raise into one line that names the remedy."""
+        """Turn errors of datasets and huggingface_hub into one line with a remedy."""
         try:
             yield
         except Exception as error:
@@ -135,7 +139,7 @@ class Source:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines that every further try to reach the hub prints."""
+    """Suppress the log lines of retries."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -148,9 +152,9 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of one column, streamed anew whenever they are iterated, in one seeded order.
+    """Texts of one column, streamed on each iteration in the same seeded order.
 
-    buffer_size: rows held in memory to draw from; the dataset's files are shuffled as well.
+    buffer_size: rows of the shuffle buffer; the dataset's files are shuffled too.
     """
 
     source: Source
@@ -169,11 +173,11 @@ class Texts:
 
     @property
     def fingerprint(self) -> str:
-        """Of where the texts come from; nothing is read."""
+        """Hash of the source and the order; nothing is read."""
         return fingerprint({**asdict(self), "source": self.source.settings})
 
     def draw(self, n: int, seed: int) -> list[Row]:
-        """The first `n` in the order of another seed; if there are not more, all in their own."""
+        """Return the first `n` texts in the order of `seed`; if there are no more, all in order."""
         other = replace(self, seed=self.seed + seed)
         found = list(islice(windows(other, LONGEST, seed), n + 1))
         return found[:n] if len(found) > n else list(windows(self, LONGEST, seed))
@@ -182,10 +186,13 @@ class Texts:
 def corpora(
     datasets: Mapping[str, Mapping[str, Any] | None], seed: int = 0, buffer_size: int = 10_000
 ) -> list[Corpus]:
-    """Corpora of the hub.
+    """Return corpora of the hub.
 
-    datasets: by the corpus' name: path, and where they differ from the defaults, config, revision,
-    split ("train"), column ("text") and a buffer_size of its own (smaller where texts are books).
+    Args:
+        datasets: by corpus name, {path, config, revision, split, column, buffer_size}, of which
+            only path is required; column is "text". None leaves a corpus out.
+        seed: of the order.
+        buffer_size: default of `Texts.buffer_size`; use less for long texts such as books.
     """
     found = []
     for name, settings in datasets.items():

@@ -1,14 +1,13 @@
-"""Own data by path: files, globs (`**` too), directories, saved datasets and ids of the hub.
+"""Local data by path: files, globs (including `**`), directories, saved datasets and hub ids.
 
-Files are `.txt`, `.jsonl`, `.csv` and `.parquet`; a directory stands for all of them below it,
-unless `save_to_disk` of the library datasets wrote it. `hub:owner/name` and `hub:owner/name@config`
-are streamed from the Hugging Face hub.
+Files are `.txt`, `.jsonl`, `.csv` and `.parquet`; a directory means all of them below it, unless it
+was written by `save_to_disk` of datasets. `hub:owner/name` and `hub:owner/name@config` are streamed
+from the Hugging Face hub.
 
-What a row is, by its columns, is told in `rows`; files may mix kinds of rows. A `.txt` corpus has a
-document between blank lines; a `.txt` test set has a text a line. Rows in which what would be
-scored is null or blank are left out, and counted. Corpora are read lazily, so that they need not
-fit in memory; how they are sampled without being read is told by the `draw` of `blocks`, `files`,
-`saved` and `streamed`.
+`rows` documents the row formats, which may be mixed in a file. In `.txt` files, corpora have a
+document between blank lines, test sets a text per line. Rows without text to score are skipped and
+counted. Corpora are read lazily and need not fit in memory; for sampling without reading all, see
+`draw` in `blocks`, `files`, `saved` and `streamed`.
 """
 
 import glob
@@ -39,7 +38,7 @@ Part = File | Saved | Streamed
 
 @dataclass(frozen=True)
 class LocalRows:
-    """The rows of files, folders or a stream, read anew each time they are iterated."""
+    """Rows of files, folders or a stream, read again on each iteration."""
 
     key: str
     parts: tuple[Part, ...]
@@ -57,13 +56,13 @@ class LocalRows:
 
     @property
     def is_large(self) -> bool:
-        """Whether sampling by `draw` saves reading much of it."""
+        """Whether `draw` reads much less than all."""
         size = sum(unit.size for unit in self._units)
         return size > SMALL and any(unit.draws for unit in self._units)
 
     @cached_property
     def _units(self) -> list[Part | TextFiles]:
-        """What is sampled as one: `.jsonl` and `.txt` files in a row, and any other part."""
+        """Parts that are sampled separately; consecutive `.jsonl` and `.txt` files are one."""
         units: list[Part | TextFiles] = []
         for part in self.parts:
             if not isinstance(part, File) or not part.is_text:
@@ -75,12 +74,12 @@ class LocalRows:
         return units
 
     def draw(self, n: int, seed: int) -> list[Row]:
-        """`n` rows in random order; if there are fewer, all rows in order.
+        """Draw `n` rows, in random order; if there are fewer, return all rows in order.
 
-        All `.jsonl` and `.txt` files beside each other are drawn from evenly; between these and
-        every other file, the size in bytes tells how many rows each gives.
+        Rows are distributed over the units in proportion to their bytes, and drawn uniformly within
+        each.
         """
-        whole: dict[int, list[Row]] = {}  # by the number of a unit, all its rows: too few
+        whole: dict[int, list[Row]] = {}  # all rows of units that have fewer than asked
         while True:
             rest = [i for i in range(len(self._units)) if i not in whole]
             left = n - sum(map(len, whole.values()))
@@ -108,11 +107,17 @@ def corpora(
     split: str = "train",
     chat_template: bool = False,
 ) -> list[Corpus]:
-    """One corpus a name, of what is at the path (or the list of paths) under it.
+    """Return one corpus per name, lazily read.
 
-    The columns, and chat_template, are those of `rows.Columns`. split: of saved dictionaries of
-    datasets, and of the hub's datasets. Raises `ValueError`, naming key and file, for what cannot
-    be read; what stands further in a file than its first text is found when it is read.
+    Args:
+        paths: a path or list of paths by corpus name.
+        text_column, input_column, target_column, messages_column: see `rows`.
+        split: of saved dataset dictionaries and hub datasets.
+        chat_template: see `rows.Columns`.
+
+    Raises:
+        ValueError: a path cannot be read or has no text, or is in two corpora. Errors beyond the
+            first text of a corpus are raised when it is read.
     """
     columns = Columns(
         text_column, input_column, target_column, messages_column, chat_template=chat_template
@@ -144,9 +149,9 @@ def testsets(
     split: str = "train",
     chat_template: bool = False,
 ) -> list[TestSet]:
-    """One test set a name; its subsets by the subset column, or the one subset `all`.
+    """Return one test set per name, with a subset per value of the subset column.
 
-    The other arguments are those of `corpora`.
+    Without that column there is one subset `all`. Other arguments as for `corpora`.
     """
     columns = Columns(
         text_column, input_column, target_column, messages_column, subset_column, chat_template
@@ -177,7 +182,7 @@ def testsets(
 
 
 def _resolve(key: str, paths: Paths, split: str) -> dict[str, tuple[Part, ...]]:
-    """What is under each name, sorted, each once, all of a known kind and not empty."""
+    """Return the sorted, distinct, non-empty files, saved datasets or hub datasets by name."""
     if not isinstance(paths, Mapping) or not paths:
         raise ValueError(f"{key} is empty or not a mapping; write {key}='{{a: x.jsonl, b: y.txt}}'")
     resolved = {}
@@ -235,7 +240,7 @@ def _file(key: str, path: Path) -> File:
 
 
 def _shares(sizes: Sequence[int], n: int, seed: int) -> list[int]:
-    """How many of `n` each gets: its part of the sum, rounded up or down at random."""
+    """Distribute `n` in proportion to `sizes`, rounded up or down at random."""
     held = list(accumulate(sizes))
     shift = Random(f"shares/{seed}").random()
     at = (bisect(held, (i + shift) / n * held[-1], hi=len(held) - 1) for i in range(n))
@@ -244,7 +249,7 @@ def _shares(sizes: Sequence[int], n: int, seed: int) -> list[int]:
 
 
 def _fingerprint(parts: Sequence[Part], columns: Columns) -> str:
-    """sha256 of the contents (see `digest`) and of how they are read, not of where they lie."""
+    """Return the sha256 of the contents (see `digest`) and the columns, but not of the paths."""
     digest = hashlib.sha256(repr(columns).encode())
     for part in parts:
         digest.update(f"\0{part.digest()}".encode())

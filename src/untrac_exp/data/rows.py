@@ -1,15 +1,15 @@
-"""From one record of a source (its values by column) to a row.
+"""Parse a record of a source (values by column) into a row.
 
-What a record is, is told by the first of these columns that holds something:
+The first non-empty of these columns determines the format:
 
-- `messages`, a list of {role, content}: the last message of the role `assistant` is scored, those
-  before it are its context (with none, it is plain text), and what follows it is left out.
+- `messages`, a list of {role, content}: the last message of role `assistant` is scored and the
+  messages before it are its context; later ones are ignored.
 - `completion`, with its context in `prompt`: both text, or both lists of messages.
 - the text column: plain text.
 - the target column, with its context in the input column: as completion and prompt.
 
-A target (or completion) of text is set apart from its context by a space if neither has one. The
-content of a message may be a list of parts {type: text, text: ...}, which are joined.
+A space is inserted between context and target if neither has one. The content of a message may be a
+list of parts {type: text, text: ...}, which are joined.
 """
 
 import json
@@ -25,10 +25,10 @@ ANSWERS = "assistant"
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what.
+    """Column names.
 
-    chat_template: contexts of text are what a user said, for the tokenizer's chat template to
-    render; else they stand before the target as they are.
+    chat_template: treat a text context as a user message and render it by the tokenizer's chat
+    template; else it precedes the target verbatim.
     """
 
     text: str = "text"
@@ -40,26 +40,28 @@ class Columns:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Columns of a context and of what is scored after it."""
+        """(context, target) columns."""
         return ("prompt", "completion"), (self.input, self.target)
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """The columns that tell what a record is, in the order in which they are looked at."""
+        """Columns that determine the format, by precedence."""
         (_, completion), (_, target) = self.pairs
         return self.messages, completion, self.text, target
 
     @property
     def names(self) -> set[str]:
-        """Every column that may be read."""
+        """All columns that may be read."""
         return {*self.scored, *(context for context, _ in self.pairs), self.subset or self.text}
 
 
 def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:
-    """The name of a record's subset as text, None where it has none.
+    """Return the name of a record's subset; None if it has none.
 
-    `true` and `1` of JSON are the names "true" and "1"; a fraction has no text of its own (1.50 is
-    1.5) and is refused by `ValueError`.
+    JSON's `true` and `1` become "true" and "1".
+
+    Raises:
+        ValueError: the value is a float, whose text is ambiguous (1.50 and 1.5), or no scalar.
     """
     value = record.get(columns.subset or "")
     if value is None or value == "":
@@ -73,9 +75,15 @@ def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | 
 
 
 def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None:
-    """The row of a record; None if what would be scored is empty, blank or null.
+    """Parse a record; return None if the text to score is empty, blank or null.
 
-    where: the key, and the place in a file, that errors begin with. Raises `ValueError`.
+    Args:
+        where: configuration key and position in the file, for errors.
+        record: values by column.
+        columns: the column names.
+
+    Raises:
+        ValueError: no known column, or a value of the wrong type.
     """
     if not any(name in record for name in columns.scored):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Seeded samples that are the same on every machine and under every version of Python."""
+"""Seeded sampling, reproducible across machines and Python versions."""
 
 import heapq
 import logging
@@ -15,33 +15,32 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 LONGEST = 2**16
-"""Characters of a plain text that a draw keeps: what is longer comes as a window of that size."""
+"""Maximum characters of a drawn plain text; longer ones are cut to a window of that size."""
 _ALIKE = 64
-"""Characters by which the beginning of a text is found in another."""
+"""Length of the prefix by which overlapping texts are detected."""
 _SPACE = re.compile(r"\s")
 _WORDS = re.compile(r".*\s", re.DOTALL)
 
 
 def sample(items: Sequence[_T], n: int, seed: int, name: str) -> list[_T]:
-    """`n` of `items`, drawn without replacement, in the order drawn; all of them if fewer.
+    """Draw `n` items without replacement, in random order; all of them if there are fewer.
 
-    name: of what is sampled, so that two subsets are not drawn by the same numbers.
+    name: of the sampled dataset; part of the seed, so that datasets are drawn independently.
     """
     if len(items) < n:
         log.warning("%s: %d texts are available of the %d requested", name, len(items), n)
-    random = Random(f"{name}/{seed}").random  # of all its numbers, Python guarantees these
+    random = Random(f"{name}/{seed}").random  # reproducible across Python versions
     order = sorted((random(), i) for i in range(len(items)))
     return [items[i] for _, i in order[:n]]
 
 
 def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
-    """`n` of a stream, each as likely as any other, in random order; all, in order, if no more.
+    """Draw `n` items of a stream uniformly, in random order; all, in order, if there are no more.
 
-    Holds `n` items and one, whatever the length of the stream: every item gets a random number and
-    the `n` largest stay.
+    Keeps the `n` items with the largest random numbers, so memory is independent of the length.
     """
     random = Random(f"reservoir/{seed}").random
-    kept: list[tuple[float, int, _T]] = []  # a heap; the count keeps items from being compared
+    kept: list[tuple[float, int, _T]] = []  # a heap; the count breaks ties
     count = 0
     for item in items:
         entry = (random(), count, item)
@@ -57,10 +56,9 @@ def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
 def distinct(
     place: Callable[[float], tuple[int, int, Row | None]], budget: int, n: int, seed: int
 ) -> list[Row] | None:
-    """`n` different rows from random places; None if `budget` is spent before they are found.
+    """Draw `n` distinct rows at random positions; None if `budget` is exhausted before that.
 
-    place: of a number in [0, 1), (where the row there starts, what it cost to read, the row). A row
-    that is None is left out.
+    place: maps a number in [0, 1) to (start of the row, cost of reading it, row or None).
     """
     random = Random(f"places/{seed}").random
     seen: set[int] = set()
@@ -75,19 +73,22 @@ def distinct(
 
 
 def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) -> Corpus:
-    """The corpus cut down to a list of at most `n` rows, drawn without replacement.
+    """Return the corpus reduced to at most `n` rows, drawn without replacement.
 
-    A source that can draw by itself does (see `Corpus.draw`, and the source for how evenly); others
-    are read once, holding `n` rows, each row as likely as any other. A corpus of at most `n` rows
-    comes whole and in order.
+    Uses `Corpus.draw` if the source has it; otherwise the corpus is read once with `n` rows in
+    memory, each row equally likely. At most `n` rows are returned whole and in order.
 
-    window_chars: plain texts longer than this are cut to a window of at most so many characters,
-    which starts at a word in a random place; else a book would always stand for its beginning. If
-    that leaves fewer than `n` rows, the texts are cut into windows one after another, and `n` of
-    all windows are drawn. Rows with a context are never cut here. None keeps every row whole.
+    Args:
+        corpus: the corpus.
+        n: maximum number of rows.
+        seed: of the draw.
+        window_chars: maximum length of a plain text in characters; longer ones are cut to a window
+            that starts at a random word. If fewer than `n` rows result, all texts are cut into
+            consecutive windows, of which `n` are drawn. Rows with a context are not cut. None cuts
+            nothing.
 
-    The fingerprint is of `corpus_fingerprint`, `n`, `seed` and `window_chars`; None if the source
-    has none.
+    Returns:
+        The sample; its fingerprint is a hash of the corpus' and the arguments, or None.
     """
     rows = corpus.rows if corpus.draw is None else corpus.draw(n, seed)
     if window_chars is not None:
@@ -103,10 +104,10 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
 def further(
     corpus: Corpus, n: int, seed: int, window_chars: int | None, drawn: Collection[Row]
 ) -> list[Row]:
-    """At most `n` rows of a corpus beyond those that `sampled` has `drawn` of it.
+    """Draw at most `n` rows of a corpus that are not in `drawn`, a result of `sampled`.
 
-    A second draw, without the rows of the first. Of two plain texts of which one holds the
-    beginning of the other, only the drawn one stays: windows of a long text may overlap.
+    Plain texts that overlap a drawn one by their prefix are excluded too, since windows of a long
+    text may overlap.
     """
     plain = [row.target for row in drawn if not row.input]
     text, starts = "\0".join(plain), [target[:_ALIKE] for target in plain]
@@ -123,7 +124,7 @@ def further(
 
 
 def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
-    """The rows; of a longer plain text at most `size` characters, from a word at random on."""
+    """Yield rows, with plain texts cut to `size` characters from a random word on."""
     random = Random(f"windows/{seed}").random
     for row in rows:
         if _is_long(row, size):
@@ -136,7 +137,7 @@ def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
 
 
 def _pieces(row: Row, size: int) -> Iterator[Row]:
-    """The row, or the windows of at most `size` characters that a long plain text is made of."""
+    """Yield the row, or consecutive windows of at most `size` characters of a long plain text."""
     if not _is_long(row, size):
         yield row
         return
@@ -153,7 +154,7 @@ def _is_long(row: Row, size: int) -> bool:
 
 
 def _up_to_a_word(text: str, start: int, size: int) -> str:
-    """At most `size` characters from `start` on, without a part of a word at the end."""
+    """Return at most `size` characters from `start`, cut at the end of a word."""
     piece = text[start : start + size]
     if start + size >= len(text) or text[start + size].isspace():
         return piece

@@ -1,6 +1,6 @@
-"""Datasets of the Hugging Face hub by a path, `hub:owner/name` or `hub:owner/name@config`.
+"""Hub datasets as local paths, `hub:owner/name` or `hub:owner/name@config`, read as a stream.
 
-What follows `hub:` may be a folder laid out like a repository. Rows are read as a stream.
+The part after `hub:` may also be a local copy of a repository.
 """
 
 import sys
@@ -18,12 +18,12 @@ from untrac_exp.store import fingerprint
 
 PREFIX = "hub:"
 BUFFER = 2_000
-"""Rows from which the next one is drawn, where a stream is sampled."""
+"""Rows of the shuffle buffer of a sampled stream."""
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A split of a dataset; `size` is unknown, so it counts as large."""
+    """A split of a hub dataset; `size` is unknown and taken as large."""
 
     source: Source
 
@@ -35,21 +35,21 @@ class Streamed:
 
     @property
     def identity(self) -> str:
-        """The same for the same data."""
+        """Identifier of path, config and split."""
         return f"{self}@{self.source.config}@{self.source.split}"
 
     def digest(self) -> str:
-        """sha256 of where the data come from; nothing is read."""
+        """Return the sha256 of the source; nothing is read."""
         return fingerprint(self.source.settings)
 
     def records(self, key: str, columns: Columns, paragraphs: bool) -> Iterator[Record]:
-        """In order; `paragraphs` says nothing about a table."""
+        """Yield the records in order; `paragraphs` is ignored."""
         yield from self._records(key, self.source.load(streaming=True))
 
     def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """The first `n` rows of the files in random order, through a buffer of `BUFFER` rows.
+        """Return the first `n` rows of the shuffled files and a shuffle buffer of `BUFFER` rows.
 
-        So of a dataset of one file they are of its beginning. If there are not more, all in order.
+        For a dataset of one file they come from its beginning. If there are no more, all in order.
         """
         stream = self.source.load(streaming=True).shuffle(seed=seed, buffer_size=BUFFER)
         parsed = (parse(where, record, columns) for where, record in self._records(key, stream))
@@ -65,9 +65,9 @@ class Streamed:
 
 
 def named(address: str, split: str, key: str) -> Streamed:
-    """The dataset at an address, at its main revision.
+    """Return the dataset at an address, at its main revision.
 
-    key: of the paths, `corpora.paths.forum` say, for errors.
+    key: configuration key of the path, such as `corpora.paths.forum`, for errors.
     """
     path, _, config = address.removeprefix(PREFIX).partition("@")
     if not path:
