@@ -19,7 +19,7 @@ def scores(values, corpora=("a", "b", "c")) -> pd.DataFrame:
 
 def test_scores_come_back_bit_for_bit(tmp_path):
     values = [0.1 + 0.2, np.nextafter(1.0, 2.0), -5e-324]
-    path = files.write_scores(tmp_path, scores(values).assign(ci_low=1 / 3, ci_high=np.nan))
+    path = files.write(tmp_path, "scores", scores(values).assign(ci_low=1 / 3, ci_high=np.nan))
     assert path.read_text().splitlines()[0] == "corpus,testset,subset,influence,ci_low,ci_high"
     back = files.read_table(path, files.SCORES)
     np.testing.assert_array_equal(
@@ -31,24 +31,24 @@ def test_scores_come_back_bit_for_bit(tmp_path):
 
 def test_nan_and_infinite_influences_survive(tmp_path):
     values = [np.nan, np.inf, -np.inf]
-    path = files.write_scores(tmp_path, scores(values))
+    path = files.write(tmp_path, "scores", scores(values))
     np.testing.assert_array_equal(files.read_table(path, files.SCORES)["influence"], values)
 
 
 def test_names_that_look_like_something_else_stay_names(tmp_path):
     corpora = ["NA", "007", 'with "quotes", commas\nand lines', "ünï·cødé", "nan", "1e5"]
-    path = files.write_scores(tmp_path, scores(1.0, corpora))
+    path = files.write(tmp_path, "scores", scores(1.0, corpora))
     assert list(files.read_table(path, files.SCORES)["corpus"]) == corpora
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):
-    one = files.write_scores(tmp_path / "1", scores([1.0, 2.0, 3.0])).read_bytes()
+    one = files.write(tmp_path / "1", "scores", scores([1.0, 2.0, 3.0])).read_bytes()
     other = scores([1.0, 2.0, 3.0])[["influence", "corpus", "subset", "testset"]]
-    assert files.write_scores(tmp_path / "2", other).read_bytes() == one
+    assert files.write(tmp_path / "2", "scores", other).read_bytes() == one
 
 
 def test_trajectory_keeps_whole_steps(tmp_path):
-    path = files.write_trajectory(tmp_path, scores([0.5, 0.25, 1.0]).assign(step=[0, 10, 20]))
+    path = files.write(tmp_path, "trajectory", scores([0.5, 0.25, 1.0]).assign(step=[0, 10, 20]))
     assert path.read_text().splitlines()[1] == "a,t,s,0,0.5"
     assert files.read_table(path, files.TRAJECTORY)["step"].tolist() == [0, 10, 20]
 
@@ -95,7 +95,7 @@ def test_damaged_tables_are_named_with_a_remedy(tmp_path, text):
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
-    path = files.write_scores(tmp_path, scores([1.0, 2.0, 3.0]))
+    path = files.write(tmp_path, "scores", scores([1.0, 2.0, 3.0]))
     before = path.read_bytes()
 
     def full(descriptor):
@@ -103,6 +103,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(ValueError, match=r"cannot write .*scores\.csv: No space left.*free some"):
-        files.write_scores(tmp_path, scores([4.0, 5.0, 6.0]))
+        files.write(tmp_path, "scores", scores([4.0, 5.0, 6.0]))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,6 @@
 """One job: prepare data, train θ0, compute influences and the truth, write result files."""
 
+import json
 import logging
 import subprocess
 import time
@@ -155,35 +156,30 @@ def _place_in_sweep() -> tuple[int, int]:
     return hydra.job.num, number_of_jobs(hydra.sweeper.params)
 
 
-def _write(
-    outdir: Path,
-    cfg: DictConfig,
-    data: Data,
-    key: str | None,
-    found: Found,
-) -> None:
+def _write(outdir: Path, cfg: DictConfig, data: Data, key: str | None, found: Found) -> None:
     """Write the result files; metrics.json is last and marks the job as finished."""
     best, meter, theta0, truth, changes = found
     answer = best.answer
     warnings = list(answer.warnings)
-    files.write_scores(outdir, answer.scores)
+    files.write(outdir, "scores", answer.scores)
     if answer.trajectory is not None:
-        files.write_trajectory(outdir, answer.trajectory)
+        files.write(outdir, "trajectory", answer.trajectory)
     if answer.own_loss is not None:
-        files.write_own_loss(outdir, answer.own_loss)
+        files.write(outdir, "own_loss", answer.own_loss)
     if truth is None and answer.changes:
         seen = evidence(data, best)
         warnings += seen.warnings
-        files.write_ranking(outdir, seen.ranking)
-        files.write_examples(outdir, seen.examples)
-        files.write_shared(outdir, seen.shared)
+        files.write(outdir, "ranking", seen.ranking)
+        files.write(outdir, "examples", seen.examples)
+        files.write(outdir, "duplicates", seen.shared)
     agreed: dict[str, dict[str, float]] | None = None
     statistics = load_statistics(cfg.statistics)
     actual = pd.DataFrame(columns=files.TRUTH)
     if truth is not None and changes is not None:
-        files.write_truth(outdir, truth.influences(changes, list(data.training.corpora)))
+        files.write(outdir, "truth", truth.influences(changes, list(data.training.corpora)))
         if (changes["without"].map(len) > 1).any():
-            files.write_models(outdir, changes)
+            names = [json.dumps(one, ensure_ascii=False) for one in changes["without"]]
+            files.write(outdir, "models", changes.assign(without=names))
         predicted, actual = truth.compared(answer.scores, changes)
         agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
     noise = ceilings(actual, warnings.append, statistics)

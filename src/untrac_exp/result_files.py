@@ -28,50 +28,28 @@ RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
 RANKING += ["lead", "lead_low", "lead_high"]
 EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
 SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
+TABLES = {
+    "scores": SCORES,
+    "trajectory": TRAJECTORY,
+    "truth": TRUTH,  # influence by retraining, for each train seed
+    "models": MODELS,  # loss change of each model trained without several corpora, listed as JSON
+    "own_loss": OWN_LOSS,  # of the forget set
+    "ranking": RANKING,  # with the lead over the next corpus
+    "examples": EXAMPLES,  # texts whose loss rose most
+    "duplicates": SHARED,  # test texts that are also in a corpus' sample
+}
+"""Columns of each file; influences, losses and changes are in nats per token."""
 
 _INTEGERS = {"step", "train_seed", "rank", "index", "test_index"}
 _NAMES = {"corpus", "without", "testset", "subset", "unlearned", "read", "text", "excerpt"}
 
 
-def write_scores(outdir: Path, scores: pd.DataFrame) -> Path:
-    """Write ``scores.csv``: influence and its interval, nats per token."""
-    return _write_table(outdir / "scores.csv", scores, SCORES)
-
-
-def write_trajectory(outdir: Path, trajectory: pd.DataFrame) -> Path:
-    """Write ``trajectory.csv``: influence after each evaluated unlearning step."""
-    return _write_table(outdir / "trajectory.csv", trajectory, TRAJECTORY)
-
-
-def write_truth(outdir: Path, truth: pd.DataFrame) -> Path:
-    """Write ``truth.csv``: influence of each corpus by retraining, for every train seed."""
-    return _write_table(outdir / "truth.csv", truth, TRUTH)
-
-
-def write_models(outdir: Path, changes: pd.DataFrame) -> Path:
-    """Write ``models.csv``: loss change of each model trained without several corpora."""
-    names = [json.dumps(list(without), ensure_ascii=False) for without in changes["without"]]
-    return _write_table(outdir / "models.csv", changes.assign(without=names), MODELS)
-
-
-def write_own_loss(outdir: Path, own_loss: pd.DataFrame) -> Path:
-    """Write ``own_loss.csv``: forget-set loss along the unlearning steps, nats per token."""
-    return _write_table(outdir / "own_loss.csv", own_loss, OWN_LOSS)
-
-
-def write_ranking(outdir: Path, ranking: pd.DataFrame) -> Path:
-    """Write ``ranking.csv``: ranked corpora of each test set, with the lead over the next."""
-    return _write_table(outdir / "ranking.csv", ranking, RANKING)
-
-
-def write_examples(outdir: Path, examples: pd.DataFrame) -> Path:
-    """Write ``examples.csv``: texts whose loss rose most, in nats per token."""
-    return _write_table(outdir / "examples.csv", examples, EXAMPLES)
-
-
-def write_shared(outdir: Path, shared: pd.DataFrame) -> Path:
-    """Write ``duplicates.csv``: test texts that also occur in a corpus's sample."""
-    return _write_table(outdir / "duplicates.csv", shared, SHARED)
+def write(outdir: Path, name: str, table: pd.DataFrame) -> Path:
+    """Write ``<name>.csv``, with the columns of `TABLES`; those that are missing are empty."""
+    columns = TABLES[name]
+    missing = {"influence", "loss", "change", "share"} & {*columns} - {*table.columns}
+    assert not missing, f"{name}.csv without {missing}"
+    return write_text(outdir / f"{name}.csv", table_text(table, columns))
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
@@ -175,11 +153,3 @@ def _converted(text: pd.Series) -> pd.Series:
         return pd.Series([int(field) for field in text], index=text.index, dtype=np.int64)
     numbers = [float(field) if field else math.nan for field in text]
     return pd.Series(numbers, index=text.index, dtype=np.float64)
-
-
-def _write_table(path: Path, table: pd.DataFrame, columns: list[str]) -> Path:
-    missing = {"influence", "loss", "change", "share"}.intersection(columns).difference(
-        table.columns
-    )
-    assert not missing, f"{path.name} without {missing}"
-    return write_text(path, table_text(table, columns))

@@ -57,20 +57,22 @@ def fabricate(
             if unlearns:
                 scores = scores.assign(ci_low=influence - 0.05, ci_high=influence + 0.06)
             outdir = root / (f"{method},{variant}" if variant else method) / f"seed{seed}"
-            files.write_scores(outdir, scores)
+            files.write(outdir, "scores", scores)
             if train_seeds:
-                files.write_truth(outdir, truth)
+                files.write(outdir, "truth", truth)
             if unlearns:
                 steps = [0, 20, 50, 100, 150, 200] if method == "untrac" else [0, 1, 2, 3, 5]
-                files.write_trajectory(
+                files.write(
                     outdir,
+                    "trajectory",
                     pd.concat(
                         index.assign(step=s, influence=influence * (s / steps[-1]) ** 1.5)
                         for s in steps
                     ),
                 )
-                files.write_own_loss(
+                files.write(
                     outdir,
+                    "own_loss",
                     pd.DataFrame(
                         {"unlearned": c, "step": s, "loss": 3 + s / 100}
                         for c in corpora

@@ -76,7 +76,7 @@ def test_the_answer_counts_the_train_seeds_that_agree(sweep_dir):
     for path in sweep_dir.glob("*/seed*/truth.csv"):
         truth = files.read_table(path, files.TRUTH)
         truth.loc[(truth["train_seed"] == 1) & (truth["corpus"] == "wiki"), "influence"] = 0.7
-        files.write_truth(path.parent, truth)
+        files.write(path.parent, "truth", truth)
     sweep = collect(sweep_dir)
     bias = truths(sweep).query("testset == 'bias'")
     tops = bias.groupby(["train_seed", "corpus"])["influence"].mean().unstack().idxmax(axis=1)

@@ -140,7 +140,7 @@ def test_an_empty_directory_is_an_error_that_names_it(tmp_path):
 def test_jobs_with_different_truths_are_reported(sweep_dir):
     path = sweep_dir / "graddot" / "seed0" / "truth.csv"
     truth = files.read_table(path, files.TRUTH)
-    files.write_truth(path.parent, truth.assign(influence=truth["influence"] + 1))
+    files.write(path.parent, "truth", truth.assign(influence=truth["influence"] + 1))
     assert any("another truth" in warning for warning in collect(sweep_dir).warnings)
 
 

@@ -18,16 +18,7 @@ from pathlib import Path
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "matplotlib",
-    "torch",
-    "transformers",
-    "networkx",
-    "sympy",
-)
+LIBRARIES = tuple("numpy scipy pandas matplotlib torch transformers networkx sympy".split())
 MIN_CHARS, MAX_CHARS = 80, 1000
 """Shorter docstrings do not distinguish libraries; longer ones are truncated, for variety."""
 HELD_OUT_TEXTS = 64

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from scipy import stats
 
-from untrac_exp.report.collect import Sweep
+from untrac_exp.report.collect import JOB, Sweep
 from untrac_exp.result_files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
 
 _SUBSETS = 3
@@ -55,18 +55,15 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
         if ranking is None:
             complete = False
             continue
-        tables = {"ranking": ranking, "seed": int(job["seed"]), "method": str(job["method"])}
-        tables["examples"] = read_table(folder / "examples.csv", EXAMPLES)
-        tables["shared"] = read_table(folder / "duplicates.csv", SHARED)
-        tables["label"], tables["run"] = str(job["label"]), str(job["run"])
-        tables["warnings"] = list(job.get("warnings") or [])
-        scores = sweep.scores
-        tables["scores"] = scores[
-            (scores["method"] == job["method"])
-            & (scores["variant"] == job["variant"])
-            & (scores["seed"] == job["seed"])
-            & (scores["train_seed"] == job["train_seed"])
-        ]
+        own = (sweep.scores[JOB] == [job[name] for name in JOB]).all(axis=1)
+        tables = {
+            **{name: str(job[name]) for name in ("method", "label", "run")},
+            "ranking": ranking,
+            "examples": read_table(folder / "examples.csv", EXAMPLES),
+            "shared": read_table(folder / "duplicates.csv", SHARED),
+            "warnings": list(job.get("warnings") or []),
+            "scores": sweep.scores[own],
+        }
         questions.setdefault(job["variant"], []).append(tables)
     if not questions:
         return None
@@ -160,13 +157,9 @@ def _verdict(methods: dict[str, pd.DataFrame]) -> str:
         who = " and ".join(label for label, _ in labels)
         verb = "puts" if len(labels) == 1 else "put"
         doubts = [label for label, sure in labels if not sure]
-        tail = (
-            "told apart from the next"
-            if not doubts
-            else "not told apart from the next"
-            if len(doubts) == len(labels)
-            else f"not told apart from the next by {' and '.join(doubts)}"
-        )
+        tail = ("not " if doubts else "") + "told apart from the next"
+        if 0 < len(doubts) < len(labels):
+            tail += f" by {' and '.join(doubts)}"
         parts.append(f"{who} {verb} '{corpus}' first, {tail}")
     return "; ".join(parts) + "."
 
@@ -239,10 +232,8 @@ def _print_testset(one: dict[str, Any], out: Console) -> None:
         for example in examples[:_EXAMPLES]:
             text = " ".join(example["text"].split())
             text = text if len(text) <= _WIDE else f"{text[:_WIDE]}…"
-            out.print(
-                f"  {example['change']:+.3f} {escape(example['corpus'])}: {escape(text)}",
-                soft_wrap=True,
-            )
+            line = f"  {example['change']:+.3f} {escape(example['corpus'])}: {escape(text)}"
+            out.print(line, soft_wrap=True)
     out.print()
 
 

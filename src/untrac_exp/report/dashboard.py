@@ -23,6 +23,9 @@ except ImportError:
     wr = ws = None
 
 
+UNIT = "nats per token"
+
+
 def workspace(sweep: Sweep, entity: str, project: str) -> Any:
     """Build the workspace: method comparison, trajectories, heat maps, cost, pretraining."""
     testsets = sweep.testsets
@@ -55,18 +58,11 @@ def workspace(sweep: Sweep, entity: str, project: str) -> Any:
                     title=f"influence on {testset}",
                     x=STEP,
                     metric_regex=f"^influence/{re.escape(testset)}/",
-                    title_y="nats per token",
+                    title_y=UNIT,
                 )
                 for testset in testsets
             ]
-            + [
-                wr.LinePlot(
-                    title="forget-set loss",
-                    x=STEP,
-                    metric_regex="^loss/",
-                    title_y="nats per token",
-                )
-            ],
+            + [wr.LinePlot(title="forget-set loss", x=STEP, metric_regex="^loss/", title_y=UNIT)],
             is_open=True,
         ),
         ws.Section(

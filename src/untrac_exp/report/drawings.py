@@ -223,11 +223,7 @@ def accuracy_against_cost(
     """
     labels = list(points["label"].unique())
     testsets = list(points["testset"].unique())
-    costs = [
-        name
-        for name in COST_AXES
-        if (points[name] > 0).any()  # a log axis cannot show NaN or 0
-    ]
+    costs = [name for name in COST_AXES if (points[name] > 0).any()]  # as a log axis needs
     keys = shortened(labels, 30)
     rows, columns = max(1, len(costs)), len(testsets)
     width = max(4.2, 2.9 * columns + 0.7)
@@ -243,12 +239,9 @@ def accuracy_against_cost(
                 if not (point[cost] > 0 and math.isfinite(point["pearson"])):
                     continue
                 style = {**look(labels.index(point["label"])), "linestyle": "none"}
-                axes.errorbar(
-                    point[cost],
-                    point["pearson"],
-                    yerr=point["std"] if pd.notna(point["std"]) else None,
-                    markersize=7.5, markeredgecolor=INK, markeredgewidth=0.6, elinewidth=1, **style,
-                )  # fmt: skip
+                style |= {"markersize": 7.5, "markeredgecolor": INK, "markeredgewidth": 0.6}
+                std = point["std"] if pd.notna(point["std"]) else None
+                axes.errorbar(point[cost], point["pearson"], yerr=std, elinewidth=1, **style)
             for ceiling in part["attainable"].dropna().unique():
                 axes.axhline(ceiling, color=INK, linewidth=1.6)
             if truth_cost and (truth_cost.get(cost) or 0) > 0:

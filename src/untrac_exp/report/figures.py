@@ -62,67 +62,36 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
     """Return (name, kind, testset, alt, figure) of every figure."""
     found = []
     if len(sweep.truth):
-        found.append(
-            (
-                "agreement",
-                "agreement",
-                "",
-                "Correlation of each method with the truth for each test set, with the "
-                "attainable ceiling; the agreement table has the same numbers.",
-                drawings.agreement_bars(sweep.agreement, sweep.over),
-            )
-        )
+        alt = "Correlation of each method with the truth for each test set, with the attainable "
+        alt += "ceiling; the agreement table has the same numbers."
+        bars = drawings.agreement_bars(sweep.agreement, sweep.over)
+        found.append(("agreement", "agreement", "", alt, bars))
         points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
         labels = sweep.jobs.drop_duplicates(["method", "variant"])[["method", "variant", "label"]]
         points = points.merge(labels, on=["method", "variant"])
         # In job order, as in the other figures; the summary is sorted.
         points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
         points = points.sort_values(["testset", "label"])
-        found.append(
-            (
-                "cost",
-                "cost",
-                "",
-                "Correlation with the truth against the cost of each method in seconds and in "
-                "backward tokens; the agreement table has the same numbers.",
-                drawings.accuracy_against_cost(points),
-            )
-        )
+        alt = "Correlation with the truth against the cost of each method in seconds and in "
+        alt += "backward tokens; the agreement table has the same numbers."
+        found.append(("cost", "cost", "", alt, drawings.accuracy_against_cost(points)))
     names = _file_names(sweep.testsets)
     for testset in sweep.testsets:
         if sweep.truth.empty:
-            found.append(
-                (
-                    f"ranking-{names[testset]}",
-                    "ranking",
-                    testset,
-                    f"Corpora by their influence on {testset} with 95 % intervals, one panel per "
-                    "method; the ranking has the same numbers.",
-                    drawings.ranking_bars(ranking(sweep, testset)),
-                )
-            )
-        found.append(
-            (
-                f"influence-{names[testset]}",
-                "influence",
-                testset,
-                f"Influence of every corpus on every subset of {testset}, one panel for the truth "
-                "and each method; scores.csv has the same numbers.",
-                _heatmap(sweep, testset),
-            )
-        )
+            alt = f"Corpora by their influence on {testset} with 95 % intervals, one panel per "
+            alt += "method; the ranking has the same numbers."
+            bars = drawings.ranking_bars(ranking(sweep, testset))
+            found.append((f"ranking-{names[testset]}", "ranking", testset, alt, bars))
+        alt = f"Influence of every corpus on every subset of {testset}, one panel for the truth "
+        alt += "and each method; scores.csv has the same numbers."
+        heatmap = _heatmap(sweep, testset)
+        found.append((f"influence-{names[testset]}", "influence", testset, alt, heatmap))
         part = sweep.trajectory[sweep.trajectory["testset"] == testset]
         if len(part):
-            found.append(
-                (
-                    f"trajectories-{names[testset]}",
-                    "trajectories",
-                    testset,
-                    f"Influence of every corpus on {testset} by unlearning step; "
-                    "trajectory.csv has the same numbers.",
-                    drawings.trajectories(part, _order(sweep, testset)),
-                )
-            )
+            alt = f"Influence of every corpus on {testset} by unlearning step; trajectory.csv has "
+            alt += "the same numbers."
+            lines = drawings.trajectories(part, _order(sweep, testset))
+            found.append((f"trajectories-{names[testset]}", "trajectories", testset, alt, lines))
     return found
 
 
@@ -174,12 +143,8 @@ def svg_text(figure: Figure, name: str) -> str:
     """Return SVG for embedding: no background, text in the page's colour, unique ids."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(
-            file,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None},
-        )
+        about = {"Date": None, "Creator": None}
+        figure.savefig(file, format="svg", transparent=True, metadata=about)
     text = file.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -35,12 +35,9 @@ def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
 def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     """Render the page as HTML. Names from data are escaped; only the drawings' SVG is not."""
     environment = Environment(
-        loader=ChoiceLoader(LOADERS),
-        autoescape=True,  # for all file suffixes
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=ChoiceLoader(LOADERS), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep test-set order
     shared, own = settings(sweep)
     return environment.get_template("report.html.j2").render(
@@ -97,17 +94,12 @@ def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
                 }
             )
     right = {item["corpus"] for item in of_truth}
+    most_first = sorted(named.items(), key=lambda item: -len(item[1]))
+    others = [label for label in table["label"].unique() if label not in first.index]
     return {
         "truth": of_truth,
-        "named": [
-            (corpus, labels, corpus in right)
-            for corpus, labels in sorted(named.items(), key=lambda item: -len(item[1]))
-        ],
-        "undefined": [
-            label
-            for label in table["label"].unique()
-            if label not in first.index and not _is_truth(label)
-        ],
+        "named": [(corpus, labels, corpus in right) for corpus, labels in most_first],
+        "undefined": [label for label in others if not _is_truth(label)],
     }
 
 
@@ -130,21 +122,20 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
                 cells.append(None)
                 continue
             row, form = groups[label].loc[corpus], forms[label]
-            defined = pd.notna(row["influence"])
-            cells.append(
-                {
-                    "value": float(row["influence"]) if defined else None,
-                    "text": _minus(f"{row['influence']:{form}}") if defined else "undefined",
-                    "rank": int(row["rank"]) if defined else None,
-                    # Percent of half the cell width; positive to the right of the middle.
-                    "bar": round(50 * float(row["influence"]) / largest[label], 1)
-                    if defined
-                    else 0,
-                    "interval": _minus(f"{row['ci_low']:{form}} … {row['ci_high']:{form}}")
-                    if pd.notna(row["ci_low"])
-                    else "",
-                }
-            )
+            cell: dict[str, Any] = {
+                "value": None,
+                "text": "undefined",
+                "rank": None,
+                "bar": 0,
+                "interval": "",
+            }
+            if pd.notna(value := row["influence"]):
+                # bar: percent of half the cell width; positive to the right of the middle
+                cell |= {"value": float(value), "text": _minus(f"{value:{form}}")}
+                cell |= {"rank": int(row["rank"]), "bar": round(50 * value / largest[label], 1)}
+            if pd.notna(row["ci_low"]):
+                cell["interval"] = _minus(f"{row['ci_low']:{form}} … {row['ci_high']:{form}}")
+            cells.append(cell)
         rows.append((corpus, cells))
     return {"columns": [(label, _is_truth(label)) for label in labels], "rows": rows}
 
@@ -205,12 +196,8 @@ def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[
     shared = {k for k in keys if all(config.get(k, ...) == flat[0].get(k) for config in flat)}
     own: dict[str, list[tuple[str, str]]] = {}
     for label, config in zip(sweep.jobs["label"], flat, strict=True):
-        lines = [
-            (k, config[k])
-            for k in keys
-            if k in config and k not in shared and k not in ("seed", "train_seed")
-        ]
-        if lines:
+        repeated = shared | {"seed", "train_seed"}
+        if lines := [(k, config[k]) for k in keys if k in config and k not in repeated]:
             own.setdefault(label, lines)
     return [(k, flat[0][k]) for k in keys if k in shared], own
 
@@ -258,8 +245,6 @@ def _low(value: float) -> float:
 
 def _flat(config: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(config, dict) and config:
-        items = [
-            _flat(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in config.items()
-        ]
+        items = (_flat(value, f"{prefix}.{key}".lstrip(".")) for key, value in config.items())
         return {key: value for item in items for key, value in item.items()}
     return {prefix: str(config)} if prefix else {}

@@ -47,9 +47,8 @@ def influence_panel(axes: Axes, values: np.ndarray) -> AxesImage:
     """
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     scaled = values / largest if largest else values
-    image = axes.imshow(
-        np.ma.masked_invalid(scaled), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto"
-    )
+    shown = np.ma.masked_invalid(scaled)
+    image = axes.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
     _mark_negative(axes, scaled)
     scale = f"±{largest:.3g}" if np.isfinite(values).any() else "undefined"
     axes.annotate(
@@ -69,12 +68,6 @@ def label_cells(axes: Axes, corpora: Sequence[str], subsets: Sequence[str]) -> N
 def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
     row, column = np.nonzero(np.nan_to_num(scaled) < 0)
     strength = np.abs(scaled[row, column])
-    axes.scatter(
-        column,
-        row,
-        marker="_",
-        s=16,
-        linewidths=0.9,
-        # Not INK: cell colours do not change with the page's theme.
-        c=np.where(strength > 0.6, "#ffffff", "#222222"),
-    )
+    # Not INK: cell colours do not change with the page's theme.
+    colours = np.where(strength > 0.6, "#ffffff", "#222222")
+    axes.scatter(column, row, marker="_", s=16, linewidths=0.9, c=colours)

@@ -20,15 +20,13 @@ _MIN_WIDTH = 100
 def console() -> Console:
     """Return a console that is wide enough for the tables if the output is a pipe."""
     out = Console(highlight=False)
-    return (
-        out if out.width >= _MIN_WIDTH or out.is_terminal else Console(highlight=False, width=120)
-    )
+    wide = out.width >= _MIN_WIDTH or out.is_terminal
+    return out if wide else Console(highlight=False, width=120)
 
 
 def print_job(outdir: Path, out: Console | None = None) -> None:
     """Print the rankings and the agreement of one finished job."""
-    sweep = collect(Path(outdir))
-    print_tables(sweep, out)
+    print_tables(collect(Path(outdir)), out)
 
 
 def print_sweep(sweep: Sweep, page: Path, out: Console | None = None) -> None:

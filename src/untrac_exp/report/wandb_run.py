@@ -69,17 +69,13 @@ def no_logging(outdir: Path) -> None:
 
 def history(sweep: Sweep) -> pd.DataFrame:
     """Return the history fields of one job, one row per step; NaN if a field has no value."""
-    columns = [
-        sweep.trajectory.assign(
-            field="influence/" + sweep.trajectory["testset"] + "/" + sweep.trajectory["corpus"],
-            value=sweep.trajectory["influence"],
-        )
-    ]
+    rows = sweep.trajectory
+    names = "influence/" + rows["testset"] + "/" + rows["corpus"]
+    columns = [rows.assign(field=names, value=rows["influence"])]
     own_loss = read_table(sweep.directory / "own_loss.csv", OWN_LOSS)
     if own_loss is not None:
-        columns.append(
-            own_loss.assign(field="loss/" + own_loss["unlearned"], value=own_loss["loss"])
-        )
+        names = "loss/" + own_loss["unlearned"]
+        columns.append(own_loss.assign(field=names, value=own_loss["loss"]))
     long = pd.concat([part[["step", "field", "value"]] for part in columns], ignore_index=True)
     if not len(long):
         return pd.DataFrame(columns=[STEP])
@@ -143,18 +139,11 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
         reinit="create_new",
         settings=wandb.Settings(
             # The job has finished, so there is no console output or machine to monitor.
-            console="off",
-            silent=True,
-            init_timeout=30,
-            save_code=False,
-            disable_git=True,
-            disable_code=True,
-            disable_job_creation=True,
-            x_disable_meta=True,
-            x_disable_stats=True,
-            x_disable_machine_info=True,
+            console="off", silent=True, init_timeout=30, save_code=False,
+            disable_git=True, disable_code=True, disable_job_creation=True,
+            x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
         ),
-    )
+    )  # fmt: skip
     try:
         run.define_metric(PRETRAINING_STEP, hidden=True)
         run.define_metric("pretraining/*", step_metric=PRETRAINING_STEP)

@@ -66,20 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--verify", action="store_true", help="verify every checksum")
     ls.set_defaults(run=_ls)
 
-    live = commands.add_parser(
-        "watch", parents=[shared], help="show running builds, their processes and the time left"
-    )
+    about = "show running builds, their processes and the time left"
+    live = commands.add_parser("watch", parents=[shared], help=about)
     live.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (%(default)s)")
     live.add_argument("--once", action="store_true", help="print once and exit")
     live.set_defaults(run=_watch)
 
-    gc = commands.add_parser(
-        "gc",
-        parents=[shared],
-        help="remove artifacts, which are rebuilt when needed",
-        description="Remove artifacts that match all given filters (--partial and --damaged "
-        "together match either). Running builds are kept.",
-    )
+    about = "remove artifacts, which are rebuilt when needed"
+    gc = commands.add_parser("gc", parents=[shared], help=about)
+    gc.description = "Remove artifacts that match all given filters (--partial and --damaged "
+    gc.description += "together match either). Running builds are kept."
     gc.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h or 90m")
     gc.add_argument("--partial", action="store_true", help="left by interrupted builds")
     gc.add_argument("--damaged", action="store_true", help="with a wrong checksum")
@@ -103,15 +99,10 @@ def _ls(args: argparse.Namespace) -> int:
     total = count = 0
     for entry in _entries(args.root, args.kind, verify=args.verify):
         count, total = count + 1, total + entry.size
-        table.add_row(
-            entry.folder.parent.name,
-            entry.artifact.name,
-            _bytes(entry.size),
-            f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}",
-            _ago(entry.used),
-            entry.state,
-            entry.about,
-        )
+        created = f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}"
+        names = entry.folder.parent.name, entry.artifact.name
+        rest = created, _ago(entry.used), entry.state, entry.about
+        table.add_row(*names, _bytes(entry.size), *rest)
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(f"{count} in {args.root}, {_bytes(total)}")
@@ -148,8 +139,7 @@ def _gc(args: argparse.Namespace) -> int:
 
 def _removed(entry: Entry) -> bool:
     """Remove an entry and return True, or return False if another process holds its lock."""
-    lock = try_lock(entry.artifact)
-    if lock is None:
+    if (lock := try_lock(entry.artifact)) is None:
         return False
     try:
         remove(entry.folder)
@@ -179,24 +169,16 @@ def _entry(folder: Path, *, verify: bool) -> Entry:
     else:
         state = "complete"
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    return Entry(
-        folder=folder,
-        state=state,
-        about=fault or _flat(manifest.get("key", {})),
-        size=sum(sizes),
-        created=min(times),
-        used=max(times),
-    )
+    about = fault or _flat(manifest.get("key", {}))
+    return Entry(folder, state, about, sum(sizes), created=min(times), used=max(times))
 
 
 def _held(artifact: Path) -> bool:
     if not artifact.with_name(f"{artifact.name}.lock").exists():
         return False
-    lock = try_lock(artifact)
-    if lock is None:
-        return True
-    lock.release()
-    return False
+    if (lock := try_lock(artifact)) is not None:
+        lock.release()
+    return lock is None
 
 
 def _flat(key: Mapping[str, Any], prefix: str = "") -> str:

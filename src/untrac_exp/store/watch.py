@@ -7,6 +7,7 @@ It reads only files of the store, so it works on any node: the claims of running
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -175,10 +176,8 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
     hosts = {one.host for one in found}
     who = {(one.host, one.pid) for one in found}
     lines = [f"{root}: {_counts(seen.values())}"]
-    if found:
-        lines.append(f"{len(who)} processes at work on {len(hosts)} machines")
-    else:
-        lines.append("nothing is being built")
+    working = f"{len(who)} processes at work on {len(hosts)} machines"
+    lines.append(working if found else "nothing is being built")
     if any(one.silent_s for one in found):
         lines.append(
             f"a build silent for {duration(LEASE_S)} is taken over by a process that needs it"
@@ -188,9 +187,7 @@ def _shown(root: Path, kind: str | None, seen: dict[Path, _Built]) -> Group:
 
 def _counts(done: Collection[_Built]) -> str:
     """Format counts of complete artifacts by kind."""
-    kinds: dict[str, int] = {}
-    for one in done:
-        kinds[one.kind] = kinds.get(one.kind, 0) + 1
+    kinds = Counter(one.kind for one in done)
     recent = sum(one.created > time.time() - 3600 for one in done)
     listed = ", ".join(f"{n} {name}" for name, n in sorted(kinds.items()))
     return f"{listed or 'nothing'} built, {recent} in the last hour"
