@@ -2,11 +2,12 @@
 
     python -m experiments.natural.agreement [--readme]
 
-Reads the sweep `natural`. Methods are sorted by agreement as a share of the
-attainable ceiling, averaged over test sets and runs.
+Reads the sweeps `natural` and `natural_embeddings`. Methods are sorted by agreement as a share of
+the attainable ceiling, averaged over test sets and runs.
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,9 +63,21 @@ def intervals(sweep: Sweep, corpora: list[str], first: str) -> dict[str, list[st
     }
 
 
+def both(place: Place) -> Sweep:
+    """The two sweeps as one; methods of the second are named `method`, embeddings."""
+    sweeps = [collect(place.sweep(name)) for name in ("natural", "natural_embeddings")]
+
+    def joined(table: str) -> pd.DataFrame:
+        first, second = (getattr(sweep, table) for sweep in sweeps)
+        second = second.assign(method=second["method"] + "`, embeddings")
+        return pd.concat([first.assign(method=first["method"] + "`"), second], ignore_index=True)
+
+    return replace(sweeps[0], **{name: joined(name) for name in ("scores", "agreement", "jobs")})
+
+
 def publish(place: Place) -> str:
     """Write the table; return it as Markdown."""
-    sweep = collect(place.sweep("natural"))
+    sweep = both(place)
     corpora = list(sweep.scores["corpus"].unique())
     shares = relative(sweep, corpora).sort_values(ascending=False)
     bounds = intervals(sweep, corpora, str(shares.index[0]))
@@ -73,7 +86,7 @@ def publish(place: Place) -> str:
     backward = sweep.jobs.groupby("method")["backward_tokens"].mean().to_dict()
     rows = [
         {
-            "method": f"`{method}`",
+            "method": f"`{method}",
             "agreement ÷ attainable": f"{share:.2f}",
             "95 %": bounds[method][0],
             "first minus it, 95 %": bounds[method][1],
