@@ -1,10 +1,11 @@
 """Choose the settings of every method on the tuning text: run the grid, print its table.
 
-    python -m experiments.tuning.tune [--methods untrac,ngram] [--readme]
+    python -m experiments.tuning.tune [--grid weights] [--methods untrac,ngram] [--readme]
 
 The rule: of at most four values of one key, choose the one with the highest agreement with
 retraining, Pearson over the attainable ceiling, averaged over the test sets of
 `testset=natural_tuning`; ties go to the first. The chosen values are in conf/. Sweeps resume.
+`weights.yaml` is a second grid, run with the values chosen from `grid.yaml`.
 """
 
 import argparse
@@ -18,15 +19,16 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-OUT = Path("outputs/tuning/mini")
-BEGIN, END = "<!-- tune.py -->\n", "<!-- end -->\n"
+SWEEPS = {"grid": "tuning", "weights": "tuning_weights"}
+"""Grid -> name of its sweep."""
+END = "<!-- end -->\n"
 
 
-def sweep(method: str, grid: dict[str, list[Any]]) -> None:
+def sweep(method: str, grid: dict[str, list[Any]], name: str) -> None:
     """Run the sweep of one method over its values."""
     overrides = [f"{key}={','.join(map(str, values))}" for key, values in grid.items()]
     command = [sys.executable, "-m", "untrac_exp", "+experiment=tuning", f"method={method}"]
-    subprocess.run([*command, *overrides], check=True)
+    subprocess.run([*command, *overrides, f"name={name}"], check=True)
 
 
 def relative(folder: Path) -> float:
@@ -36,12 +38,11 @@ def relative(folder: Path) -> float:
     return mean(one["pearson"] / attainable[name] for name, one in metrics["agreement"].items())
 
 
-def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
+def results(method: str, grid: dict[str, list[Any]], name: str) -> dict[str, float]:
     """The agreement of every value that was run, in the order of the grid."""
     found = {}
-    configs = {
-        path: yaml.safe_load(path.read_text()) for path in OUT.glob("*/*/.hydra/config.yaml")
-    }
+    jobs = Path("outputs", name, "mini").glob("*/*/.hydra/config.yaml")
+    configs = {path: yaml.safe_load(path.read_text()) for path in jobs}
     for path, config in configs.items():
         if not (path.parents[1] / "metrics.json").exists():  # on its way
             continue
@@ -58,17 +59,19 @@ def results(method: str, grid: dict[str, list[Any]]) -> dict[str, float]:
 
 def _shown(value: Any) -> str:
     """A value of the grid or of a configuration; "" where there is no key."""
-    return "" if isinstance(value, dict) else f"{float(value):g}"
+    if isinstance(value, dict):
+        return ""
+    return value if isinstance(value, str) else f"{float(value):g}"
 
 
-def table(grids: dict[str, dict[str, list[Any]]]) -> str:
+def table(grids: dict[str, dict[str, list[Any]]], name: str) -> str:
     """Every method, the agreement of each value, and the best."""
     lines = [
         "| method | key | agreement ÷ attainable ceiling | chosen |",
         "| --- | --- | --- | --- |",
     ]
     for method, grid in grids.items():
-        if found := results(method, grid):
+        if found := results(method, grid, name):
             shown = ", ".join(
                 f"{value}: {x:.2f}" if value else f"{x:.2f}" for value, x in found.items()
             )
@@ -81,20 +84,23 @@ def table(grids: dict[str, dict[str, list[Any]]]) -> str:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--grid", choices=SWEEPS, default="grid", help="which file of values")
     parser.add_argument("--methods", help="some of them, with commas")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--draw", action="store_true", help="of what was run; run nothing")
     arguments = parser.parse_args()
-    grids = yaml.safe_load((HERE / "grid.yaml").read_text())
+    grids = yaml.safe_load((HERE / f"{arguments.grid}.yaml").read_text())
     if arguments.methods:
         grids = {name: grids[name] for name in arguments.methods.split(",")}
     for method, grid in grids.items() if not arguments.draw else ():
-        sweep(method, grid)
-    print(table(grids))
+        sweep(method, grid, SWEEPS[arguments.grid])
+    found = table(grids, SWEEPS[arguments.grid])
+    print(found)
     if arguments.readme:
         readme = HERE / "README.md"
-        before, _, rest = readme.read_text().partition(BEGIN)
-        readme.write_text(before + BEGIN + table(grids) + END + rest.partition(END)[2])
+        begin = f"<!-- {arguments.grid}.yaml -->\n"
+        before, _, rest = readme.read_text().partition(begin)
+        readme.write_text(before + begin + found + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":
