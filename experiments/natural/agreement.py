@@ -72,7 +72,9 @@ def both(place: Place) -> Sweep:
         second = second.assign(method=second["method"] + "`, embeddings")
         return pd.concat([first.assign(method=first["method"] + "`"), second], ignore_index=True)
 
-    return replace(sweeps[0], **{name: joined(name) for name in ("scores", "agreement", "jobs")})
+    return replace(
+        sweeps[0], scores=joined("scores"), agreement=joined("agreement"), jobs=joined("jobs")
+    )
 
 
 def publish(place: Place) -> str:
