@@ -97,6 +97,20 @@ def test_what_a_method_misses_widens_every_difference_by_the_spread_of_its_influ
     assert pairs(changes)["low"].tolist() == pytest.approx(pairs(changes)["difference"].tolist())
 
 
+def test_a_corpus_far_from_all_others_does_not_widen_its_own_lead():
+    influences = {"far": 9.0, "a": 0.3, "b": 0.2, "c": 0.1, "d": 0.0}
+    changes = [change(name, T, [value] * 5) for name, value in influences.items()]
+    others = [value for name, value in influences.items() if name != "far"]
+    first = rank(changes, relative_error=2.0).iloc[0]
+    half = 1.959964 * 2 * np.std(others, ddof=1)
+    assert first["lead_low"] == pytest.approx(8.7 - half)
+    assert first["lead_low"] > 0
+    # of fewer than five corpora none is left out: the spread of the rest would be hardly known
+    few = rank(changes[:4], relative_error=2.0).iloc[0]
+    half = 1.959964 * 2 * np.std([9.0, 0.3, 0.2, 0.1], ddof=1)
+    assert few["lead_low"] == pytest.approx(8.7 - half)
+
+
 def test_an_answer_of_part_of_the_samples_has_intervals_as_wide_for_single_influences():
     influences = {"a": 1.0, "b": 0.4, "c": 0.0}
     changes = [change(name, T, [value] * 5) for name, value in influences.items()]

@@ -43,8 +43,8 @@ def relative(sweep: Sweep, corpora: list[str]) -> pd.Series:
     return pd.Series({method: float(np.mean(values)) for method, values in found.items()})
 
 
-def intervals(sweep: Sweep, corpora: list[str], first: str) -> dict[str, list[str]]:
-    """95 % bootstrap over corpora: of each method, and of the first method minus it."""
+def intervals(sweep: Sweep, corpora: list[str], beside: list[str]) -> dict[str, list[str]]:
+    """95 % bootstrap over corpora: of each method, and of each of `beside` minus it."""
     random = np.random.default_rng(0)
     draws: list[pd.Series] = []
     while len(draws) < RESAMPLES:
@@ -58,7 +58,10 @@ def intervals(sweep: Sweep, corpora: list[str], first: str) -> dict[str, list[st
         return f"{low:.2f} to {high:.2f}"
 
     return {
-        method: [shown(one), "" if method == first else shown(table[first] - one)]
+        method: [
+            shown(one),
+            *("" if method == other else shown(table[other] - one) for other in beside),
+        ]
         for method, one in table.items()
     }
 
@@ -82,7 +85,7 @@ def publish(place: Place) -> str:
     sweep = both(place)
     corpora = list(sweep.scores["corpus"].unique())
     shares = relative(sweep, corpora).sort_values(ascending=False)
-    bounds = intervals(sweep, corpora, str(shares.index[0]))
+    bounds = intervals(sweep, corpora, ["ngram`", "untrac_step`"])
     pearson = sweep.agreement.groupby(["method", "testset"])["pearson"].mean().to_dict()
     seconds = sweep.jobs.groupby("method")["wall_s"].mean().to_dict()
     backward = sweep.jobs.groupby("method")["backward_tokens"].mean().to_dict()
@@ -91,7 +94,8 @@ def publish(place: Place) -> str:
             "method": f"`{method}",
             "agreement ÷ attainable": f"{share:.2f}",
             "95 %": bounds[method][0],
-            "first minus it, 95 %": bounds[method][1],
+            "`ngram` minus it": bounds[method][1],
+            "`untrac_step` minus it": bounds[method][2],
             **{name: f"{pearson[method, name]:.2f}" for name in sweep.testsets},
             "seconds": f"{seconds[method]:.0f}",
             "k tokens backward": f"{backward[method] / 1000:,.0f}",

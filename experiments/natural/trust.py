@@ -5,7 +5,7 @@
 A method makes a claim if the interval of the difference of two corpora's influences excludes 0; the
 claim is right if the mean of the truths has the same sign. The interval covers the sampling of
 examples and is widened by the method's other errors, `Method.relative_error`, in units of the
-standard deviation of its influences. The columns are values of it. A method's own value was chosen
+spread of its influences. The columns are values of it. A method's own value was chosen
 as the smallest at which nine claims in ten are right on each of `CHOSEN_ON`; other text was unused.
 For a held-out test set, the corpus it was held out of is excluded.
 """
@@ -47,7 +47,7 @@ TEXTS = {
 }
 """Name -> overrides. Those beyond `CHOSEN_ON` are for checking."""
 METHODS = ("ngram", "untrac_step")
-GRID = (0.0, 0.3, 0.6, 0.8, 1.0, 1.25, 1.5)
+GRID = (0.0, 0.3, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5)
 QUESTION, PAIR = ["testset", "subset"], ["first", "second"]
 CLAIM = [*QUESTION, *PAIR]
 

@@ -5,9 +5,9 @@ texts after unlearning each corpus, so corpora share their resamples and differe
 UnTrac-Inv evaluates each corpus's own examples, so resamples are independent and a difference is
 one of independent means. The intervals of single influences do not cover the choice of unlearned
 texts: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv). The intervals of
-differences are widened by a further error, given in units of the standard deviation of the
-influences over corpora; see `Method.relative_error`. If only part of the sample was read (a time
-budget), those of single influences are widened too.
+differences are widened by a further error, given in units of the spread of the influences over
+corpora; see `Method.relative_error`. If only part of the sample was read (a time budget), those of
+single influences are widened too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +29,8 @@ PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
 
 _TOP = 20
 _LONGEST_TEXT = 400
+_ENOUGH = 5
+"""Corpora from which on the spread of their influences leaves one out."""
 FEW = 32
 """Number of test texts below which a warning is given."""
 
@@ -235,8 +237,14 @@ def _influence(change: Change) -> float:
 
 
 def _spread(influences: Iterable[float]) -> float:
-    """Return the standard deviation over corpora; 0 for a single corpus."""
+    """Return the standard deviation over corpora; 0 for a single corpus.
+
+    Of five or more corpora the one farthest from the median is left out, as its distance would
+    count as an error.
+    """
     values = np.array(list(influences))
+    if len(values) >= _ENOUGH:
+        values = np.delete(values, np.abs(values - np.median(values)).argmax())
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 

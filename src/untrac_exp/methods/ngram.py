@@ -68,7 +68,7 @@ class NGram(Method):
         ValueError: an argument is below 1.
     """
 
-    relative_error: ClassVar[float] = 0.6
+    relative_error: ClassVar[float] = 0.8
 
     order: int = 3
     probe: int | None = None
