@@ -44,8 +44,8 @@ from untrac_exp.methods.base import (
     Subject,
     Tokens,
     Work,
-    score_row,
 )
+from untrac_exp.methods.common.scores import score_row
 from untrac_exp.models.loss import Losses
 
 _LARGEST = 2**63

@@ -33,9 +33,9 @@ from untrac_exp.methods.base import (
     Tokens,
     Work,
     parameters,
-    score_row,
 )
 from untrac_exp.methods.common.products import gradient
+from untrac_exp.methods.common.scores import score_row
 from untrac_exp.methods.common.watch import Panel
 from untrac_exp.models.loss import Losses
 from untrac_exp.progress import Progress

@@ -19,8 +19,8 @@ from untrac_exp.methods.base import (
     Subject,
     Subset,
     Tokens,
-    score_row,
 )
+from untrac_exp.methods.common.scores import score_row
 from untrac_exp.models.loss import Losses
 from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
