@@ -30,6 +30,9 @@ from filelock import FileLock, Timeout
 from tests.command import _run, overrides, write_texts
 from tests.test_resume import CALM, SWEEP, alive, results
 
+LONG = {**SWEEP, "pretraining.steps": "200", "pretraining.checkpoint_every": "20"}
+"""Trains for so long that the second process lives for half of the run."""
+
 
 def start(folder: Path, settings: dict[str, str]) -> int:
     """The command in a session of its own, forked from this process, which has imported."""
@@ -160,7 +163,7 @@ def main() -> int:
     for one, changes in ((calm, CALM), (folder, {})):
         one.mkdir()
         write_texts(one)
-        status, length = work(start(one, {**SWEEP, **changes}), math.inf)
+        status, length = work(start(one, {**LONG, **changes}), math.inf)
         assert status == 0, (one / ".err").read_text()
     expected = results(calm)
     assert results(folder) == expected
@@ -169,7 +172,7 @@ def main() -> int:
     )
     shutil.rmtree(folder / "outputs")
     while not faults and (killed.total() < args.kills or (folder / "outputs").exists()):
-        process, status = start(folder, SWEEP), None
+        process, status = start(folder, LONG), None
         runs += 1
         while status is None and killed.total() < args.kills:
             status, _ = work(process, draw.uniform(0, length))
