@@ -145,6 +145,7 @@ def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
 @pytest.mark.parametrize("asked", ["plan=1", "plan=True"])
 def test_a_plan_is_asked_for_as_any_boolean(monkeypatch, asked):
     told = []
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main() sets for the whole process
     monkeypatch.setattr("untrac_exp.plan.plan", lambda *given: told.append(given))
     monkeypatch.setattr(sys, "argv", ["untrac_exp", "method=graddot", asked, "-m"])
     main()

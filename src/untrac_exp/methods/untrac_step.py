@@ -43,7 +43,7 @@ from untrac_exp.progress import Progress
 _DOUBLINGS = 30
 """Maximum number of times the first-order step is doubled to reach the rise."""
 
-_READINGS = 10
+_READINGS = 9
 """Evaluations of a subset in one search, as assumed by a plan."""
 
 
