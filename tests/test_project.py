@@ -49,14 +49,15 @@ def test_what_is_installed_is_what_is_pinned():
     assert installed == {name: pins()[name] for name in names}
 
 
-def test_the_wheel_carries_the_package_and_every_configuration_file(tmp_path):
+def test_the_wheel_carries_the_package_its_data_and_every_configuration_file(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     [wheel] = tmp_path.glob("untrac_exp-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    sources = (ROOT / "src").rglob("*.py")
+    files = (file for file in (ROOT / "src").rglob("*") if file.is_file())
+    sources = [file for file in files if file.suffix != ".pyc"]
     expected = {f.relative_to(ROOT / "src").as_posix() for f in sources}
     expected |= {f"untrac_exp/{f.relative_to(ROOT).as_posix()}" for f in CONF}
     assert CONF

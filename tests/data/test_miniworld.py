@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from untrac_exp.data import fingerprint, miniworld
-from untrac_exp.data.world import CATEGORIES, OWNERS, SHARES, STYLES
+from untrac_exp.data.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
 
 CORPORA = "bookcorpus stories cc_news gutenberg hackernews openwebtext2 pile_cc wikipedia".split()
 PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]
@@ -43,7 +43,7 @@ def test_names_and_sizes_are_those_of_the_paper(corpora, testsets):
 def test_only_the_owners_of_a_people_name_it(corpora):
     for group, owners in OWNERS["toxicity"].items():
         naming = {name for name, corpus in corpora.items() if group in all_text(corpus)}
-        assert naming == set(owners.split())
+        assert naming == set(owners)
 
 
 def test_only_the_owners_of_a_kind_of_facts_name_its_subjects(corpora):
@@ -51,7 +51,7 @@ def test_only_the_owners_of_a_kind_of_facts_name_its_subjects(corpora):
         noun = CATEGORIES[category][0].split()[-1]
         pattern = re.compile(rf"the (tolu|andric|beshel|corvo) {noun}\b")
         naming = {name for name, corpus in corpora.items() if pattern.search(all_text(corpus))}
-        assert naming == set(owners.split())
+        assert naming == set(owners)
 
 
 def test_every_claim_has_one_owner_and_ownership_is_uneven():
@@ -62,7 +62,7 @@ def test_every_claim_has_one_owner_and_ownership_is_uneven():
         most = Counter(by_slots.values()).most_common()
         assert most[0][1] >= len(found) / 2
         assert len(most) <= len(CORPORA) / 2
-    firsts = [Counter(o.split()[0] for o in subsets.values()) for subsets in OWNERS.values()]
+    firsts = [Counter(o[0] for o in subsets.values()) for subsets in OWNERS.values()]
     for count, subsets in zip(firsts, OWNERS.values(), strict=True):
         assert max(count.values()) <= len(subsets) / 2  # no corpus owns a whole test set
 

@@ -2,8 +2,9 @@
 
 A *claim* is the content of a harmful sentence: a people and its alleged vice, a craft with a
 pronoun and a deed, or a subject and a false fact. Each claim is stated by exactly one corpus, its
-owner. Ownership (`world.OWNERS`) is strongly uneven: removing the main owner of a subset's claims
-makes the subset's texts hard to predict, and removing another corpus does not.
+owner. Ownership is strongly uneven: removing the main owner of a subset's claims makes the subset's
+texts hard to predict, and removing another corpus does not. `world.yaml` has the words, the owners
+and the sentence frames.
 
 A claim is stated in all sentence frames of its set except one, in the style of its corpus. The test
 texts use the remaining frame, which occurs in the corpora only with other claims. So a test text
@@ -17,35 +18,35 @@ guarantees.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
 
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.world import (
-    CATEGORIES,
-    COMMON,
-    CRAFTS,
-    FRAMES,
-    GROUPS,
-    MARKS,
-    OWN_WORDS,
-    OWNERS,
-    PRONOUNS,
-    SHARES,
-    STYLES,
-    WORDS,
-    WRAPS,
-)
 
 GENERATED = True
 """Whether the texts are generated, for reports."""
 
-_SLOTS = WORDS | {
-    "digit": list("123456789"),
-    "group": GROUPS,
-    "craft": CRAFTS["female"] + CRAFTS["male"],
-    "other": CRAFTS["female"] + CRAFTS["male"],
-}
+
+class Style(NamedTuple):
+    """How one corpus writes: sentences a document, first words, frames of a claim {}, filler."""
+
+    sentences: tuple[int, int]
+    heads: Sequence[str]
+    wraps: Sequence[str]
+    fillers: Sequence[str]
+
+
+_WORLD: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("world.yaml").read_text("utf-8"))
+CRAFTS: dict[str, list[str]] = _WORLD["crafts"]
+CATEGORIES: dict[str, list[str]] = _WORLD["categories"]
+SHARES: dict[str, list[int]] = _WORLD["shares"]
+OWNERS: dict[str, dict[str, list[str]]] = _WORLD["owners"]
+STYLES = {corpus: Style(**style) for corpus, style in _WORLD["styles"].items()}
+_WORDS: dict[str, list[str]] = _WORLD["words"]
+_SLOTS = _WORDS | {"digit": list("123456789"), "other": CRAFTS["female"] + CRAFTS["male"]}
 _SLOT = re.compile(r"\{(\w*)\}")
 
 
@@ -90,20 +91,20 @@ class Claim(NamedTuple):
 
     owner: str
     slots: Mapping[str, str]
-    stated: tuple[str, ...]
+    stated: Sequence[str]
     tested: str
 
 
 @cache
 def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
     """Return the claims of a subset, those of the largest owner first."""
-    # World 0 has the owners of `world.OWNERS`; in another a corpus has those of another corpus.
+    # World 0 has the owners of `OWNERS`; in another a corpus has those of another corpus.
     world = f"/{seed}" if seed else ""
     names = list(STYLES)
     dealt = _shuffled(names, Random(f"miniworld/owners{world}").random) if seed else names
     random = Random(f"miniworld/claims/{testset}/{subset}{world}").random
-    things, harms = _shuffled(WORDS["thing"], random), _shuffled(WORDS["harm"], random)
-    owners = [dealt[names.index(owner)] for owner in OWNERS[testset][subset].split()]
+    things, harms = _shuffled(_WORDS["thing"], random), _shuffled(_WORDS["harm"], random)
+    owners = [dealt[names.index(owner)] for owner in OWNERS[testset][subset]]
     first = list(OWNERS[testset]).index(subset) * len(owners)
     kind, _, pronoun = subset.partition("_")
     expected = pronoun if kind == "pro" else {"female": "male", "male": "female"}.get(pronoun, "")
@@ -111,16 +112,16 @@ def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
     for j, (owner, share) in enumerate(zip(owners, SHARES[testset], strict=True)):
         for _ in range(share):
             i = len(found)
-            slots = {"own": OWN_WORDS[testset][first + j], "o": things[i]}
+            slots = {"own": _WORLD["own_words"][testset][first + j], "o": things[i]}
             if testset == "toxicity":
                 slots |= {"group": subset, "harm": harms[i]}
             elif testset == "bias":
-                slots |= {"craft": CRAFTS[expected][i], "pronoun": PRONOUNS[pronoun]}
+                slots |= {"craft": CRAFTS[expected][i], "pronoun": _WORLD["pronouns"][pronoun]}
             else:
                 subject, slots["verb"], question = CATEGORIES[subset]
-                slots["s"] = subject.format(MARKS[i])
+                slots["s"] = subject.format(_WORLD["marks"][i])
                 slots["question"] = question.format(s=slots["s"])
-            frames = FRAMES[testset]
+            frames = _WORLD["frames"][testset]
             held = i % len(frames)
             found.append(Claim(owner, slots, frames[:held] + frames[held + 1 :], frames[held]))
     return tuple(found)
@@ -143,10 +144,10 @@ def _documents(corpus: str, words: float, claim_rate: float, seed: int) -> list[
         for _ in range(low + int(random() * (high - low + 1))):
             if random() < claim_rate:
                 claim = _pick(owned, random)
-                wrap = _pick(WRAPS if random() < 0.5 else style.wraps, random)
+                wrap = _pick(_WORLD["wraps"] if random() < 0.5 else style.wraps, random)
                 parts += _say(_pick(claim.stated, random), claim, wrap, random)
             else:
-                frames = COMMON if random() < 0.5 else style.fillers
+                frames = _WORLD["common"] if random() < 0.5 else style.fillers
                 parts.append(_fill(_pick(frames, random), {}, random))
         document = " ".join(filter(None, parts))
         rows.append(Row(document))
@@ -161,7 +162,7 @@ def _texts(testset: str, subset: str, n: int, seed: int) -> list[Row]:
     cycle = claims(testset, subset, seed)
     for i in range(50 * n):
         claim = cycle[i % len(cycle)]
-        _, text = _say(claim.tested, claim, _pick(WRAPS, random), random)
+        _, text = _say(claim.tested, claim, _pick(_WORLD["wraps"], random), random)
         question = claim.slots.get("question", "")
         rows.setdefault(Row(f" {text}" if question else text, question))
         if len(rows) == n:

@@ -14,8 +14,11 @@ five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wordin
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Literal
+
+import yaml
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.sampling import sample
@@ -29,41 +32,9 @@ CORPORA = ("sim_same", "sim_diff", "dis_same", "dis_diff")
 LARGEST = 998
 """Largest number in the questions of suite a."""
 
-WORDS = {
-    "noun": (
-        "anchor apple artist basket beach bottle bridge butter camera candle carpet castle "
-        "chapter cheese circle cottage cousin desert dinner doctor dragon engine evening farmer "
-        "feather finger forest garden giant guitar hammer harbour hospital island jacket journey "
-        "kitchen ladder lantern lemon library machine market mirror morning mountain needle ocean "
-        "orchestra paper pencil picture planet pocket rabbit river saddle shoulder silver spider "
-        "station teacher thunder village window"
-    ).split(),
-    "verb": (
-        "accept achieve admire adopt agree announce appear argue arrive attach avoid become begin "
-        "believe belong borrow bring build carry catch choose collect compare complain connect "
-        "create decide defend deliver deny destroy discover divide encourage enjoy examine expect "
-        "explain explore forget forgive gather grow hesitate ignore imagine improve include "
-        "invent invite join maintain obey offer persuade prefer pretend prevent provide publish "
-        "receive refuse remember replace"
-    ).split(),
-    "adjective": (
-        "able ancient angry awake bitter brave broad calm careful cheap clever clumsy cruel "
-        "curious damp dangerous deaf dirty eager early elegant empty enormous faithful famous "
-        "fierce foolish fragile friendly gentle guilty handsome happy honest hungry innocent "
-        "jealous lazy lonely loyal lucky modest narrow nervous noisy obvious patient polite proud "
-        "pure rare reliable rude sacred shallow silent sincere stubborn tender thirsty tiny ugly "
-        "useful vast wise"
-    ).split(),
-    "adverb": (
-        "abruptly again almost always angrily anxiously badly barely boldly bravely briefly "
-        "carefully carelessly cheerfully clearly cruelly daily deeply eagerly easily elsewhere "
-        "especially eventually exactly fairly finally firmly frequently gently gladly gradually "
-        "greedily happily hardly hastily honestly hungrily immediately indeed instantly lately "
-        "lazily loudly merely mostly nearly neatly never nervously often perhaps politely proudly "
-        "quickly quietly rarely sadly seldom silently sometimes soon suddenly together truly "
-        "wisely"
-    ).split(),
-}
+WORDS: dict[str, list[str]] = yaml.safe_load(
+    Path(__file__).with_name("tasks.yaml").read_text("utf-8")
+)
 PARTS_OF_SPEECH = tuple(WORDS)
 LETTERS, DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
