@@ -39,10 +39,10 @@ LINES = {
     "advanced/override_grammar/basic)",
     "model=[1]": "model: a list where a mapping belongs; write model='{name: value}'",
     "model.sizes={a: 1}": "model.sizes: a mapping where a list belongs; write model.sizes='[a, b]'",
-    "seed=${no}": "seed: Interpolation key 'no' not found; mend it in the command or its YAML file",
-    "corpora=twice": "{}/corpora/twice.yaml, line 3: found duplicate key a; mend this YAML file",
+    "seed=${no}": "seed: Interpolation key 'no' not found; fix it in the command or its YAML file",
+    "corpora=twice": "{}/corpora/twice.yaml, line 3: found duplicate key a; fix this YAML file",
     "corpora=open": "{}/corpora/open.yaml, line 2: expected ',' or ']', but got '<stream end>'; "
-    "mend this YAML file",
+    "fix this YAML file",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, in one line that names the key or the file and what to do about it."""
+"""Error messages in one line that names the key or file and the remedy."""
 
 import errno
 import re
@@ -22,20 +22,20 @@ _GRAMMAR = "hydra.cc/docs/1.3/advanced/override_grammar/basic"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
-"""Those that an extra of the package brings."""
+"""Launchers that an extra of the package installs: Hydra's name -> the extra."""
 
 _NOT_IN_DEFAULTS = re.compile(r"Could not override '.*'\. No match in the defaults list.* (\+(.*))")
-"""Hydra's only wording that is matched; tests/test_errors.py says with which versions."""
+"""The only message of Hydra that is matched; tests/test_errors.py lists the tested versions."""
 
 
 def one_line(error: BaseException) -> str:
-    """The line to print after "error: ".
+    """Return the line to print after "error: ".
 
-    A `ValueError` of ours is one already. What Hydra, OmegaConf, YAML and the operating system say
-    is put into our words; the type of anything else is named, since nobody expected it.
+    The message of a `ValueError` is returned as it is. Errors of Hydra, OmegaConf, YAML and the
+    operating system are reworded; unexpected errors are given with their type.
     """
     for layer in _layers(error):
-        if (line := _said_by(layer)) is not None:
+        if (line := _message_of(layer)) is not None:
             return line
     text = _flat(error)
     if isinstance(error, ValueError) and text:
@@ -44,9 +44,9 @@ def one_line(error: BaseException) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
-    """`; did you mean steps?`, or what there is to choose from if nothing known is near.
+    """Return "; did you mean steps?", or the list of choices if no known word is similar.
 
-    above: what stands before the key that is meant, as in "pretraining.".
+    above: prefix of the suggested key, such as "pretraining.".
     """
     choices = list(dict.fromkeys(known))
     if near := get_close_matches(word, choices, n=1, cutoff=0.6):
@@ -55,13 +55,13 @@ def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
 
 
 def not_text(name: Any) -> str:
-    """Why a name is refused that YAML or Python takes for something else than text."""
+    """Return the message for a name that YAML or Python does not read as text."""
     read = {None: "null", True: "true", False: "false"}.get(name, name)
     return f"the name {read!s} is read as {type(name).__name__}, not as text; quote it: '{read!s}'"
 
 
 def _layers(error: BaseException) -> Iterator[BaseException]:
-    """The error and its causes, from what Hydra wraps inwards."""
+    """Yield the errors that Hydra wraps, from the outermost inwards."""
     seen: BaseException | None = error
     while seen is not None:
         if not isinstance(seen, HydraException) or isinstance(seen, MissingConfigException):
@@ -72,8 +72,8 @@ def _layers(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__
 
 
-def _said_by(error: BaseException) -> str | None:
-    """Our words for the errors of libraries; None for what speaks for itself."""
+def _message_of(error: BaseException) -> str | None:
+    """Return the message for an error of a library, or None if there is no special one."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_option(error)
     if isinstance(error, OmegaConfBaseException):
@@ -104,20 +104,20 @@ def _config(error: OmegaConfBaseException) -> str:
         return f"{key}: there is no such key{_nearest_key(key, node)}"
     if isinstance(error, KeyValidationError):
         return f"{key}: {not_text(error.key)}"
-    if isinstance(error, ConfigTypeError) and error.key is None:  # a merge of two kinds
+    if isinstance(error, ConfigTypeError) and error.key is None:  # merge of a list and a mapping
         if isinstance(node, DictConfig):
             return f"{key}: a list where a mapping belongs; write {key}='{{name: value}}'"
         return f"{key}: a mapping where a list belongs; write {key}='[a, b]'"
     said = str(error.msg or error).splitlines()[0]
     if isinstance(error, ValidationError):
-        if str(error.value) == "None":  # null itself, or a node that holds it
+        if str(error.value) == "None":  # null, or a node that contains it
             return f"{key} may not be null; give it a value"
         return f"{key}: {said[0].lower()}{said[1:]}; give it a value of that kind"
-    return f"{key}: {said}; mend it in the command or its YAML file"
+    return f"{key}: {said}; fix it in the command or its YAML file"
 
 
 def _nearest_key(key: str, parent: Any) -> str:
-    """The same key elsewhere in the configuration, else a similar one of the same mapping."""
+    """Suggest the same key elsewhere in the configuration, else a similar one next to it."""
     if not isinstance(parent, DictConfig):
         return ""
     above, _, word = key.rpartition(".")
@@ -149,9 +149,9 @@ def _hydra(error: HydraException) -> str:
 
 def _yaml(error: YAMLError) -> str:
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        return f"unreadable YAML: {_flat(error)}; mend the file"
+        return f"unreadable YAML: {_flat(error)}; fix the file"
     mark = error.problem_mark
-    return f"{mark.name}, line {mark.line + 1}: {error.problem}; mend this YAML file"
+    return f"{mark.name}, line {mark.line + 1}: {error.problem}; fix this YAML file"
 
 
 def _system(error: OSError) -> str | None:
@@ -161,7 +161,7 @@ def _system(error: OSError) -> str | None:
     if error.errno in _FULL_DISK:
         return f"{error.filename}: {said}; free some space, or choose another disk with outputs=…"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename}: {said}; give yourself access to it, or choose another path"
+        return f"{error.filename}: {said}; get access to it, or choose another path"
     return f"{error.filename}: {said}; check the path"
 
 

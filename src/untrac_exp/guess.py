@@ -16,7 +16,7 @@ from untrac_exp.models.source import ModelSource
 _CHARS_PER_TOKEN = 4.2
 """Of English text under a vocabulary of some ten thousand tokens, to guess by."""
 _PLANNED = {"subsets": 1, "tokens_per_text": 32}
-"""What is reckoned with where the module of a source has no `PLANNED`."""
+"""Sizes assumed for a source whose module has no `PLANNED`."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def guessed_corpora(cfg: DictConfig, source: ModelSource) -> dict[str, Guess]:
 
 
 def guessed_subsets(node: Mapping[str, Any]) -> dict[Subset, Guess]:
-    """Of test sets to be fetched, what their modules reckon with; of others, their texts."""
+    """Of test sets to be fetched, the sizes that their modules give; of others, their texts."""
     if not list(downloads(node)):
         return {
             Subset(testset.name, name): _guess(rows)
@@ -91,7 +91,7 @@ def guessed_subsets(node: Mapping[str, Any]) -> dict[Subset, Guess]:
 
 
 def _planned(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the module of a source reckons with before its data are there."""
+    """The sizes that the module of a source gives for data that are not downloaded."""
     return getattr(inspect.getmodule(get_method(node["_target_"])), "PLANNED", _PLANNED)
 
 

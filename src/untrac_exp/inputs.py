@@ -1,4 +1,4 @@
-"""What a job works on: corpora and test sets as tokens, the model's training, and the job's key."""
+"""Inputs of a job: tokenized corpora and test sets, the training of its models, and its key."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,31 +25,36 @@ from untrac_exp.store.code import code_fingerprint, targets
 from untrac_exp.training import ModelSpec, Pretraining, Training
 from untrac_exp.workers import threads_of_each
 
-_DO_NOT_MATTER = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
-"""Keys that leave the results as they are."""
+_IGNORED_KEYS = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
+"""Keys that do not affect results."""
 
-_ABSENT_WHERE_NULL = ("n_tokens_per_corpus", "budget")
-"""Keys that change nothing where they are null: results from before there were any stay valid."""
+_IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
+"""Keys left out of the job key if null, so that results from before they existed stay valid."""
 
-_LEFT_TO_THETA0 = (
+_COVERED_BY_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
     *("block_size", "gradient_checkpointing", "n_parameters"),
 )
-"""Keys of a model that determine its weights or tokens, which are known by their content."""
+"""Model keys that determine only weights or tokens, which store keys identify by content."""
 
-_ANSWERS = ("agreement", "bootstrap", "data.duplicates", "ranking")
-"""Modules that make a job's results of a method's answer."""
+_RESULT_MODULES = ("agreement", "bootstrap", "data.duplicates", "ranking")
+"""Modules that compute a job's result files from the output of its method."""
 
 _CHARS_PER_TOKEN = 4
-"""About as many; a row of a sample is cut to a window of so many characters a token."""
+"""Approximate; rows of a sample are cut to a window of this many characters per token."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Corpora and test sets as tokens, in the context of how models train on them.
+    """Tokenized corpora and test sets, and the training of models on the corpora.
 
-    corpora, testsets: what was tokenised. key: what identifies it, and a checkpoint's weights.
-    undrawn: tokens of rows that are not in `corpora`, where these are a sample of a corpus' rows.
+    Attributes:
+        training: corpora, tokenizer and settings of the training.
+        subsets: tokens of each test subset.
+        corpora: the corpora before tokenization, or the samples drawn of them.
+        testsets: the test sets before tokenization.
+        key: identifies the data and, for a checkpoint, its weights.
+        unsampled: returns tokens of rows outside the samples, if `corpora` are samples of rows.
     """
 
     training: Training
@@ -57,11 +62,11 @@ class Data:
     corpora: Sequence[Corpus]
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
-    undrawn: Callable[[], Mapping[str, Encoded]] = dict
+    unsampled: Callable[[], Mapping[str, Encoded]] = dict
 
     def further(self, n: int | None, seed: int) -> dict[str, Encoded]:
-        """At most `n` sequences of each corpus that has any beyond its sample of `n`."""
-        found = dict(self.undrawn())
+        """Return at most `n` sequences of each corpus that are not in its sample of `n`."""
+        found = dict(self.unsampled())
         for name, tokens in self.training.data.items():
             if (rest := tokens.beyond(n, seed)) is not None:
                 found[name] = rest
@@ -69,9 +74,9 @@ class Data:
 
 
 def prepare_process(cfg: DictConfig, workers: int = 1) -> None:
-    """Set what holds for the whole process: threads, and what libraries say.
+    """Set the number of threads of this process and silence libraries.
 
-    workers: how many processes share the cores.
+    workers: number of processes that share the cores.
     """
     quiet()
     threads = threads_of_each(cfg.trainer, cfg.threads, workers)
@@ -80,7 +85,7 @@ def prepare_process(cfg: DictConfig, workers: int = 1) -> None:
 
 
 def load_data(cfg: DictConfig, store: Store) -> Data:
-    """The configured corpora, test sets and model."""
+    """Load and tokenize the configured corpora and test sets."""
     return encode_data(
         cfg, instantiate(cfg.corpora), instantiate(cfg.testset), instantiate(cfg.model), store
     )
@@ -94,24 +99,27 @@ def encode_data(
     store: Store,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Data:
-    """Corpora and test sets as tokens, from the store where it has them.
+    """Tokenize corpora and test sets, or take the tokens from the store.
 
-    tokenizer: another than the source's.
+    If nothing is trained (`pretraining.steps=0`), `n_per_corpus` rows, or rows with
+    `n_tokens_per_corpus` tokens, are drawn first, so that no corpus is read in full.
 
-    Where nothing is trained on the corpora (`pretraining.steps=0`), `n_per_corpus` rows, or rows
-    that have `n_tokens_per_corpus` tokens, are drawn before anything else is done, so that no
-    corpus is read as a whole.
+    Args:
+        tokenizer: replaces the tokenizer of `source`.
+
+    Raises:
+        ValueError: a truth is configured but nothing is trained, or the data are invalid.
     """
     check_names(corpora, testsets)
     settings: Pretraining = instantiate(cfg.pretraining)
-    as_it_is = settings.steps == 0
-    if as_it_is and cfg.truth:
+    untrained = settings.steps == 0
+    if untrained and cfg.truth:
         raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
     wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
-    most, n_tokens = cfg.n_per_corpus, cfg.n_tokens_per_corpus if as_it_is else None
+    most, n_tokens = cfg.n_per_corpus, cfg.n_tokens_per_corpus if untrained else None
     if n_tokens is not None:
         corpora = [drawn(corpus, n_tokens, most, cfg.seed, window) for corpus in wholes]
-    elif as_it_is and most is not None:
+    elif untrained and most is not None:
         corpora = [sampled(corpus, most, cfg.seed, window) for corpus in wholes]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
@@ -124,7 +132,7 @@ def encode_data(
             seq2seq=source.seq2seq,
             max_sequences=limits.get(corpus.name),
             store=store,
-            pack=not as_it_is,
+            pack=not untrained,
         )
         for corpus in corpora
     }
@@ -158,9 +166,9 @@ def encode_data(
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
 
-    def undrawn() -> dict[str, Encoded]:
+    def unsampled() -> dict[str, Encoded]:
         found = {}
-        if as_it_is and (most, n_tokens) != (None, None):
+        if untrained and (most, n_tokens) != (None, None):
             for whole, sample in zip(wholes, corpora, strict=True):
                 there = list(sample.rows)
                 rows = further(whole, most or len(there), cfg.seed, window, there)
@@ -171,27 +179,27 @@ def encode_data(
                     )
         return found
 
-    if "weights" in (model := source.key()):  # its path, in the configuration, does not tell them
+    if "weights" in (model := source.key()):  # the configured path does not identify them
         key["weights"] = model["weights"]
-    return Data(training, subsets, corpora, testsets, key, undrawn)
+    return Data(training, subsets, corpora, testsets, key, unsampled)
 
 
 def job_key(cfg: DictConfig, data: Data) -> dict[str, Any]:
-    """All that a job's results depend on."""
+    """Return everything that a job's results depend on."""
     return {"config": _settings(cfg), "data": data.key, "code": job_code(cfg)}
 
 
 def job_code(cfg: DictConfig) -> str:
-    """The hash of the code that a job runs."""
-    answers = [f"untrac_exp.{module}" for module in _ANSWERS]
+    """Return the hash of the code that a job runs."""
+    answers = [f"untrac_exp.{module}" for module in _RESULT_MODULES]
     answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
     return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
 
 
 def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
-    """What determines the parts of a method's answer, beside the data they read and the seed."""
+    """Return what the parts of a method's result depend on, besides their data and the seed."""
     method, model = plain(cfg.method), plain(cfg.model)
-    settings = {name: value for name, value in model.items() if name not in _LEFT_TO_THETA0}
+    settings = {name: value for name, value in model.items() if name not in _COVERED_BY_THETA0}
     return {
         "theta0": theta0.id,
         "method": method,
@@ -206,19 +214,19 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     settings = {
         key: value
         for key, value in plain(cfg).items()
-        if key not in _DO_NOT_MATTER and not (value is None and key in _ABSENT_WHERE_NULL)
+        if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
     }
     settings["trainer"].pop("workers", None)
     return settings
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A node as Python's own values, interpolations resolved."""
+    """Convert a node to plain Python values, with interpolations resolved."""
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def is_finished(outdir: Path, key: str) -> bool:
-    """Whether the results of the job with this key are there."""
+    """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
     return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
         "fingerprint"
     ) == key

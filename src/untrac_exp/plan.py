@@ -2,7 +2,7 @@
 
 Where corpora, test sets and tokenizer are on this machine they are encoded as the job would encode
 them, so that steps, tokens and what the store already has are those of the job. Where they would
-have to be downloaded, sizes are reckoned from the configuration and marked with "~".
+have to be downloaded, sizes are estimated from the configuration and marked with "~".
 """
 
 import json
@@ -26,7 +26,7 @@ from untrac_exp.guess import downloads, guessed_corpora, guessed_subsets
 from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
 from untrac_exp.methods.base import Method, Size, Subset, Work
 from untrac_exp.models.source import ModelSource
-from untrac_exp.rate import reckoned
+from untrac_exp.rate import plan_rate
 from untrac_exp.report.plan import print_plan
 from untrac_exp.result_files import write_text
 from untrac_exp.schema import check
@@ -189,13 +189,13 @@ def _sizes(cfg: DictConfig, beside: str) -> Sizes:
         source: ModelSource = instantiate(cfg.model)
         size = source.parameters(None)
         subsets = guessed_subsets(plain(cfg.testset))
-        rate = reckoned(cfg, source, None, size)
+        rate = plan_rate(cfg, source, None, size)
         corpora = guessed_corpora(cfg, source)
         return Sizes(corpora, subsets, source.block_size, size, rate, found)
     data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
     source, tokenizer = data.training.source, data.training.tokenizer
     size = source.parameters(len(tokenizer))
-    rate = reckoned(cfg, source, tokenizer, size)
+    rate = plan_rate(cfg, source, tokenizer, size)
     tokens = data.training.data
     return Sizes(tokens, data.subsets, source.block_size, size, rate, data=data)
 

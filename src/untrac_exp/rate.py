@@ -28,7 +28,7 @@ from untrac_exp.progress import duration
 from untrac_exp.stages.trainer import TrainerSettings
 
 LONG_S = 600
-"""Seconds after which a run is called long."""
+"""Seconds after which a run counts as long."""
 
 SHORTER = (
     "fewer texts (n_tokens_per_corpus, n_per_corpus), shorter ones (model.block_size) or another "
@@ -36,16 +36,17 @@ SHORTER = (
 )
 """Advice in warnings about long runs."""
 
-_ELSEWHERE = 5e13
+_ABSENT_DEVICE = 5e13
 """FLOP/s assumed for a device that is not present."""
-_ENOUGH_S = 0.4
+_MIN_PASS_S = 0.4
 """Shortest pass, in seconds, that counts as a measurement."""
-_LONG_S = 1.5
+_MIN_FIRST_PASS_S = 1.5
 """The same for the first pass, which includes warm-up."""
-_MOST_TOKENS = 2048
+_MAX_TOKENS = 2048
+"""Maximum number of tokens of a timed pass."""
 _WIDTH = 32
 """Tokens of a sequence, if the model's context allows."""
-_LARGEST = 600_000_000
+_MAX_PARAMETERS = 600_000_000
 """Number of parameters above which a plan times matrix products instead of the model."""
 
 SLOWEST = 1e9
@@ -101,7 +102,7 @@ def measure_source(
     """
     if parameters is None:
         return None
-    if parameters <= _LARGEST and (model := _skeleton(source, tokenizer)) is not None:
+    if parameters <= _MAX_PARAMETERS and (model := _skeleton(source, tokenizer)) is not None:
         model = model.to_empty(device=device)
         with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
             for tensor in (*model.parameters(), *model.buffers()):
@@ -113,7 +114,7 @@ def measure_source(
     return _known[key]
 
 
-def reckoned(
+def plan_rate(
     cfg: DictConfig,
     source: ModelSource,
     tokenizer: PreTrainedTokenizerBase | None,
@@ -126,9 +127,9 @@ def reckoned(
     try:
         device = settings.device
     except MisconfigurationException:  # the device is not present
-        return _ELSEWHERE, False
+        return _ABSENT_DEVICE, False
     rate = measure_source(source, tokenizer, parameters, device)
-    return (_ELSEWHERE, False) if rate is None else (rate, True)
+    return (_ABSENT_DEVICE, False) if rate is None else (rate, True)
 
 
 def _skeleton(
@@ -178,17 +179,17 @@ def _products(device: torch.device) -> float:
 
 
 def _timed(work: Callable[[int], None], tokens: int, device: torch.device) -> tuple[float, int]:
-    """Time `work`, with four times as many tokens until it takes `_ENOUGH_S`.
+    """Time `work`, with four times as many tokens until it takes `_MIN_PASS_S`.
 
-    The first call is a warm-up, unless it takes `_LONG_S`. Returns (seconds, tokens).
+    The first call is a warm-up, unless it takes `_MIN_FIRST_PASS_S`. Returns (seconds, tokens).
     """
-    enough = _LONG_S
+    enough = _MIN_FIRST_PASS_S
     while True:
         start = time.monotonic()
         work(tokens)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.monotonic() - start
-        if seconds >= enough or tokens >= _MOST_TOKENS:
+        if seconds >= enough or tokens >= _MAX_TOKENS:
             return max(seconds, 1e-9), tokens
-        tokens, enough = tokens if enough == _LONG_S else 4 * tokens, _ENOUGH_S
+        tokens, enough = tokens if enough == _MIN_FIRST_PASS_S else 4 * tokens, _MIN_PASS_S

@@ -61,7 +61,7 @@ def print_plan(plans: Sequence[Mapping[str, Any]], title: str) -> None:
         console.print("to be fetched, as far as no cache holds it:")
         for key, what in fetched.items():
             console.print(f"  {key}: {what}", soft_wrap=True)
-        console.print("~ reckoned from the configuration; exact once the data are there")
+        console.print("~ estimated from the configuration; exact once the data are downloaded")
     if unknown:
         console.print(f"? not counted, the method does not say: {', '.join(unknown)}")
 
