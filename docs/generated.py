@@ -45,7 +45,8 @@ def _equation(latex: str) -> str:
 
 
 def _inline(latex: str) -> str:
-    return _mathml(" ".join(latex.split()), "inline")
+    # Markdown would make a paragraph of a <math> that begins a line.
+    return f"<span>{_mathml(' '.join(latex.split()), 'inline')}</span>"
 
 
 def _mathml(latex: str, display: str) -> str:
@@ -61,7 +62,7 @@ def configuration(root: Path) -> str:
         "line as `key=value`, any option of a group as `group=option`; comma-separated values make "
         "a sweep. `python -m untrac_exp --cfg job` prints the configuration of a command.",
         "## Shared keys",
-        _table(_shared(package), ("key", "type", "default", "says")),
+        _table(_shared(package), ("key", "type = default", "says")),
     ]
     groups = [path for path in sorted((root / "conf").iterdir()) if path.is_dir()]
     for group in groups:
@@ -135,11 +136,12 @@ def _signature(package: griffe.Object, target: str) -> dict[str, tuple[str, str]
 def _shared(package: griffe.Object) -> Iterator[dict[str, str]]:
     for name, one in package["config.Config"].attributes.items():
         says = one.docstring.value if one.docstring else ""
-        default = str(one.value or "")
+        hint, default = str(one.annotation or ""), str(one.value or "")
+        shown = "" if default == "MISSING" or "field(" in default else default
+        parts = [part for part in ("" if hint == "Any" else hint, shown) if part]
         yield {
             "key": _code(name),
-            "type": _code(str(one.annotation or "")),
-            "default": _code("" if default == "MISSING" or "field(" in default else default),
+            "type = default": _code(" = ".join(parts)),
             "says": " ".join(says.split()),
         }
 

@@ -1,8 +1,9 @@
 r"""HIF with EK-FAC: influence functions with the Fisher of each linear layer for the Hessian.
 
 .. math::
-    I(Z', Z) = \sum_l \langle \nabla_l L(Z), \; Q^G_l \left[ \left( (Q^G_l)^\top \nabla_l L(Z')
-    Q^A_l \right) \oslash (\Lambda_l + \delta \bar\Lambda_l) \right] (Q^A_l)^\top \rangle
+    I(Z', Z) = \sum_l \langle \nabla_l L(Z), \; Q^G_l M_l (Q^A_l)^\top \rangle,
+    \qquad M_l = \left( (Q^G_l)^\top \nabla_l L(Z') Q^A_l \right) \oslash
+    (\Lambda_l + \delta \bar\Lambda_l)
 
 at θ0, over the linear layers l, with :math:`\nabla_l L` (out, in + 1) a layer's gradient including
 its bias, Q the eigenvectors of the covariances of the layer's output gradients (G) and inputs (A),
