@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -11,7 +12,7 @@ from untrac_exp.cli import main
 from untrac_exp.config import config_dir
 from untrac_exp.guess import Guess, downloads
 from untrac_exp.methods.base import Subset
-from untrac_exp.plan import Sizes, _given, _jobs
+from untrac_exp.plan import Sizes, _jobs, _models
 from untrac_exp.report.plan import spread
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.stored import Stored
@@ -135,10 +136,10 @@ def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
 def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
     """θ0, and what a truth trains, which is nothing where it is stored."""
     data = {name: Guess(20, 7.0) for name in "ab"}
-    sizes = Sizes(data, {Subset("t", "u"): Guess(3, 7.0)}, block_size=8, parameters=1000)
+    sizes = Sizes(data, {Subset("t", "u"): Guess(3, 7.0)}, {"parameters": 1000})
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("config", ["method=graddot"])
-    kinds = [one.kind for one in _given(cfg, sizes, truth)]
+    kinds = [one.kind for one in _models(cfg, sizes, truth)]
     assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
 
 
@@ -172,11 +173,11 @@ def test_the_jobs_of_a_plan_are_those_of_the_sweep(tmp_path):
 
 
 def test_the_time_on_many_devices_is_that_of_the_rounds_they_need():
-    hour = 3600.0
-    models = [({"kind": "model", "id": f"{i}"}, 2 * hour) for i in range(18)]
-    losses = [({"kind": "losses", "id": f"{i}"}, hour) for i in range(18)]
-    scores = [({"kind": "scores", "id": f"s{i}", "parts": 8}, 8 * hour) for i in range(2)]
-    said = spread([*models, *losses, *scores])
+    models = [("model", f"{i}", 1, 2) for i in range(18)]
+    losses = [("losses", f"{i}", 1, 1) for i in range(18)]
+    scores = [("scores", f"s{i}", 8, 8) for i in range(2)]
+    work = pd.DataFrame([*models, *losses, *scores], columns=["kind", "id", "parts", "hours"])
+    said = spread(work.assign(seconds=3600 * work["hours"]))
     assert said.startswith("can use 18 devices for models, then 16 for methods: about ")
     # 54 + 16 hours; 3 rounds of 3 hours and 2 of 1; 1 of each
     assert "70.0 h on 1, 11.0 h on 8, 4.0 h on 64" in said

@@ -178,7 +178,7 @@ def axes_override(overrides: Sequence[str], params: Params) -> str:
 
 def number_of_jobs(params: Params) -> int:
     """Return the number of jobs of a sweep; params as in `variant`."""
-    swept = _parsed(f"{key}={values}" for key, values in (params or {}).items())
+    swept = parse_overrides(f"{key}={values}" for key, values in (params or {}).items())
     return math.prod(len([*one.sweep_iterator()]) for one in swept if one.is_sweep_override())
 
 
@@ -187,7 +187,7 @@ def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
     swept = [*(f"{key}={values}" for key, values in (params or {}).items()), *overrides]
     return {
         one.key_or_group: str(one.input_line).partition("=")[2]
-        for one in _parsed(swept)
+        for one in parse_overrides(swept)
         if one.is_sweep_override()
     }
 
@@ -195,11 +195,13 @@ def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
 def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the overrides set on axes of the sweep, and what they set elsewhere."""
     axes = _axes(overrides, params)
-    single = _parsed(f"{key}={text}" for key, text in (params or {}).items() if key not in axes)
+    single = parse_overrides(
+        f"{key}={text}" for key, text in (params or {}).items() if key not in axes
+    )
     known = {one.key_or_group: one.value() for one in single}
     varying: dict[str, Any] = {}
     constants: dict[str, Any] = {}
-    for one in _parsed(overrides):
+    for one in parse_overrides(overrides):
         key = one.key_or_group
         ignored = {key, key.split(".")[0]} & _NOT_IN_A_NAME or key in _IN_THE_PATH
         if ignored or one.is_sweep_override():
@@ -212,7 +214,8 @@ def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any],
     return varying, constants
 
 
-def _parsed(overrides: Iterable[str]) -> list[Override]:
+def parse_overrides(overrides: Iterable[str]) -> list[Override]:
+    """Parse overrides of the command line."""
     return OverridesParser.create().parse_overrides([*overrides])
 
 

@@ -1,6 +1,6 @@
-"""The size of data that would have to be downloaded, from what the configuration says of them."""
+"""Estimated sizes of data that are not downloaded yet, for plans."""
 
-import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +9,23 @@ from typing import Any
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
+from untrac_exp.data import tasks_csv, toxigen, truthfulqa, winobias
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
 
 _CHARS_PER_TOKEN = 4.2
-"""Of English text under a vocabulary of some ten thousand tokens, to guess by."""
-_PLANNED = {"subsets": 1, "tokens_per_text": 32}
-"""Sizes assumed for a source whose module has no `PLANNED`."""
+"""Of English text with a vocabulary of about ten thousand tokens."""
+
+_TESTSETS = {toxigen.testsets: (13, 22), winobias.testsets: (4, 18), truthfulqa.testsets: (9, 24)}
+"""Number of subsets and mean tokens per text of the test sets that a function downloads."""
+_TOKENS_PER_TEXT = 32
+"""Of other downloads."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """The size of a dataset that is not there: `n` examples of `length` tokens each."""
+    """Estimated size of a dataset: `n` examples of `length` tokens each."""
 
     n: int
     length: float
@@ -38,7 +42,7 @@ class Guess:
 
 
 def downloads(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """What a configuration would fetch: the keys that name a hub id or URL, with its revision."""
+    """Yield the keys of a configuration that name a hub id or URL, and what they name."""
     if not isinstance(value, Mapping):
         return
     for name in ("path", "pretrained_tokenizer"):
@@ -51,48 +55,38 @@ def downloads(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def guessed_corpora(cfg: DictConfig, source: ModelSource) -> dict[str, Guess]:
-    """Packed blocks as many as `max_sequences`; rows that are at hand, by their length."""
-    planned, node = _planned(cfg.corpora), cfg.corpora
-    if "corpora" in planned:
-        each = Guess(node.n_per_corpus, planned["tokens_per_text"])
-        return {f"corpus {i + 1}": each for i in range(planned["corpora"])}
-    found: list[Corpus] = instantiate(node)
+    """Estimate each corpus: from its rows if they are local, else `max_sequences` full blocks."""
+    if get_method(cfg.corpora._target_) is tasks_csv.corpora:
+        task = Guess(cfg.corpora.n_per_corpus, _TOKENS_PER_TEXT)
+        return {f"corpus {i}": task for i in range(1, 5)}
+    corpora: list[Corpus] = instantiate(cfg.corpora)
     block, limits, guesses = source.block_size, cfg.max_sequences or {}, {}
-    tokens = cfg.n_tokens_per_corpus
-    sample = cfg.n_per_corpus or (tokens and -(-tokens // block))
-    for corpus in found:
-        guess = Guess(limits.get(corpus.name) or sample, block)
-        if isinstance(corpus.rows, list):
-            if source.seq2seq or any(row.input for row in corpus.rows):
-                guess = _guess(corpus.rows)
-            else:
-                guess = Guess(int(_chars(corpus.rows) / _CHARS_PER_TOKEN) // block, block)
-            guess = guess.sample(limits.get(corpus.name), 0)
-        guesses[corpus.name] = guess
+    sample = cfg.n_per_corpus or math.ceil((cfg.n_tokens_per_corpus or 0) / block)
+    for corpus in corpora:
+        limit = limits.get(corpus.name)
+        if not isinstance(corpus.rows, list):
+            guess = Guess(limit or sample, block)
+        elif source.seq2seq or any(row.input for row in corpus.rows):
+            guess = _guess(corpus.rows)
+        else:
+            guess = Guess(int(_chars(corpus.rows) / _CHARS_PER_TOKEN) // block, block)
+        guesses[corpus.name] = guess.sample(limit, 0)
     return guesses
 
 
 def guessed_subsets(node: Mapping[str, Any]) -> dict[Subset, Guess]:
-    """Of test sets to be fetched, the sizes that their modules give; of others, their texts."""
+    """Estimate each test subset; those to be downloaded are named by their path and a number."""
     if not list(downloads(node)):
         return {
             Subset(testset.name, name): _guess(rows)
             for testset in instantiate(node)
             for name, rows in testset.subsets.items()
         }
-    parts = [part for part in node.values() if isinstance(part, Mapping) and "_target_" in part]
-    if parts:  # several test sets together
+    if "path" not in node:  # several test sets
+        parts = [part for part in node.values() if isinstance(part, Mapping)]
         return {key: guess for part in parts for key, guess in guessed_subsets(part).items()}
-    planned = _planned(node)
-    each = Guess(node["n_per_subset"], planned["tokens_per_text"])
-    default = inspect.signature(get_method(node["_target_"])).parameters["name"].default
-    name = node.get("name", default)
-    return {Subset(name, str(i)): each for i in range(planned["subsets"])}
-
-
-def _planned(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sizes that the module of a source gives for data that are not downloaded."""
-    return getattr(inspect.getmodule(get_method(node["_target_"])), "PLANNED", _PLANNED)
+    n, length = _TESTSETS.get(get_method(node["_target_"]), (1, _TOKENS_PER_TEXT))
+    return {Subset(node["path"], str(i)): Guess(node["n_per_subset"], length) for i in range(n)}
 
 
 def _guess(rows: Sequence[Row]) -> Guess:

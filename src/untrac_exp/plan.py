@@ -1,13 +1,12 @@
-"""`plan=true`: what a job would make and cost, found out without network, GPU or downloads.
+"""`plan=true`: estimate what a job computes and costs, without network, GPU or downloads.
 
-Where corpora, test sets and tokenizer are on this machine they are encoded as the job would encode
-them, so that steps, tokens and what the store already has are those of the job. Where they would
-have to be downloaded, sizes are estimated from the configuration and marked with "~".
+If corpora, test sets and tokenizer are on this machine, they are encoded as in the job, so steps,
+tokens and what the store has already are exact. Otherwise sizes are estimated from the
+configuration and marked with "~".
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -16,12 +15,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from untrac_exp.config import axes_override, config_dir, variant
+from untrac_exp.config import axes_override, config_dir, parse_overrides
 from untrac_exp.guess import downloads, guessed_corpora, guessed_subsets
 from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
 from untrac_exp.methods.base import Method, Size, Subset, Work
@@ -37,17 +35,16 @@ _SHARED = (
     *("corpora", "testset", "model", "max_sequences", "n_per_corpus", "n_tokens_per_corpus"),
     *("pretraining", "trainer", "store"),
 )
-"""What the sizes of a job's data and model depend on."""
+"""Keys that the sizes of data and model depend on."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One thing that is made: tokens, a model, its losses, or a method's scores.
+    """Tokens, a model, its losses, or a method's scores.
 
-    id: the same in two jobs that share it. steps: of an optimizer. forward, backward: tokens, as
-    `Meter` counts them; None if unknown. size: bytes it leaves in the store. there: whether it need
-    not be made, None where that cannot be told before its data are there. parts: how many devices
-    can make it at once.
+    id: the same in jobs that share it. steps: of the optimizer. forward, backward: tokens, counted
+    as in `Meter`; None if unknown. size: bytes in the store. there: whether it exists already; None
+    if unknown. parts: number of devices that can compute it in parallel.
     """
 
     kind: str
@@ -62,39 +59,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One job. exact: whether sizes are counted rather than guessed. downloads: key -> what.
-
-    measured: whether `flops_per_s` is this machine's.
-    """
-
-    job: str
-    exact: bool
-    parameters: int | None
-    flops_per_s: float
-    measured: bool
-    downloads: dict[str, str]
-    artifacts: list[Artifact]
-
-
-@dataclass(frozen=True)
 class Sizes:
-    """What jobs share: the sizes of data and model.
+    """Sizes of data and model, which jobs share.
 
-    data: None where some are yet to be fetched, `downloads`. rate: FLOP/s, and whether measured.
+    summary: what a job's plan says of them, see `_sizes`. data: None if some must be downloaded.
     """
 
     corpora: Mapping[str, Size]
     subsets: Mapping[Subset, Size]
-    block_size: int
-    parameters: int | None = None
-    rate: tuple[float, bool] = (1.0, False)
-    downloads: Mapping[str, str] | None = None
+    summary: Mapping[str, Any]
+    tokens: Sequence[Artifact] = ()
     data: Data | None = None
 
 
 class ReadOnlyStore(Store):
-    """A store that is only read; what it lacks is built beside it, in a temporary one."""
+    """A store that is only read; what it lacks is built in a temporary one, `beside`."""
 
     def __init__(self, root: str, force: Force, beside: str) -> None:
         super().__init__(root, force)
@@ -105,10 +84,13 @@ class ReadOnlyStore(Store):
 
 
 def plan(arguments: Sequence[str], multirun: bool = False) -> None:
-    """Print the plan of the job or sweep that a command with these arguments would run.
+    """Print the plan of the job or sweep with these overrides.
 
-    multirun: whether it has Hydra's `-m`. Leaves `plan.json` in the folder of the sweep or job: a
-    list of `Plan`s.
+    Also writes the plans of its jobs to `plan.json` in the folder of the sweep or job.
+
+    Args:
+        arguments: overrides of the command line.
+        multirun: whether the command has Hydra's `-m`.
     """
     plans: list[dict[str, Any]] = []
     known: dict[str, Sizes] = {}
@@ -120,140 +102,116 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
             check(cfg)
             prepare_process(cfg)
             settings = plain(cfg)
-            # the corpora of a model that is not trained are sampled before they are read
+            # without training, the seed samples the corpora before they are tokenized
             names = [*_SHARED, "seed"] if cfg.pretraining.steps == 0 else _SHARED
             key = fingerprint({name: settings[name] for name in names})
             if key not in known:
                 known[key] = _sizes(cfg, beside)
-            plans.append(asdict(_plan(cfg, known[key], outdir)))
+            scores = _scores(cfg, known[key], outdir)
+            models = _models(cfg, known[key], instantiate(cfg.truth))
+            artifacts = [asdict(one) for one in (*known[key].tokens, *models, scores)]
+            plans.append({"job": scores.name, **known[key].summary, "artifacts": artifacts})
             file = folder / "plan.json"
     write_text(file, json.dumps(plans, indent=1) + "\n")
     print_plan(plans, f"{cfg.name} at {cfg.scale} scale")
 
 
 def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig, Path, Path]]:
-    """Of each job its configuration, the folder of the command and that of the job; of a command
-    that is no sweep both are one. The `hydra` node is in `HydraConfig`.
+    """Yield each job's configuration, the folder of the sweep (or single job), and the job's.
 
-    Hydra composes from files for every job, half a second each; jobs that differ in values alone
-    get copies here.
+    The `hydra` node is taken out of the configuration.
     """
-    parser = OverridesParser.create()
-    given = parser.parse_overrides([*arguments])
+    given = parse_overrides(arguments)
     single = [str(one.input_line) for one in given if not one.is_sweep_override()]
     hydra = compose("config", single, return_hydra_config=True).hydra
-    mode = hydra.mode or (RunMode.MULTIRUN if multirun else RunMode.RUN)
-    jobs: list[tuple[str, ...]] = [tuple(arguments)]
-    if mode == RunMode.MULTIRUN:
-        axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
-        values = {one.get_key_element(): one for one in parser.parse_overrides([*axes, *arguments])}
-        jobs = [*product(*(
-            [f"{key}={value}" for value in one.sweep_string_iterator()]
-            if one.is_sweep_override() else [str(one.input_line)]
-            for key, one in values.items()
-        ))]  # fmt: skip
+    is_sweep = multirun if hydra.mode is None else hydra.mode == RunMode.MULTIRUN
+    axes = hydra.sweeper.params.items() if is_sweep else ()
+    choices: dict[str, list[str]] = {}
+    for one in parse_overrides([*(f"{key}={values}" for key, values in axes), *arguments]):
+        key, is_axis = one.get_key_element(), is_sweep and one.is_sweep_override()
+        values = [f"{key}={value}" for value in one.sweep_string_iterator()] if is_axis else []
+        choices[key] = values or [str(one.input_line)]
     shared = axes_override(arguments, hydra.sweeper.params)
-    composed: dict[tuple[str, ...], DictConfig] = {}
-    for job in jobs:
-        overrides = parser.parse_overrides([*job])
-        settings = [one for one in overrides if not (
-            one.key_or_group in hydra.runtime.choices
-            or one.key_or_group.startswith("hydra.") or one.is_delete()
-        )]  # fmt: skip
-        rest = tuple(str(one.input_line) for one in overrides if one not in settings)
-        if rest not in composed:
-            composed[rest] = compose("config", [*job, shared], return_hydra_config=True)
-        cfg = deepcopy(composed[rest])
-        for one in settings:
-            OmegaConf.update(cfg, one.key_or_group, one.value())
-        cfg.hydra.overrides.task = [
-            str(one.input_line)
-            for one in overrides
-            if not one.key_or_group.startswith(("hydra.", "hydra/"))
-        ]
+    for job in product(*choices.values()):
+        cfg = compose("config", [*job, shared], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
-        # read while they are whole: they refer to keys of `hydra`
-        if mode == RunMode.RUN:
-            folder = outdir = Path(cfg.hydra.run.dir)
-        else:
-            folder = Path(cfg.hydra.sweep.dir)
-            outdir = folder / cfg.hydra.sweep.subdir
+        outdir = Path(cfg.hydra.run.dir)  # also of a job of a sweep, see conf/config.yaml
+        folder = Path(cfg.hydra.sweep.dir) if is_sweep else outdir
         with open_dict(cfg):
             del cfg["hydra"]
         yield cfg, folder, outdir
 
 
 def _sizes(cfg: DictConfig, beside: str) -> Sizes:
-    """Counted where all data are at hand, else guessed. beside: a folder for a store."""
+    """Count sizes, or estimate them if data must be downloaded. beside: folder of a store."""
+    data = tokenizer = None
     if found := dict(downloads(plain(cfg))):
         source: ModelSource = instantiate(cfg.model)
-        size = source.parameters(None)
-        subsets = guessed_subsets(plain(cfg.testset))
-        rate = plan_rate(cfg, source, None, size)
-        corpora = guessed_corpora(cfg, source)
-        return Sizes(corpora, subsets, source.block_size, size, rate, found)
-    data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
-    source, tokenizer = data.training.source, data.training.tokenizer
-    size = source.parameters(len(tokenizer))
-    rate = plan_rate(cfg, source, tokenizer, size)
-    tokens = data.training.data
-    return Sizes(tokens, data.subsets, source.block_size, size, rate, data=data)
+        corpora: Mapping[str, Size] = guessed_corpora(cfg, source)
+        subsets: Mapping[Subset, Size] = guessed_subsets(plain(cfg.testset))
+        each = 8 * source.block_size + 4  # bytes of a sequence
+        tokens = [
+            Artifact("tokens", name, f"tokens {name}", size=len(corpus) * each)
+            for name, corpus in corpora.items()
+        ]
+    else:
+        data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
+        training, corpora, subsets = data.training, data.training.data, data.subsets
+        source, tokenizer = training.source, training.tokenizer
+        tokens = [
+            Artifact(
+                "tokens", name, folder.name,
+                size=sum(file.stat().st_size for file in folder.iterdir()),
+                there=folder.is_relative_to(training.store.root),
+            )
+            for name, folder in training.corpora.items()
+        ]  # fmt: skip
+    parameters = source.parameters(None if tokenizer is None else len(tokenizer))
+    rate, measured = plan_rate(cfg, source, tokenizer, parameters)
+    summary = {
+        "exact": not found,  # counted rather than estimated
+        "parameters": parameters,  # of the model; None if unknown
+        "flops_per_s": rate,
+        "measured": measured,  # on this machine
+        "downloads": found,  # key of the configuration -> what it names
+    }
+    return Sizes(corpora, subsets, summary, tokens, data)
 
 
-def _plan(cfg: DictConfig, sizes: Sizes, outdir: Path) -> Plan:
-    """The plan of the job that would write its files to `outdir`."""
-    method, truth = instantiate(cfg.method), instantiate(cfg.truth) if cfg.truth else None
-    hydra = HydraConfig.get()
-    varies = variant(hydra.overrides.task, hydra.sweeper.params)
-    job = f"{','.join(filter(None, (hydra.runtime.choices['method'], varies)))} seed {cfg.seed}"
-    made = [*_given(cfg, sizes, truth), _scores(cfg, sizes, method, job, outdir)]
-    exact, fetched = sizes.data is not None, dict(sizes.downloads or {})
-    return Plan(job, exact, sizes.parameters, *sizes.rate, fetched, made)
-
-
-def _given(cfg: DictConfig, sizes: Sizes, truth: Truth | None) -> Iterator[Artifact]:
-    """Tokens, the models that are trained on them, and their losses where a truth reads them."""
-    store, settings, corpora = Store(cfg.store, cfg.force), cfg.pretraining, sizes.corpora
-    training = None if sizes.data is None else sizes.data.training
-    for name, data in corpora.items():
-        if training is None:
-            size = len(data) * (8 * sizes.block_size + 4)
-            yield Artifact("tokens", name, f"tokens {name}", size=size)
-        else:
-            folder = training.corpora[name]
-            size = sum(file.stat().st_size for file in folder.iterdir())
-            there = folder.is_relative_to(store.root)
-            yield Artifact("tokens", name, folder.name, size=size, there=there)
+def _models(cfg: DictConfig, sizes: Sizes, truth: Truth | None) -> Iterator[Artifact]:
+    """Yield θ0 and the models of a truth, with the losses that it needs."""
+    settings, corpora, data = cfg.pretraining, sizes.corpora, sizes.data
     evaluated = [] if truth is None else truth.models(list(corpora))
-    wanted = [(cfg.train_seed, ()), *evaluated] if settings.steps else []
     budget = "steps" if truth is None else truth.budget
     done: dict[tuple[int, tuple[str, ...]], bool] = {}
-    if sizes.data is not None and truth is not None:
-        jobs = truth.jobs(sizes.data.training, sizes.data.subsets)
+    if data is not None and truth is not None:
+        jobs = truth.jobs(data.training, data.subsets)
         done = {(one.seed, one.without): one.is_done for one in jobs}
-    n, read = sum(map(len, corpora.values())), sum(data.read for data in corpora.values())
-    reading = sum(data.read for data in sizes.subsets.values())
+    n, read = sum(map(len, corpora.values())), sum(corpus.read for corpus in corpora.values())
+    wanted = [(cfg.train_seed, ()), *evaluated] if settings.steps else []
     for seed, without in dict.fromkeys(wanted):
         name = f"{named(without)}, train seed {seed}"
         kept = n - sum(len(corpora[one]) for one in without)
-        steps, id_, is_there = settings.steps, f"{name} {truth}", None
+        steps, id_, there = settings.steps, f"{name} {truth}", None
         if without and budget == "epochs":
             steps = max(1, round(steps * kept / n))
-        if training is not None:
-            key = training.model_spec(seed, without, budget).key
-            id_, is_there = store.path("model", key).name, store.find("model", key) is not None
+        if data is not None:
+            store, key = data.training.store, data.training.model_spec(seed, without, budget).key
+            id_, there = store.path("model", key).name, store.find("model", key) is not None
         tokens = steps * min(settings.batch_size, kept) * read // n
         # float32 weights, and θ0's checkpoints
         copies = 1 + (0 if without else steps // settings.checkpoint_every)
-        size = 4 * (sizes.parameters or 0) * copies
-        yield Artifact("model", name, id_, steps, tokens, tokens, size, is_there)
+        size = 4 * (sizes.summary["parameters"] or 0) * copies
+        yield Artifact("model", name, id_, steps, tokens, tokens, size, there)
         if (seed, without) in evaluated:
-            losses = done.get((seed, without))
-            yield Artifact("losses", name, id_, forward=reading, there=losses)
+            tokens = sum(subset.read for subset in sizes.subsets.values())
+            yield Artifact("losses", name, id_, 0, tokens, there=done.get((seed, without)))
 
 
-def _scores(cfg: DictConfig, sizes: Sizes, method: Method, job: str, outdir: Path) -> Artifact:
-    """A method's answer."""
+def _scores(cfg: DictConfig, sizes: Sizes, outdir: Path) -> Artifact:
+    """Return the scores of the job that writes its files to `outdir`."""
+    method: Method = instantiate(cfg.method)
+    name = f"{outdir.parent.name} seed {cfg.seed}"
     work = Work(
         {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in sizes.corpora.items()},
         sizes.subsets,
@@ -265,4 +223,4 @@ def _scores(cfg: DictConfig, sizes: Sizes, method: Method, job: str, outdir: Pat
     if sizes.data is not None:
         there = not cfg.force and is_finished(outdir, fingerprint(job_key(cfg, sizes.data)))
     parts = method.apart(work)
-    return Artifact("scores", job, f"scores {job}", 0, forward, backward, 0, there, parts)
+    return Artifact("scores", name, f"scores {name}", 0, forward, backward, 0, there, parts)

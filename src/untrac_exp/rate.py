@@ -90,37 +90,17 @@ def measure_model(model: PreTrainedModel) -> float:
     return _known[key]
 
 
-def measure_source(
-    source: ModelSource,
-    tokenizer: PreTrainedTokenizerBase | None,
-    parameters: int | None,
-    device: torch.device,
-) -> float | None:
-    """Measure the FLOP/s of the model of `source` on `device` without loading its weights.
-
-    parameters: number of the model's parameters; if it is None, so is the result.
-    """
-    if parameters is None:
-        return None
-    if parameters <= _MAX_PARAMETERS and (model := _skeleton(source, tokenizer)) is not None:
-        model = model.to_empty(device=device)
-        with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
-            for tensor in (*model.parameters(), *model.buffers()):
-                tensor.zero_()
-        return measure_model(model)
-    key = f"products on {device}"
-    if key not in _known:
-        _known[key] = _products(device)
-    return _known[key]
-
-
 def plan_rate(
     cfg: DictConfig,
     source: ModelSource,
     tokenizer: PreTrainedTokenizerBase | None,
     parameters: int | None,
 ) -> tuple[float, bool]:
-    """Return the FLOP/s that a plan assumes, and whether they were measured."""
+    """Return the FLOP/s that a plan assumes, and whether they were measured.
+
+    They are measured without loading the model's weights. parameters: number of the model's
+    parameters, None if unknown.
+    """
     if cfg.plan_flops_per_s is not None:
         return cfg.plan_flops_per_s, False
     settings: TrainerSettings = instantiate(cfg.trainer)
@@ -128,8 +108,18 @@ def plan_rate(
         device = settings.device
     except MisconfigurationException:  # the device is not present
         return _ABSENT_DEVICE, False
-    rate = measure_source(source, tokenizer, parameters, device)
-    return (_ABSENT_DEVICE, False) if rate is None else (rate, True)
+    if parameters is None:
+        return _ABSENT_DEVICE, False
+    if parameters <= _MAX_PARAMETERS and (model := _skeleton(source, tokenizer)) is not None:
+        model = model.to_empty(device=device)
+        with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
+            for tensor in (*model.parameters(), *model.buffers()):
+                tensor.zero_()
+        return measure_model(model), True
+    key = f"products on {device}"
+    if key not in _known:
+        _known[key] = _products(device)
+    return _known[key], True
 
 
 def _skeleton(

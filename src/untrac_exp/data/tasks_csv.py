@@ -11,9 +11,6 @@ import pandas as pd
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-PLANNED = {"corpora": 4, "subsets": 1, "tokens_per_text": 32}
-"""Sizes that `plan=true` assumes before the file is downloaded."""
-
 COLUMNS = ["inputs_pretokenized", "targets_pretokenized", "dataset"]
 
 

@@ -9,9 +9,6 @@ from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
-PLANNED = {"subsets": 13, "tokens_per_text": 22}
-"""Sizes that `plan=true` assumes before the dataset is downloaded."""
-
 TOXIC = 1
 
 

@@ -12,9 +12,6 @@ from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
-PLANNED = {"subsets": 9, "tokens_per_text": 24}
-"""Sizes that `plan=true` assumes before the dataset is downloaded."""
-
 
 def testsets(
     path: str = "truthfulqa/truthful_qa",

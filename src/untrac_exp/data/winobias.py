@@ -13,9 +13,6 @@ from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
 
-PLANNED = {"subsets": 4, "tokens_per_text": 18}
-"""Sizes that `plan=true` assumes before the dataset is downloaded."""
-
 PRONOUNS = {
     "female": {"she", "her", "hers", "herself"},
     "male": {"he", "him", "his", "himself"},
