@@ -108,7 +108,8 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
             if key not in known:
                 known[key] = _sizes(cfg, beside)
             scores = _scores(cfg, known[key], outdir)
-            models = _models(cfg, known[key], instantiate(cfg.truth))
+            truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
+            models = _models(cfg, known[key], truth)
             artifacts = [asdict(one) for one in (*known[key].tokens, *models, scores)]
             plans.append({"job": scores.name, **known[key].summary, "artifacts": artifacts})
             file = folder / "plan.json"
