@@ -71,7 +71,7 @@ def held(
         settings["lora"],
         settings["gradient_checkpointing"],
     )
-    check_block_size(model, source.block_size)
+    check_block_size(model, source)
     device = model.device
     training = [(module, module.training) for module in model.modules()]
     trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

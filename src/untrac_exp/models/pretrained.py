@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -42,29 +42,40 @@ _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save
 class Pretrained(ModelSource):
     """Weights, configuration and tokenizer of `path`, at `revision` if it is a hub id.
 
-    safetensors_only: reject other formats; if false, .bin files are read with `weights_only`, so
-    no code in them runs. trust_remote_code: run the model's own code.
-    adapter: "lora" trains only an adapter's weights (needs peft); lora: arguments of
-    `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward pass.
-    n_parameters: parameter count that `plan=true` uses if the checkpoint is not on this machine.
+    block_size: None is the checkpoint's context, but at most 512 tokens. seq2seq: None is the
+    checkpoint's type. If its configuration cannot be read, they are 512 tokens and a causal model,
+    and loading the tokenizer or weights raises the error. safetensors_only: reject other formats;
+    if false, .bin files are read with `weights_only`, so no code in them runs. trust_remote_code:
+    run the model's own code. adapter: "lora" trains only an adapter's weights (needs peft); lora:
+    arguments of `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward
+    pass. n_parameters: parameter count that `plan=true` uses if the checkpoint is not on this
+    machine.
     """
 
     path: str
-    block_size: int
-    seq2seq: bool = False
+    block_size: int | None = None  # type: ignore[assignment]
+    seq2seq: bool | None = False  # type: ignore[assignment]
     revision: str = "main"
     attention: str = "sdpa"
     dtype: str = "float32"
     safetensors_only: bool = True
     trust_remote_code: bool = False
     adapter: Literal["lora"] | None = None
-    lora: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     n_parameters: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
             raise ValueError(f"model.dtype='{self.dtype}' is unknown; use float32 or bfloat16")
+        if self.block_size is None or self.seq2seq is None:
+            found = {"block_size": LONGEST, "seq2seq": False}
+            with suppress(Exception):
+                config = AutoConfig.from_pretrained(self.path, **self._where)
+                found = {"block_size": context(config), "seq2seq": config.is_encoder_decoder}
+            for name, value in found.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
 
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
         self._check()
@@ -92,7 +103,7 @@ class Pretrained(ModelSource):
                 f"model.path='{self.path}': {len(missing)} weights of a language model are "
                 f"missing, such as {missing[0]}; give a checkpoint saved with its output layer"
             )
-        check_block_size(model, self.block_size)
+        check_block_size(model, self)
         return model.eval()
 
     def load(
@@ -114,7 +125,7 @@ class Pretrained(ModelSource):
         if self.gradient_checkpointing:
             checkpoint_activations(model)
         if self.adapter is not None:
-            add_lora(model, self.lora)
+            add_lora(model, self.lora or {})
         return model
 
     def key(self) -> dict[str, object]:
@@ -206,49 +217,6 @@ class Pretrained(ModelSource):
             raise ValueError(f"model.path='{self.path}': {remedy}") from error
 
 
-def checkpoint(
-    path: str,
-    revision: str = "main",
-    block_size: int | None = None,
-    seq2seq: bool | None = None,
-    attention: str = "sdpa",
-    dtype: str = "float32",
-    safetensors_only: bool = True,
-    trust_remote_code: bool = False,
-    adapter: Literal["lora"] | None = None,
-    lora: Mapping[str, Any] | None = None,
-    gradient_checkpointing: bool = False,
-    n_parameters: int | None = None,
-) -> Pretrained:
-    """Create a `Pretrained`, with None taken from the checkpoint's configuration.
-
-    `seq2seq` defaults to the checkpoint's type, and `block_size` to its context but at most 512
-    tokens. If the configuration cannot be read, they default to a causal model and 512 tokens; the
-    error is raised when the tokenizer or weights are loaded.
-    """
-    if block_size is None or seq2seq is None:
-        with suppress(Exception):
-            config = AutoConfig.from_pretrained(
-                path, revision=revision, trust_remote_code=trust_remote_code
-            )
-            block_size = context(config) if block_size is None else block_size
-            seq2seq = bool(config.is_encoder_decoder) if seq2seq is None else seq2seq
-    return Pretrained(
-        path=path,
-        block_size=LONGEST if block_size is None else block_size,
-        seq2seq=bool(seq2seq),
-        revision=revision,
-        attention=attention,
-        dtype=dtype,
-        safetensors_only=safetensors_only,
-        trust_remote_code=trust_remote_code,
-        adapter=adapter,
-        lora=lora or {},
-        gradient_checkpointing=gradient_checkpointing,
-        n_parameters=n_parameters,
-    )
-
-
 def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
     """Return the model's context length in tokens by its configuration, at most `most`."""
     config = config.get_text_config()
@@ -256,8 +224,9 @@ def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
     return min([most, *(n for n in found if isinstance(n, int) and n > 1)])
 
 
-def check_block_size(model: PreTrainedModel, block_size: int) -> None:
+def check_block_size(model: PreTrainedModel, source: ModelSource) -> None:
     """Raise `ValueError` if `block_size` exceeds the model's learned position embeddings."""
+    block_size = source.block_size
     learned = any(
         isinstance(module, torch.nn.Embedding) and re.search(r"position|wpe$", name)
         for name, module in model.named_modules()
