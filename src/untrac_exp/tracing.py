@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ def trace(
             source = instantiate(cfg.model)
         data = encode_data(
             cfg,
-            _corpora(cfg.corpora, corpora),
-            _testsets(cfg.testset, testsets),
+            _load("corpora", cfg.corpora, corpora, _corpus),
+            _load("testsets", cfg.testset, testsets, _testset),
             source,
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
@@ -145,37 +145,42 @@ def _escaped(key: str) -> str:
     return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", key)
 
 
-def _corpora(settings: DictConfig, given: Mapping[str, Texts]) -> list[Corpus]:
-    """Load corpora in the order of `given`; paths are read by the configured source."""
-    paths = _paths("corpora", given)
-    found = {one.name: one for one in _made(settings, paths)}
-    columns = _columns(settings)
+def _load(
+    argument: str,
+    settings: DictConfig,
+    given: Mapping[str, Texts],
+    build: Callable[[str, list[tuple[Row, str]]], Any],
+) -> list[Any]:
+    """Load corpora or test sets in the order of `given`; the configured source reads paths."""
+    paths = _paths(argument, given)
+    found: dict[str, Any] = {}
+    if paths:
+        try:
+            found = {one.name: one for one in instantiate(settings, paths=paths)}
+        except HydraException as error:
+            raise ValueError(one_line(error)) from error
+    columns = Columns(
+        settings.text_column,
+        settings.input_column,
+        settings.target_column,
+        settings.messages_column,
+        settings.get("subset_column"),
+        settings.chat_template,
+    )
     for name in given.keys() - paths.keys():
-        rows = [row for row, _ in _rows(f"corpora['{name}']", given[name], columns)]
-        found[str(name)] = Corpus(str(name), rows)
-    return [found[str(name)] for name in given]
+        found[name] = build(name, _rows(f"{argument}['{name}']", given[name], columns))
+    return [found[name] for name in given]
 
 
-def _testsets(settings: DictConfig, given: Mapping[str, Texts]) -> list[TestSet]:
-    paths = _paths("testsets", given)
-    found = {one.name: one for one in _made(settings, paths)}
-    columns = _columns(settings)
-    for name in given.keys() - paths.keys():
-        subsets: dict[str, list[Row]] = {}
-        for row, subset in _rows(f"testsets['{name}']", given[name], columns):
-            subsets.setdefault(subset, []).append(row)
-        found[str(name)] = TestSet(str(name), subsets)
-    return [found[str(name)] for name in given]
+def _corpus(name: str, rows: list[tuple[Row, str]]) -> Corpus:
+    return Corpus(name, [row for row, _ in rows])
 
 
-def _made(settings: DictConfig, paths: Mapping[str, list[str]]) -> list[Any]:
-    """Read paths with the configured source."""
-    if not paths:
-        return []
-    try:
-        return instantiate(settings, paths=paths)
-    except HydraException as error:
-        raise ValueError(one_line(error)) from error
+def _testset(name: str, rows: list[tuple[Row, str]]) -> TestSet:
+    subsets: dict[str, list[Row]] = {}
+    for row, subset in rows:
+        subsets.setdefault(subset, []).append(row)
+    return TestSet(name, subsets)
 
 
 def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
@@ -193,17 +198,6 @@ def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
         elif isinstance(texts, Sequence) and texts and isinstance(texts[0], Path):
             paths[name] = [str(path) for path in texts]
     return paths
-
-
-def _columns(settings: DictConfig) -> Columns:
-    return Columns(
-        settings.text_column,
-        settings.input_column,
-        settings.target_column,
-        settings.messages_column,
-        settings.get("subset_column"),
-        settings.chat_template,
-    )
 
 
 def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
