@@ -194,11 +194,8 @@ def _of(table: pd.DataFrame, testset: str) -> pd.DataFrame:
     return table[table["testset"] == testset]
 
 
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {str(name): value for name, value in row.items() if name != "testset"}
-        for row in rows.to_dict("records")
-    ]
+def _records(rows: pd.DataFrame) -> list[Any]:
+    return rows.drop(columns="testset", errors="ignore").to_dict("records")
 
 
 def _print_testset(one: dict[str, Any], out: Console) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from hydra.utils import get_method
 
 from untrac_exp.agreement import INTERVAL, STATISTICS, noise_key
-from untrac_exp.result_files import SCORES, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.result_files import SCORES, TABLES, TRAJECTORY, TRUTH, read_metrics, read_table
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
@@ -113,14 +113,8 @@ def collect(directory: Path) -> Sweep:
             continue
         try:
             job = read_metrics(outdir)
-            tables = tuple(
-                read_table(outdir / f"{name}.csv", columns)
-                for name, columns in (
-                    ("scores", SCORES),
-                    ("trajectory", TRAJECTORY),
-                    ("truth", TRUTH),
-                )
-            )
+            names = ("scores", "trajectory", "truth")
+            tables = [read_table(outdir / f"{name}.csv", TABLES[name]) for name in names]
             if tables[0] is None:
                 raise ValueError(
                     f"{outdir}: no scores.csv; delete the folder and run the job again"
@@ -128,9 +122,17 @@ def collect(directory: Path) -> Sweep:
         except ValueError as error:
             warnings.append(str(error))
             continue
-        variant = _without_train_seed(str(job.get("variant") or ""))
-        about = {"variant": variant, "train_seed": _train_seed(job), "folder": str(outdir)}
-        metrics.append({**job, **about})
+        # the train seed of θ0 is a repetition, like `seed`
+        parts_of_variant = str(job.get("variant") or "").split(",")
+        train_seed = job.get("train_seed", (job.get("config") or {}).get("train_seed", 0))
+        job |= {
+            "method": str(job["method"]),
+            "variant": ",".join(p for p in parts_of_variant if not p.startswith("train_seed=")),
+            "train_seed": int(train_seed),
+            "seed": int(job["seed"]),
+            "folder": str(outdir),
+        }
+        metrics.append(job)
         parts.append(tables)
     if not metrics:
         hint = f"; {warnings[0]}" if warnings else ""
@@ -167,16 +169,7 @@ def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int, int]:
     """Return method, variant (split so that numbers sort by value), train seed and seed."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", job["variant"])  # odd parts are numbers
     variant = [float(part) if i % 2 else part for i, part in enumerate(parts)]
-    return str(job["method"]), variant, job["train_seed"], int(job["seed"])
-
-
-def _without_train_seed(variant: str) -> str:
-    """Remove the train seed of θ0 from a variant: it is a repetition, like `seed`."""
-    return ",".join(part for part in variant.split(",") if not part.startswith("train_seed="))
-
-
-def _train_seed(job: dict[str, Any]) -> int:
-    return int(job.get("train_seed", (job.get("config") or {}).get("train_seed", 0)))
+    return job["method"], variant, job["train_seed"], job["seed"]
 
 
 def short_keys(variants: Iterable[str]) -> dict[str, str]:
@@ -212,16 +205,13 @@ def labelled(name: str, variant: str) -> str:
 
 
 def _head(job: dict[str, Any]) -> dict[str, Any]:
-    seeds = {"train_seed": job["train_seed"], "seed": int(job["seed"])}
-    return {"method": str(job["method"]), "variant": job["variant"], **seeds}
+    return {name: job[name] for name in (*JOB, "label")}
 
 
 def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
-    rows = []
-    for job in metrics:
-        cost = job.get("cost") or {}
-        rows.append({**_head(job), "label": job["label"], **{c: cost.get(c) for c in COSTS}})
-    return pd.DataFrame(rows).astype(dict.fromkeys(COSTS, "float64"))
+    rows = [{**_head(job), **(job.get("cost") or {})} for job in metrics]
+    frame = pd.DataFrame(rows, columns=[*JOB, "label", *COSTS])
+    return frame.astype(dict.fromkeys(COSTS, "float64"))
 
 
 def statistics(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -238,14 +228,12 @@ def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for job in metrics:
         for testset, values in (job.get("agreement") or {}).items():
-            row = {**_head(job), "label": job["label"], "testset": testset}
-            row |= {name: (values or {}).get(name) for name in (*names, *INTERVAL, "n_corpora")}
-            for kind in KINDS:
-                row |= {
-                    f"{kind}_{name}": (job.get(noise_key(kind, name)) or {}).get(testset)
-                    for name in names
-                }
-            rows.append(row)
+            noise = {
+                f"{kind}_{name}": (job.get(noise_key(kind, name)) or {}).get(testset)
+                for kind in KINDS
+                for name in names
+            }
+            rows.append({**_head(job), "testset": testset, **(values or {}), **noise})
     numbers = [*names, *INTERVAL, "n_corpora"]
     numbers += [f"{kind}_{name}" for kind in KINDS for name in names]
     frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
@@ -256,7 +244,7 @@ def _stack(
     metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None], columns: list[str]
 ) -> pd.DataFrame:
     stacked = [
-        table.assign(**_head(job), label=job["label"])
+        table.assign(**_head(job))
         for job, table in zip(metrics, tables, strict=True)
         if table is not None
     ]

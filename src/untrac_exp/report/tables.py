@@ -36,7 +36,7 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
     rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
     rows = rows.merge(sweep.jobs[[*JOB, "wall_s", "backward_tokens"]], on=JOB)
     summary = []
-    further = [name for name in sweep.statistics if name not in STATISTICS]
+    names = sweep.statistics
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
         pearson = group["pearson"].mean(skipna=False)
         attainable = group["attainable_pearson"].iloc[0]
@@ -45,12 +45,8 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "method": method,
                 "variant": variant,
                 "testset": testset,
-                "pearson_mean": pearson,
-                "pearson_std": group["pearson"].std(ddof=1, skipna=False),
                 "pearson_low": group["pearson_low"].mean(skipna=False),
                 "pearson_high": group["pearson_high"].mean(skipna=False),
-                "spearman_mean": group["spearman"].mean(skipna=False),
-                "spearman_std": group["spearman"].std(ddof=1, skipna=False),
                 "ceiling": group["ceiling_pearson"].iloc[0],
                 "attainable": attainable,
                 "relative": pearson / attainable if attainable > 0 else math.nan,
@@ -58,10 +54,11 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),
                 "varied": varied(group),
-                **{f"{name}_mean": group[name].mean(skipna=False) for name in further},
-                **{f"{name}_std": group[name].std(ddof=1, skipna=False) for name in further},
+                **{f"{name}_mean": group[name].mean(skipna=False) for name in names},
+                **{f"{name}_std": group[name].std(ddof=1, skipna=False) for name in names},
             }
         )
+    further = [name for name in names if name not in STATISTICS]
     columns = [f"{name}_{part}" for name in further for part in ("mean", "std")]
     return pd.DataFrame(summary, columns=[*SUMMARY, *columns])
 
@@ -131,13 +128,14 @@ def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
     table = rows.groupby(["label", "corpus"], sort=False)[values].agg(_strict_mean).reset_index()
     table["rank"] = table.groupby("label")["influence"].rank(ascending=False, method="min")
     leading = table[table["label"] == table["label"].iloc[0]]
-    order = list(leading.sort_values("rank", kind="stable")["corpus"])
-    position = table["corpus"].map({corpus: i for i, corpus in enumerate(order)})
-    label_order = {label: i for i, label in enumerate(table["label"].unique())}
-    return (
-        table.assign(_label=table["label"].map(label_order), _position=position)
-        .sort_values(["_label", "_position"], kind="stable", ignore_index=True)
-        .drop(columns=["_label", "_position"])
+    orders = {
+        "label": table["label"].unique(),
+        "corpus": leading.sort_values("rank", kind="stable")["corpus"],
+    }
+    return table.sort_values(
+        ["label", "corpus"],
+        key=lambda names: pd.Series(pd.Categorical(names, orders[str(names.name)]), names.index),
+        ignore_index=True,
     )
 
 
