@@ -80,7 +80,8 @@ def run(cfg: DictConfig) -> None:
         if processes.is_first():
             # no key for an interrupted job, so that the same command resumes it
             _write(outdir, cfg, data, None if stopped else fingerprint(key), found)
-            _log_to(cfg, outdir)
+            if (logger := instantiate(cfg.logger)) is not None:
+                logger(outdir=outdir)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
@@ -161,11 +162,9 @@ def _write(outdir: Path, cfg: DictConfig, data: Data, key: str | None, found: Fo
     best, meter, theta0, truth, changes = found
     answer = best.answer
     warnings = list(answer.warnings)
-    files.write(outdir, "scores", answer.scores)
-    if answer.trajectory is not None:
-        files.write(outdir, "trajectory", answer.trajectory)
-    if answer.own_loss is not None:
-        files.write(outdir, "own_loss", answer.own_loss)
+    for name in ("scores", "trajectory", "own_loss"):
+        if (table := getattr(answer, name)) is not None:
+            files.write(outdir, name, table)
     if truth is None and answer.changes:
         seen = evidence(data, best)
         warnings += seen.warnings
@@ -211,12 +210,6 @@ def _write(outdir: Path, cfg: DictConfig, data: Data, key: str | None, found: Fo
         },
     )
     log.info("wrote %s", outdir)
-
-
-def _log_to(cfg: DictConfig, outdir: Path) -> None:
-    logger = instantiate(cfg.logger)
-    if logger is not None:
-        logger(outdir=outdir)
 
 
 def _git_commit() -> str | None:

@@ -27,7 +27,7 @@ def edit_metrics(outdir, **changes):
 
 def test_summary_is_mean_and_std_over_seeds(sweep_dir):
     summary = summarise(collect(sweep_dir))
-    assert list(summary.columns) == SUMMARY
+    assert list(summary.columns) == [*SUMMARY, "label"]
     keys = list(zip(summary["method"], summary["variant"], summary["testset"], strict=True))
     assert keys == sorted(keys)
     assert len(keys) == 9

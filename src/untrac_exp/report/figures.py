@@ -67,8 +67,6 @@ def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
         bars = drawings.agreement_bars(sweep.agreement, sweep.over)
         found.append(("agreement", "agreement", "", alt, bars))
         points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
-        labels = sweep.jobs.drop_duplicates(["method", "variant"])[["method", "variant", "label"]]
-        points = points.merge(labels, on=["method", "variant"])
         # In job order, as in the other figures; the summary is sorted.
         points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
         points = points.sort_values(["testset", "label"])

@@ -22,7 +22,7 @@ from untrac_exp.report.tables import (
     summarise,
     truths,
 )
-from untrac_exp.result_files import write_text
+from untrac_exp.result_files import plain, write_text
 
 LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 
@@ -142,21 +142,14 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
 
 def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
     """Return one row per method and test set: summary, pooled correlation and cost."""
-    summary = summarise(sweep)
     by = ["method", "variant", "testset"]
     pooled = sweep.agreement.groupby(by)["pearson_pooled"].agg(lambda r: r.mean(skipna=False))
-    labels = sweep.jobs.drop_duplicates(["method", "variant"]).set_index(["method", "variant"])
-    order = {testset: i for i, testset in enumerate(sweep.testsets)}
-    rows = []
-    for row in summary.to_dict("records"):
-        key = (row["method"], row["variant"], row["testset"])
-        label = labels.loc[key[:2], "label"]
-        rows.append({**row, "label": label, "pearson_pooled": pooled.get(key, float("nan"))})
-    rows.sort(key=lambda row: (order[row["testset"]], -_low(row["pearson_mean"]), row["label"]))
-    return [
-        {str(k): None if isinstance(v, float) and pd.isna(v) else v for k, v in row.items()}
-        for row in rows
-    ]
+    table = summarise(sweep).merge(pooled.reset_index(), on=by, how="left")
+    places = table["testset"].map(sweep.testsets.index)
+    table = table.assign(place=places).sort_values(
+        ["place", "pearson_mean", "label"], ascending=[True, False, True]
+    )
+    return plain(table.drop(columns="place").to_dict("records"))
 
 
 def details(sweep: Sweep) -> dict[str, Any]:
@@ -237,10 +230,6 @@ def _is_truth(label: str) -> bool:
 def _minus(number: str) -> str:
     """Replace hyphens with minus signs, which are as wide as a plus."""
     return number.replace("-", "−")
-
-
-def _low(value: float) -> float:
-    return -2.0 if pd.isna(value) else value
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, str]:

@@ -24,7 +24,8 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
     dropping the run would bias the mean upwards.
 
     Returns:
-        Columns of ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics.
+        Columns of ``SUMMARY``, then ``<statistic>_mean`` and ``_std`` of further statistics, and
+        the method's label.
         pearson_low and pearson_high are means over runs of the interval ends, at least as wide as
         the interval of the mean. ceiling is the correlation of truths of single train seeds,
         attainable the ceiling for their mean, with which methods are compared, and relative is
@@ -33,8 +34,8 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
         between them.
     """
     cells = sweep.scores[[*JOB, "testset"]].drop_duplicates()
-    rows = cells.merge(sweep.agreement, on=[*JOB, "testset"], how="left")
-    rows = rows.merge(sweep.jobs[[*JOB, "wall_s", "backward_tokens"]], on=JOB)
+    agreement = sweep.agreement.drop(columns="label")
+    rows = cells.merge(agreement, on=[*JOB, "testset"], how="left").merge(sweep.jobs, on=JOB)
     summary = []
     names = sweep.statistics
     for (method, variant, testset), group in rows.groupby(["method", "variant", "testset"]):
@@ -54,13 +55,14 @@ def summarise(sweep: Sweep) -> pd.DataFrame:
                 "backward_tokens": group["backward_tokens"].mean(),
                 "n_seeds": len(group),
                 "varied": varied(group),
+                "label": group["label"].iloc[0],
                 **{f"{name}_mean": group[name].mean(skipna=False) for name in names},
                 **{f"{name}_std": group[name].std(ddof=1, skipna=False) for name in names},
             }
         )
     further = [name for name in names if name not in STATISTICS]
     columns = [f"{name}_{part}" for name in further for part in ("mean", "std")]
-    return pd.DataFrame(summary, columns=[*SUMMARY, *columns])
+    return pd.DataFrame(summary, columns=[*SUMMARY, *columns, "label"])
 
 
 def varied(runs: pd.DataFrame) -> str:
@@ -75,7 +77,7 @@ def varied(runs: pd.DataFrame) -> str:
 
 def write_summary(sweep: Sweep) -> Path:
     """Write ``summary.csv`` to the sweep's directory and return its path."""
-    table = summarise(sweep)
+    table = summarise(sweep).drop(columns="label")
     return write_text(sweep.directory / "summary.csv", table_text(table, list(table.columns)))
 
 

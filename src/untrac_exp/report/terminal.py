@@ -132,12 +132,10 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     for testset in testsets:
         table.add_column(testset, justify="right")
     table.add_column("seconds", justify="right")
-    jobs = sweep.jobs[["method", "variant", "label"]].itertuples(index=False)
-    labels = {(method, variant): label for method, variant, label in jobs}
-    for (method, variant), rows in summary.groupby(["method", "variant"]):
+    for _, rows in summary.groupby(["method", "variant"]):
         of_testset = rows.set_index("testset")
         table.add_row(
-            labels[method, variant],
+            rows["label"].iloc[0],
             *(_agreement(of_testset, testset, shown) for testset in testsets),
             _seconds(rows["wall_s"].iloc[0]),
         )

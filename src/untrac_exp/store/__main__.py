@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from untrac_exp.store import MANIFEST, damage, remove
@@ -102,10 +103,10 @@ def _ls(args: argparse.Namespace) -> int:
         created = f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}"
         names = entry.folder.parent.name, entry.artifact.name
         rest = created, _ago(entry.used), entry.state, entry.about
-        table.add_row(*names, _bytes(entry.size), *rest)
+        table.add_row(*names, decimal(entry.size), *rest)
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    console.print(f"{count} in {args.root}, {_bytes(total)}")
+    console.print(f"{count} in {args.root}, {decimal(total)}")
     return 0
 
 
@@ -127,13 +128,13 @@ def _gc(args: argparse.Namespace) -> int:
             continue
         if entry.state != "building" and wanted and entry.state not in wanted:
             continue
-        about = f"{entry.name} ({entry.state}, {_bytes(entry.size)}, used {_ago(entry.used)})"
+        about = f"{entry.name} ({entry.state}, {decimal(entry.size)}, used {_ago(entry.used)})"
         if entry.state == "building" or not (args.dry_run or _removed(entry)):
             print(f"skipped {about}: another process has it")
             continue
         print(f"{verb} {about}")
         count, total = count + 1, total + entry.size
-    print(f"{verb} {count} in {args.root}, {_bytes(total)}")
+    print(f"{verb} {count} in {args.root}, {decimal(total)}")
     return 0
 
 
@@ -187,14 +188,6 @@ def _flat(key: Mapping[str, Any], prefix: str = "") -> str:
         nested = isinstance(value, Mapping)
         parts.append(_flat(value, f"{prefix}{name}.") if nested else f"{prefix}{name}={value}")
     return " ".join(parts)
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
 
 
 def _ago(then: float) -> str:
