@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,9 @@ def encode_data(
             name: token_sample(folder, n_tokens, cfg.seed, source.seq2seq, store)
             for name, folder in folders.items()
         }
+    one_each = partial(
+        encode, tokenizer=tokenizer, block_size=source.block_size, seq2seq=source.seq2seq
+    )
     training = Training(
         source=source,
         tokenizer=tokenizer,
@@ -151,12 +155,8 @@ def encode_data(
         store=store,
     )
     subsets = {
-        Subset(testset.name, name): encode(
-            rows,
-            tokenizer,
-            source.block_size,
-            source.seq2seq,
-            f"test set '{testset.name}', subset '{name}'",
+        Subset(testset.name, name): one_each(
+            rows, what=f"test set '{testset.name}', subset '{name}'"
         )
         for testset in testsets
         for name, rows in testset.subsets.items()
@@ -173,9 +173,8 @@ def encode_data(
                 there = list(sample.rows)
                 rows = further(whole, most or len(there), cfg.seed, window, there)
                 if rows:
-                    what = f"corpus '{whole.name}'"
-                    found[whole.name] = encode(
-                        rows, tokenizer, source.block_size, source.seq2seq, what, skip_empty=True
+                    found[whole.name] = one_each(
+                        rows, what=f"corpus '{whole.name}'", skip_empty=True
                     )
         return found
 

@@ -21,6 +21,7 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.blocks import TextFiles
@@ -45,14 +46,8 @@ class LocalRows:
     columns: Columns
 
     def __iter__(self) -> Iterator[Row]:
-        blank = 0
-        for part in self.parts:
-            for where, record in part.records(self.key, self.columns, paragraphs=True):
-                if row := parse(where, record, self.columns):
-                    yield row
-                else:
-                    blank += 1
-        _say_blank(self.key, blank)
+        for *_, row in _parsed(self.key, self.parts, self.columns, paragraphs=True):
+            yield row
 
     @property
     def is_large(self) -> bool:
@@ -160,23 +155,15 @@ def testsets(
     for name, parts in _resolve("testset.paths", paths, split).items():
         key = f"testset.paths.{name}"
         subsets: dict[str | None, list[Row]] = {}
-        blank = 0
-        for part in parts:
-            for where, record in part.records(key, columns, paragraphs=False):
-                row = parse(where, record, columns)
-                if row is None:
-                    blank += 1
-                    continue
-                subset = subset_of(where, record, columns)
-                subsets.setdefault(subset, []).append(row)
-                if None in subsets and len(subsets) > 1:
-                    raise ValueError(
-                        f"{where}: only some rows have a '{subset_column}'; give it to all "
-                        "rows or to none"
-                    )
+        for where, record, row in _parsed(key, parts, columns, paragraphs=False):
+            subsets.setdefault(subset_of(where, record, columns), []).append(row)
+            if None in subsets and len(subsets) > 1:
+                raise ValueError(
+                    f"{where}: only some rows have a '{subset_column}'; give it to all rows or to "
+                    "none"
+                )
         if not subsets:
             raise _all_blank(key, parts, columns)
-        _say_blank(key, blank)
         found.append(TestSet(str(name), {s or "all": rows for s, rows in subsets.items()}))
     return found
 
@@ -256,9 +243,19 @@ def _fingerprint(parts: Sequence[Part], columns: Columns) -> str:
     return digest.hexdigest()
 
 
-def _say_blank(key: str, n: int) -> None:
-    if n:
-        log.info("%s: %d rows without text to score are skipped", key, n)
+def _parsed(
+    key: str, parts: Sequence[Part], columns: Columns, paragraphs: bool
+) -> Iterator[tuple[str, Mapping[str, Any], Row]]:
+    """Yield (position, record, row) of the rows with text to score, and log how many have none."""
+    blank = 0
+    for part in parts:
+        for where, record in part.records(key, columns, paragraphs):
+            if row := parse(where, record, columns):
+                yield where, record, row
+            else:
+                blank += 1
+    if blank:
+        log.info("%s: %d rows without text to score are skipped", key, blank)
 
 
 def _all_blank(key: str, parts: Sequence[Part], columns: Columns) -> ValueError:

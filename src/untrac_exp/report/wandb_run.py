@@ -17,7 +17,7 @@ import pandas as pd
 from untrac_exp.agreement import noise_key
 from untrac_exp.report.collect import JOB, KINDS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
-from untrac_exp.result_files import OWN_LOSS, read_table, table_text, write_text
+from untrac_exp.result_files import OWN_LOSS, SCORES, read_table, table_text, write_text
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +164,8 @@ def _media(sweep: Sweep) -> dict[str, Any]:
     import wandb
     from PIL import Image
 
-    columns = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
-    scores = sweep.scores[columns]
-    media: dict[str, Any] = {
-        "scores": wandb.Table(columns=columns, data=scores.astype(object).values.tolist())
-    }
+    scores = sweep.scores[SCORES].astype(object).values.tolist()
+    media: dict[str, Any] = {"scores": wandb.Table(columns=SCORES, data=scores)}
     for testset in sweep.testsets:
         with Image.open(io.BytesIO(heatmap_png(sweep, testset))) as image:
             media[f"heatmap/{testset}"] = wandb.Image(image)
