@@ -111,32 +111,23 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
     table = ranking(sweep, testset)
     best = [row["label"] for row in agreement_table(sweep) if row["testset"] == testset]
     labels = [label for label in table["label"].unique() if _is_truth(label)] + best
-    groups = {str(label): part.set_index("corpus") for label, part in table.groupby("label")}
-    forms = {str(label): number_format(part["influence"]) for label, part in groups.items()}
-    largest = {str(label): part["influence"].abs().max() or 1.0 for label, part in groups.items()}
-    rows = []
-    for corpus in table["corpus"].unique():
-        cells: list[dict[str, Any] | None] = []
-        for label in labels:
-            if corpus not in groups[label].index:
-                cells.append(None)
-                continue
-            row, form = groups[label].loc[corpus], forms[label]
-            cell: dict[str, Any] = {
-                "value": None,
-                "text": "undefined",
-                "rank": None,
-                "bar": 0,
-                "interval": "",
-            }
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for label, part in table.groupby("label"):
+        form, largest = number_format(part["influence"]), part["influence"].abs().max() or 1.0
+        for row in part.to_dict("records"):
+            cell: dict[str, Any] = dict.fromkeys(("value", "rank"))
+            cell |= {"text": "undefined", "bar": 0, "interval": ""}
             if pd.notna(value := row["influence"]):
                 # bar: percent of half the cell width; positive to the right of the middle
                 cell |= {"value": float(value), "text": _minus(f"{value:{form}}")}
-                cell |= {"rank": int(row["rank"]), "bar": round(50 * value / largest[label], 1)}
+                cell |= {"rank": int(row["rank"]), "bar": round(50 * value / largest, 1)}
             if pd.notna(row["ci_low"]):
                 cell["interval"] = _minus(f"{row['ci_low']:{form}} … {row['ci_high']:{form}}")
-            cells.append(cell)
-        rows.append((corpus, cells))
+            cells[row["corpus"], str(label)] = cell
+    rows = [
+        (corpus, [cells.get((corpus, label)) for label in labels])
+        for corpus in table["corpus"].unique()
+    ]
     return {"columns": [(label, _is_truth(label)) for label in labels], "rows": rows}
 
 

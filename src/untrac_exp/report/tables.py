@@ -8,7 +8,7 @@ import pandas as pd
 
 from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
-from untrac_exp.result_files import table_text, write_text
+from untrac_exp.result_files import TRUTH, table_text, write_text
 
 SUMMARY = ["method", "variant", "testset", "pearson_mean", "pearson_std", "pearson_low"]
 SUMMARY += ["pearson_high", "spearman_mean", "spearman_std", "ceiling", "attainable", "relative"]
@@ -90,28 +90,24 @@ def influences(sweep: Sweep) -> pd.DataFrame:
         have different truths.
     """
     by = ["label", "corpus", "testset", "subset"]
-    methods = sweep.scores.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
-    truth = truths(sweep).groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
-    return pd.concat([truth, methods], ignore_index=True) if len(truth) else methods
+    rows = pd.concat([truths(sweep), sweep.scores], ignore_index=True)
+    return rows.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
 
 
 def truths(sweep: Sweep) -> pd.DataFrame:
     """Return distinct truths: columns label, train_seed, corpus, testset, subset, influence."""
-    groups = [(str(variant), table) for variant, table in sweep.truth.groupby("variant")]
-    columns = ["train_seed", "corpus", "testset", "subset", "influence"]
-    tables = [table[columns].reset_index(drop=True) for _, table in groups]
+    tables = {
+        str(variant): table[TRUTH].reset_index(drop=True)
+        for variant, table in sweep.truth.groupby("variant")
+    }
     if not tables:
-        return pd.DataFrame(columns=["label", *columns])
-    if all(table.equals(tables[0]) for table in tables):
-        return tables[0].assign(label=TRUTH_LABEL)
-    short = short_variants(variant for variant, _ in groups)
-    return pd.concat(
-        [
-            table.assign(label=labelled(TRUTH_LABEL, short[variant]))
-            for (variant, _), table in zip(groups, tables, strict=True)
-        ],
-        ignore_index=True,
-    )
+        return pd.DataFrame(columns=["label", *TRUTH])
+    first = next(iter(tables.values()))
+    if all(table.equals(first) for table in tables.values()):
+        return first.assign(label=TRUTH_LABEL)
+    short = short_variants(tables)
+    named = (t.assign(label=labelled(TRUTH_LABEL, short[v])) for v, t in tables.items())
+    return pd.concat(named, ignore_index=True)
 
 
 def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
