@@ -12,13 +12,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.methods.base import Method, Subject, Tokens, Work
 from untrac_exp.models.loss import mean_loss
@@ -125,21 +119,11 @@ def plan_rate(
 def _skeleton(
     source: ModelSource, tokenizer: PreTrainedTokenizerBase | None
 ) -> PreTrainedModel | None:
-    """Build the model on the meta device; None if its configuration is not cached locally."""
+    """Build the model on the meta device; None if that needs a download."""
+    if isinstance(source, Pretrained):
+        return source.skeleton()
     with torch.device("meta"):
-        if not isinstance(source, Pretrained):
-            return None if tokenizer is None else source.build(tokenizer, 0)
-        auto = AutoModelForSeq2SeqLM if source.seq2seq else AutoModelForCausalLM
-        try:
-            config = AutoConfig.from_pretrained(
-                source.path,
-                local_files_only=True,
-                revision=source.revision,
-                trust_remote_code=source.trust_remote_code,
-            )
-        except (OSError, ValueError):
-            return None
-        return auto.from_config(config, dtype=getattr(torch, source.dtype)).eval()
+        return None if tokenizer is None else source.build(tokenizer, 0)
 
 
 def _measured(model: PreTrainedModel) -> float:

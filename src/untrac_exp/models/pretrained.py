@@ -142,13 +142,18 @@ class Pretrained(ModelSource):
     def parameters(self, vocab_size: int | None) -> int | None:
         if self.n_parameters is not None:
             return self.n_parameters
+        model = self.skeleton()
+        return None if model is None else int(model.num_parameters())
+
+    def skeleton(self) -> PreTrainedModel | None:
+        """Build the model on the meta device; None if its configuration is not cached locally."""
         auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         try:
             config = AutoConfig.from_pretrained(self.path, local_files_only=True, **self._where)
         except (OSError, ValueError):
             return None
         with torch.device("meta"):
-            return int(auto.from_config(config).num_parameters())
+            return auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
 
     @property
     def _where(self) -> dict[str, object]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.filesize import decimal
 from rich.table import Table
 
 from untrac_exp.methods.base import Tokens
@@ -97,4 +96,12 @@ def _cells(one: Any, about: str = "") -> list[str]:
         "seconds": f"{one['seconds'] / 3600:.2g}",
     }
     known = ["?" if pd.isna(one[name]) else about + text for name, text in costs.items()]
-    return [f"{one['steps']:,.0f}", *known, decimal(int(one["size"]))]
+    return [f"{one['steps']:,.0f}", *known, _bytes(one["size"])]
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
