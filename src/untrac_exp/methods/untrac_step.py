@@ -7,7 +7,7 @@ r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set 
 
 with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
 step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
-ten evaluations of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
+nine evaluations of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
 does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its mean over corpora,
 since the loss on hard text rises more.
 
@@ -37,7 +37,6 @@ from untrac_exp.methods.base import (
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.scores import score_row
 from untrac_exp.methods.common.watch import Panel
-from untrac_exp.models.loss import Losses
 from untrac_exp.progress import Progress
 
 _DOUBLINGS = 30
@@ -70,7 +69,7 @@ class UnTracStep(Method):
 
     def influences(self, subject: Subject) -> Influences:
         panel = Panel(subject.corpora)
-        before = self._before(subject, panel)
+        before = panel.losses_at_theta0(subject)
         losses = {corpus: one.mean for corpus, one in before.items()}
         mean = sum(losses.values()) / len(losses)
         scores, changes, own_loss = [], [], []
@@ -95,17 +94,6 @@ class UnTracStep(Method):
         corpora = sum(data.read for data in work.corpora.values())
         forward = (1 + _READINGS) * backward + (1 + len(work.subsets)) * corpora
         return Tokens(forward, backward)
-
-    def _before(self, subject: Subject, panel: Panel) -> dict[str, Losses]:
-        def compute() -> Arrays:
-            return {"nll": subject.losses(panel.data).nll.numpy()}
-
-        reads = {"panel": panel.datasets.values()}
-        nll = subject.part("before", compute, reads, draws=False)["nll"]
-        return {
-            name: Losses(torch.from_numpy(one), panel.datasets[name].scored)
-            for name, one in panel.split(nll).items()
-        }
 
     def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Arrays:
         """Compute one step.

@@ -1,7 +1,7 @@
 """Products of dataset gradients, shared by GradDot, GradCos, TracIn and HIF."""
 
 import tempfile
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,13 @@ class Vectors(Generic[Name]):
 
     def items(self) -> Iterator[tuple[Name, Tensor]]:
         for i, name in enumerate(self.names):
-            yield name, torch.from_numpy(np.load(self.folder / f"{i}.npy", mmap_mode="c"))
+            yield name, self._load(i)
+
+    def get(self, name: Name) -> Tensor | None:
+        return self._load(self.names.index(name)) if name in self.names else None
+
+    def _load(self, i: int) -> Tensor:
+        return torch.from_numpy(np.load(self.folder / f"{i}.npy", mmap_mode="c"))
 
 
 @contextmanager
@@ -78,6 +84,7 @@ def products_at(
     solve: Callable[[Tensor], Tensor] | None = None,
     normalised: bool = False,
     draws: bool = True,
+    solve_reads: Mapping[str, Iterable[Encoded]] | None = None,
 ) -> list[dict[tuple[str, Subset], float]]:
     """Compute `product` of the gradients of each corpus and each test subset.
 
@@ -94,6 +101,7 @@ def products_at(
             gradients of the corpora or of the subsets, whichever are fewer.
         normalised: scale the corpora's gradients to length 1.
         draws: whether the parts depend on the subject's seed.
+        solve_reads: further datasets on which `solve` depends, by role.
 
     Returns:
         For each weights file, the products by corpus and subset.
@@ -146,7 +154,11 @@ def products_at(
         (file, testset): Part(
             name if file is None else f"{name}-{file.stem}",
             partial(compute, file, testset),
-            {"corpora": subject.corpora.values(), "subsets": subsets.values()},
+            {
+                "corpora": subject.corpora.values(),
+                "subsets": subsets.values(),
+                **(solve_reads or {}),
+            },
             draws,
             group=(name, file),
         )

@@ -51,6 +51,19 @@ class Panel(Generic[Name]):
             for name, nll in self.split(losses.nll.numpy()).items()
         }
 
+    def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
+        """Return `losses` at θ0, a part of the result that is stored."""
+
+        def compute() -> Arrays:
+            return {"nll": subject.losses(self.data).nll.numpy()}
+
+        reads = {"panel": self.datasets.values()}
+        nll = subject.part("before", compute, reads, draws=False)["nll"]
+        return {
+            name: Losses(torch.from_numpy(one), self.datasets[name].scored)
+            for name, one in self.split(nll).items()
+        }
+
 
 @dataclass(frozen=True)
 class Unlearn:

@@ -1,0 +1,144 @@
+r"""UnTrac in one Newton step on the token embeddings.
+
+.. math::
+    I(Z', Z) = L(Z'; \theta_0 + \eta\, d_Z) - L(Z'; \theta_0), \qquad
+    d_Z = H^{-1} \nabla L(Z; \theta_0), \qquad
+    \frac{1}{|\mathcal{Z}|} \sum_Z \eta\, \nabla L(Z; \theta_0)^\top d_Z = \text{rise}
+
+with one step per corpus Z, which evaluates all test subsets Z'. H is the Hessian of the loss in the
+embeddings, approximated by token frequencies (`common.frequency`). η is the same for all corpora,
+as if all were left out of the same training: to first order, the loss of a corpus rises by `rise`
+nats per token on average. For rise → 0 it ranks corpora as `hif_frequency` does.
+
+Source: UnTrac of Isonuma and Titov, ACL 2024, section 3.1, whose optimizer this replaces. Removing
+data by one Newton step is the idea of Guo et al., "Certified Data Removal from Machine Learning
+Models", ICML 2020. The frequencies are this project's.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.base import (
+    Arrays,
+    Change,
+    Influences,
+    Method,
+    Part,
+    Subject,
+    Tokens,
+    Work,
+    parameters,
+)
+from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
+from untrac_exp.methods.common.products import Vectors, gradient, vectors
+from untrac_exp.methods.common.scores import score_row
+from untrac_exp.methods.common.watch import Panel
+from untrac_exp.models.weights import EMBEDDINGS
+
+
+@dataclass(frozen=True)
+class UnTracNewton(Method):
+    """One Newton step up the loss of each corpus.
+
+    Args:
+        rise: mean rise of the corpora's losses, to first order, in nats per token.
+        damping: fraction of the mean frequency 1 / V that is added to every token's.
+
+    Raises:
+        ValueError: `rise` or `damping` is not positive, or `weights` are not the embeddings.
+    """
+
+    rise: float = 0.1
+    damping: float = 0.1
+    weights: str = field(default=EMBEDDINGS, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_embeddings(self.weights, self.damping)
+        if self.rise <= 0:
+            raise ValueError(f"method.rise={self.rise} must be positive")
+
+    def influences(self, subject: Subject) -> Influences:
+        panel = Panel(subject.subsets)
+        before = panel.losses_at_theta0(subject)
+        inverse = inverse_frequency(subject, self.damping)
+        with vectors() as kept:
+            slopes = subject.parts(
+                {
+                    corpus: self._slope(subject, corpus, data, inverse, kept)
+                    for corpus, data in subject.corpora.items()
+                },
+                "untrac_newton: gradients of corpora",
+            )
+            slope = sum(float(one["slope"]) for one in slopes.values()) / len(slopes)
+            if slope == 0:
+                raise ValueError("method=untrac_newton: the gradients of all corpora are 0")
+            eta = self.rise / slope
+            seen = subject.parts(
+                {
+                    corpus: self._step(subject, corpus, data, eta * inverse, kept, panel)
+                    for corpus, data in subject.corpora.items()
+                },
+                "untrac_newton: corpora unlearned",
+            )
+        scores, changes = [], []
+        for corpus, one in seen.items():
+            for subset, nll in panel.split(one["nll"]).items():
+                scores.append(score_row(corpus, subset, before[subset], nll))
+                changes.append(Change(corpus, subset, subset, before[subset], nll))
+        return Influences(pd.DataFrame(scores), changes=changes, read=dict(subject.subsets))
+
+    def tokens(self, work: Work) -> Tokens:
+        corpora = sum(data.read for data in work.corpora.values())
+        subsets = sum(data.read for data in work.subsets.values())
+        return Tokens(corpora + (1 + len(work.corpora)) * subsets, corpora)
+
+    def apart(self, work: Work) -> int:
+        return len(work.corpora)
+
+    def _slope(
+        self, subject: Subject, corpus: str, data: Encoded, inverse: Tensor, kept: Vectors[str]
+    ) -> Part:
+        """Compute slope, the rise of the corpus' loss per unit of η; `kept` gets the gradient."""
+
+        def compute() -> Arrays:
+            vector = gradient(subject, data).cpu()
+            kept.append(corpus, vector)
+            return {"slope": np.array(float(vector.double().square() @ inverse.double()))}
+
+        reads = {"unlearned": [data], "trained on": subject.trained_on.values()}
+        return Part("slope", compute, reads, draws=False)
+
+    def _step(
+        self,
+        subject: Subject,
+        corpus: str,
+        data: Encoded,
+        rates: Tensor,
+        kept: Vectors[str],
+        panel: Panel,
+    ) -> Part:
+        """Compute nll (N,), nats of each example of the panel after a step with `rates` (P,)."""
+
+        def compute() -> Arrays:
+            vector = kept.get(corpus)
+            if vector is None:  # its slope was stored by an earlier run or another process
+                vector = gradient(subject, data).cpu()
+            with subject.leaving_theta0() as model, torch.no_grad():
+                weights = parameters(model)
+                steps = (rates * vector).split([weight.numel() for weight in weights])
+                for weight, step in zip(weights, steps, strict=True):
+                    weight.add_(step.view_as(weight).to(weight))
+                return {"nll": subject.losses(panel.data).nll.numpy()}
+
+        reads = {
+            "unlearned": [data],
+            "corpora": subject.corpora.values(),
+            "trained on": subject.trained_on.values(),
+            "panel": panel.datasets.values(),
+        }
+        return Part("step", compute, reads, draws=False)
