@@ -53,7 +53,7 @@ class UnTracNewton(Method):
         ValueError: `rise` or `damping` is not positive, or `weights` are not the embeddings.
     """
 
-    rise: float = 0.1
+    rise: float = 0.3
     damping: float = 0.1
     weights: str = field(default=EMBEDDINGS, kw_only=True)
 
