@@ -2,7 +2,7 @@
 
     python -m experiments.natural.agreement [--readme]
 
-Reads the sweeps `natural` and `natural_embeddings`. Methods are sorted by agreement as a share of
+Reads the sweeps `natural`, `natural_embeddings` and `natural_512`. Methods are sorted by agreement as a share of
 the attainable ceiling, averaged over test sets and runs.
 """
 
@@ -17,6 +17,10 @@ from experiments.tables import markdown, write_table
 from untrac_exp.report.collect import Sweep, collect
 
 RESAMPLES = 500
+SWEEPS = {"natural": "`", "natural_embeddings": "`, embeddings", "natural_512": "`, 512 sequences"}
+"""Sweep -> how its methods are named."""
+BESIDE = ("ngram`", "untrac_newton`, 512 sequences")
+"""Rows that the others are compared with."""
 
 
 def relative(sweep: Sweep, corpora: list[str]) -> pd.Series:
@@ -66,26 +70,30 @@ def intervals(sweep: Sweep, corpora: list[str], beside: list[str]) -> dict[str, 
     }
 
 
-def both(place: Place) -> Sweep:
-    """The two sweeps as one; methods of the second are named `method`, embeddings."""
-    sweeps = [collect(place.sweep(name)) for name in ("natural", "natural_embeddings")]
+def joined(place: Place) -> Sweep:
+    """The sweeps as one; methods are named by their sweep."""
+    sweeps = {name: collect(place.sweep(name)) for name in SWEEPS}
 
-    def joined(table: str) -> pd.DataFrame:
-        first, second = (getattr(sweep, table) for sweep in sweeps)
-        second = second.assign(method=second["method"] + "`, embeddings")
-        return pd.concat([first.assign(method=first["method"] + "`"), second], ignore_index=True)
+    def table(name: str) -> pd.DataFrame:
+        named = [
+            one.assign(method=one["method"] + suffix)
+            for suffix, one in zip(
+                SWEEPS.values(), (getattr(sweep, name) for sweep in sweeps.values()), strict=True
+            )
+        ]
+        return pd.concat(named, ignore_index=True)
 
     return replace(
-        sweeps[0], scores=joined("scores"), agreement=joined("agreement"), jobs=joined("jobs")
+        sweeps["natural"], scores=table("scores"), agreement=table("agreement"), jobs=table("jobs")
     )
 
 
 def publish(place: Place) -> str:
     """Write the table; return it as Markdown."""
-    sweep = both(place)
+    sweep = joined(place)
     corpora = list(sweep.scores["corpus"].unique())
     shares = relative(sweep, corpora).sort_values(ascending=False)
-    bounds = intervals(sweep, corpora, ["ngram`", "untrac_step`"])
+    bounds = intervals(sweep, corpora, list(BESIDE))
     pearson = sweep.agreement.groupby(["method", "testset"])["pearson"].mean().to_dict()
     seconds = sweep.jobs.groupby("method")["wall_s"].mean().to_dict()
     backward = sweep.jobs.groupby("method")["backward_tokens"].mean().to_dict()
@@ -94,8 +102,10 @@ def publish(place: Place) -> str:
             "method": f"`{method}",
             "agreement ÷ attainable": f"{share:.2f}",
             "95 %": bounds[method][0],
-            "`ngram` minus it": bounds[method][1],
-            "`untrac_step` minus it": bounds[method][2],
+            **{
+                f"`{other} minus it": bound
+                for other, bound in zip(BESIDE, bounds[method][1:], strict=True)
+            },
             **{name: f"{pearson[method, name]:.2f}" for name in sweep.testsets},
             "seconds": f"{seconds[method]:.0f}",
             "k tokens backward": f"{backward[method] / 1000:,.0f}",
