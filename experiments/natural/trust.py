@@ -46,7 +46,7 @@ TEXTS = {
     "docstrings, subsets": ["+experiment=docstrings", "truth=random_subsets"],
 }
 """Name -> overrides. Those beyond `CHOSEN_ON` are for checking."""
-METHODS = ("ngram", "untrac_step")
+METHODS = ("ngram", "untrac_newton", "untrac_step")
 GRID = (0.0, 0.3, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5)
 QUESTION, PAIR = ["testset", "subset"], ["first", "second"]
 CLAIM = [*QUESTION, *PAIR]
