@@ -62,7 +62,7 @@ def sweep(folder):
     return found
 
 
-@pytest.mark.parametrize("method", ["ngram", "untrac_step"])
+@pytest.mark.parametrize("method", ["ngram", "untrac_newton"])
 def test_the_command_and_the_function_give_the_same_numbers(method, folder, swept):
     ours = trace(
         folder / "model",
@@ -76,7 +76,9 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize("method", ["ngram", "untrac_step", "untrac_inv", "untrac_calibrated"])
+@pytest.mark.parametrize(
+    "method", ["ngram", "untrac_newton", "untrac_step", "untrac_inv", "untrac_calibrated"]
+)
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
     settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac_calibrated") else {})
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
@@ -127,14 +129,14 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
     [question] = json.loads((sweep(folder) / "answer.json").read_text())["questions"]
     [one] = question["testsets"]
-    assert set(one["methods"]) == {"ngram", "untrac_step"}
+    assert set(one["methods"]) == {"ngram", "untrac_newton"}
     assert set(one["subsets"]) == {"forum", "wiki"}
-    assert one["agreement"] == [{"methods": ["ngram", "untrac_step"], "spearman": None}]
+    assert one["agreement"] == [{"methods": ["ngram", "untrac_newton"], "spearman": None}]
     assert any("7 texts" in warning for warning in question["warnings"])
     assert set(question["said"]) == set(collect(sweep(folder)).warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
     assert {example["read"] for example in one["examples"]["ngram"]} == {"test set"}
-    assert {example["read"] for example in one["examples"]["untrac_step"]} == {"corpus"}
+    assert {example["read"] for example in one["examples"]["untrac_newton"]} == {"test set"}
     assert {example["text"] for example in one["examples"]["ngram"]} <= set(BAD)
     for row in one["methods"]["ngram"]:
         scores = read_table(job(folder, "ngram") / "scores.csv", SCORES)
@@ -389,7 +391,7 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
 
 
 def test_one_text_has_an_influence_without_certainty(folder):
-    for method in ("ngram", "untrac_step"):
+    for method in ("ngram", "untrac_newton"):
         scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
         assert scores["influence"].notna().all()
         assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])

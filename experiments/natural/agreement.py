@@ -2,8 +2,8 @@
 
     python -m experiments.natural.agreement [--readme]
 
-Reads the sweeps `natural`, `natural_embeddings` and `natural_512`. Methods are sorted by agreement as a share of
-the attainable ceiling, averaged over test sets and runs.
+Reads the sweeps `natural`, `natural_embeddings` and `natural_512`. Methods are sorted by agreement
+as a share of the attainable ceiling, averaged over test sets and runs.
 """
 
 import sys
