@@ -36,7 +36,7 @@ class HifFrequency(Method):
         ValueError: `damping` is not positive, or `weights` are not the embeddings.
     """
 
-    damping: float = 0.1
+    damping: float = 0.01
     weights: str = field(default=EMBEDDINGS, kw_only=True)
 
     def __post_init__(self) -> None:
