@@ -8,7 +8,7 @@ r"""UnTrac in one Newton step on the token embeddings.
 with one step per corpus Z, which evaluates all test subsets Z'. H is the Hessian of the loss in the
 embeddings, approximated by token frequencies (`common.frequency`). η is the same for all corpora,
 as if all were left out of the same training: to first order, the loss of a corpus rises by `rise`
-nats per token on average. For rise → 0 it ranks corpora as `hif_frequency` of the same damping does.
+nats per token on average. For rise → 0 it ranks corpora as `hif_frequency` of the same damping.
 
 Source: UnTrac of Isonuma and Titov, ACL 2024, section 3.1, whose optimizer this replaces. Removing
 data by one Newton step is the idea of Guo et al., "Certified Data Removal from Machine Learning
