@@ -1,5 +1,6 @@
 """hif_frequency and untrac_newton on a model of token frequencies, where retraining is known."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from tests.conftest import CPU, Quacking
 from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.common.frequency import inverse_frequency
 from untrac_exp.methods.hif_frequency import HifFrequency
-from untrac_exp.methods.untrac_newton import UnTracNewton
+from untrac_exp.methods.untrac_newton import UnTracNewton, _halves, _mean
 from untrac_exp.store import Store
 
-COUNTS = {"a": [40, 30, 20, 10], "b": [10, 20, 30, 40], "c": [25, 25, 25, 25], "d": [5, 5, 85, 5]}
+COUNTS = {"a": [40, 30, 20, 10], "b": [10, 20, 30, 40], "c": [26, 24, 26, 24], "d": [4, 6, 84, 6]}
 TESTS = {"first": [3, 1, 0, 0], "last": [0, 0, 1, 2], "mixed": [1, 2, 1, 4]}
 
 
@@ -39,8 +41,13 @@ class Unigram(Quacking):
 
 
 def texts(counts):
-    """One text of each token, as often as counted; its first token is not scored."""
-    rows = [[token, token] for token, n in enumerate(counts) for _ in range(n)]
+    """One text of each token, as often as counted; every other one of each is in one half."""
+    return texts_of([token for token, n in enumerate(counts) for _ in range(n)])
+
+
+def texts_of(tokens):
+    """One text of each of these tokens; its first token is not scored."""
+    rows = [[int(token)] * 2 for token in tokens]
     return pad(rows, rows, False)
 
 
@@ -122,6 +129,35 @@ def test_one_step_size_for_all_corpora(unigram):
         for test, wanted in TESTS.items():
             expected = frequencies(wanted) @ change
             assert found.loc[corpus, test] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_unit_does_not_depend_on_the_size_of_the_sample(unigram):
+    """A small sample's own loss rises faster than its corpus', by the noise of its gradient."""
+    p = frequencies(np.sum([*COUNTS.values()], axis=0))
+    random = np.random.default_rng(0)
+    wanted = {name: (p - frequencies(n)) @ ((p - frequencies(n)) / p) for name, n in COUNTS.items()}
+    found: dict[str, list] = {"slope": [], "unbiased": []}
+    for draw in range(60):
+        drawn = {
+            name: texts_of(random.choice(4, 12, p=frequencies(counts)))
+            for name, counts in COUNTS.items()
+        }
+        subject = replace(unigram, corpora=drawn, key={"draw": draw})
+        inverse = inverse_frequency(subject, 1e-9).double()
+        for data in drawn.values():
+            halves = _halves(subject, data)
+            (first, _), (last, _) = halves
+            found["slope"].append(float(_mean(halves).square() @ inverse) / len(COUNTS))
+            found["unbiased"].append(float((first * last) @ inverse) / len(COUNTS))
+    sums = {name: sum(values) / 60 for name, values in found.items()}
+    truth = np.mean([*wanted.values()])
+    assert sums["unbiased"] == pytest.approx(truth, rel=0.15)
+    assert sums["slope"] > 1.5 * truth
+
+
+def test_one_example_is_its_own_unit(unigram):
+    one = {name: texts([1, 0, 0, 0]) for name in COUNTS}
+    assert np.isfinite(scores(UnTracNewton(), replace(unigram, corpora=one))).all(axis=None)
 
 
 def test_other_weights_stay_where_they_are(subject):

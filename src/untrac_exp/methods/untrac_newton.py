@@ -7,8 +7,13 @@ r"""UnTrac in one Newton step on the token embeddings.
 
 with one step per corpus Z, which evaluates all test subsets Z'. H is the Hessian of the loss in the
 embeddings, approximated by token frequencies (`common.frequency`). η is the same for all corpora,
-as if all were left out of the same training: to first order, the loss of a corpus rises by `rise`
+as if all were left out of the same training: to first order, the loss of a sample rises by `rise`
 nats per token on average. For rise → 0 it ranks corpora as `hif_frequency` of the same damping.
+
+The gradient of a sample is partly noise, so the loss of the whole corpus rises by less than that of
+the sample. To make samples of different sizes comparable, all influences are scaled to where the
+losses of whole corpora rise by `rise` to first order; this rise is estimated without bias, from the
+gradients of two halves of each sample.
 
 Source: UnTrac of Isonuma and Titov, ACL 2024, section 3.1, whose optimizer this replaces. Removing
 data by one Newton step is the idea of Guo et al., "Certified Data Removal from Machine Learning
@@ -77,9 +82,13 @@ class UnTracNewton(Method):
                 },
                 "untrac_newton: gradients of corpora",
             )
-            slope = sum(float(one["slope"]) for one in slopes.values()) / len(slopes)
+            slope, unbiased = (
+                sum(float(one[name]) for one in slopes.values()) / len(slopes)
+                for name in ("slope", "unbiased")
+            )
             if slope == 0:
                 raise ValueError("method=untrac_newton: the gradients of all corpora are 0")
+            unit = unbiased / slope if unbiased > 0 else 1.0
             eta = self.rise / slope
             seen = subject.parts(
                 {
@@ -91,8 +100,8 @@ class UnTracNewton(Method):
         scores, changes = [], []
         for corpus, one in seen.items():
             for subset, nll in panel.split(one["nll"]).items():
-                scores.append(score_row(corpus, subset, before[subset], nll))
-                changes.append(Change(corpus, subset, subset, before[subset], nll))
+                scores.append(score_row(corpus, subset, before[subset], nll, unit=unit))
+                changes.append(Change(corpus, subset, subset, before[subset], nll, unit))
         return Influences(pd.DataFrame(scores), changes=changes, read=dict(subject.subsets))
 
     def tokens(self, work: Work) -> Tokens:
@@ -106,12 +115,19 @@ class UnTracNewton(Method):
     def _slope(
         self, subject: Subject, corpus: str, data: Encoded, inverse: Tensor, kept: Vectors[str]
     ) -> Part:
-        """Compute slope, the rise of the corpus' loss per unit of η; `kept` gets the gradient."""
+        """Compute the rise of a loss per unit of η, to first order; `kept` gets the gradient.
+
+        The part has slope, of the loss of the sample, and unbiased, of that of the corpus.
+        """
 
         def compute() -> Arrays:
-            vector = gradient(subject, data).cpu()
+            halves = _halves(subject, data)
+            vector = _mean(halves)
             kept.append(corpus, vector)
-            return {"slope": np.array(float(vector.double().square() @ inverse.double()))}
+            slope = float(vector.double().square() @ inverse.double())
+            first, last = halves[0][0].double(), halves[-1][0].double()
+            unbiased = float((first * last) @ inverse.double()) if len(halves) > 1 else slope
+            return {"slope": np.array(slope), "unbiased": np.array(unbiased)}
 
         reads = {"unlearned": [data], "trained on": subject.trained_on.values()}
         return Part("slope", compute, reads, draws=False)
@@ -130,7 +146,7 @@ class UnTracNewton(Method):
         def compute() -> Arrays:
             vector = kept.get(corpus)
             if vector is None:  # its slope was stored by an earlier run or another process
-                vector = gradient(subject, data).cpu()
+                vector = _mean(_halves(subject, data))
             with subject.leaving_theta0() as model, torch.no_grad():
                 weights = parameters(model)
                 steps = (rates * vector).split([weight.numel() for weight in weights])
@@ -145,3 +161,18 @@ class UnTracNewton(Method):
             "panel": panel.datasets.values(),
         }
         return Part("step", compute, reads, draws=False)
+
+
+def _halves(subject: Subject, data: Encoded) -> list[tuple[Tensor, int]]:
+    """Return the gradient (P,) and number of scored tokens of every other example and of the rest.
+
+    One example has no halves.
+    """
+    halves = [data.select(torch.arange(i, len(data), 2)) for i in range(min(2, len(data)))]
+    return [(gradient(subject, half).cpu(), int(half.scored.sum())) for half in halves]
+
+
+def _mean(halves: list[tuple[Tensor, int]]) -> Tensor:
+    """Return the gradient (P,) per token of all halves."""
+    tokens = sum(n for _, n in halves)
+    return torch.stack([vector * (n / tokens) for vector, n in halves]).sum(0)
