@@ -52,7 +52,7 @@ class UnTracNewton(Method):
     """One Newton step up the loss of each corpus.
 
     Args:
-        rise: mean rise of the corpora's losses, to first order, in nats per token.
+        rise: mean rise of the losses of the samples, to first order, in nats per token.
         damping: fraction of the mean frequency 1 / V that is added to every token's.
 
     Raises:
@@ -166,10 +166,11 @@ class UnTracNewton(Method):
 def _halves(subject: Subject, data: Encoded) -> list[tuple[Tensor, int]]:
     """Return the gradient (P,) and number of scored tokens of every other example and of the rest.
 
-    One example has no halves.
+    A half without scored tokens, as of one example, is left out.
     """
-    halves = [data.select(torch.arange(i, len(data), 2)) for i in range(min(2, len(data)))]
-    return [(gradient(subject, half).cpu(), int(half.scored.sum())) for half in halves]
+    halves = [data.select(torch.arange(i, len(data), 2)) for i in (0, 1)]
+    scored = [half for half in halves if half.scored.sum()]
+    return [(gradient(subject, half).cpu(), int(half.scored.sum())) for half in scored]
 
 
 def _mean(halves: list[tuple[Tensor, int]]) -> Tensor:
