@@ -155,6 +155,24 @@ def test_the_unit_does_not_depend_on_the_size_of_the_sample(unigram):
     assert sums["slope"] > 1.5 * truth
 
 
+def test_scores_are_in_the_unit_of_whole_corpora(unigram):
+    """To first order rise · g H⁻¹ g' over the mean of the unbiased rises, not of the samples'."""
+    random = np.random.default_rng(1)
+    drawn = {
+        name: texts_of(random.choice(4, 30, p=frequencies(counts)))
+        for name, counts in COUNTS.items()
+    }
+    subject = replace(unigram, corpora=drawn)
+    inverse = inverse_frequency(subject, 0.1).double()
+    halves = [_halves(subject, data) for data in drawn.values()]
+    unbiased = np.mean([float((a.double() * b.double()) @ inverse) for (a, _), (b, _) in halves])
+    own = np.mean([float(_mean(pair).double().square() @ inverse) for pair in halves])
+    assert 0 < unbiased < 0.9 * own
+    expected = 1e-4 * scores(HifFrequency(damping=0.1), subject) / unbiased
+    found = scores(UnTracNewton(rise=1e-4, damping=0.1), subject)
+    np.testing.assert_allclose(found, expected, rtol=0.02, atol=1e-6)
+
+
 def test_one_example_is_its_own_unit(unigram):
     one = {name: texts([1, 0, 0, 0]) for name in COUNTS}
     assert np.isfinite(scores(UnTracNewton(), replace(unigram, corpora=one))).all(axis=None)

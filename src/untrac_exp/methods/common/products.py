@@ -36,6 +36,7 @@ class Vectors(Generic[Name]):
             yield name, self._load(i)
 
     def get(self, name: Name) -> Tensor | None:
+        """Return the vector of this name, or None if it was not appended."""
         return self._load(self.names.index(name)) if name in self.names else None
 
     def _load(self, i: int) -> Tensor:
