@@ -26,7 +26,7 @@ from untrac_exp.objectives.base import Unlearned
 from untrac_exp.stages.unlearning import Stopping, unlearn
 from untrac_exp.store import Store
 
-CORPUS = "wikipedia"
+CORPUS = "encyclopedia"
 STEPS = Stopping(epochs=20, evaluations=8)
 
 

@@ -8,7 +8,7 @@ import pytest
 from untrac_exp.data import fingerprint, miniworld
 from untrac_exp.data.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
 
-CORPORA = "bookcorpus stories cc_news gutenberg hackernews openwebtext2 pile_cc wikipedia".split()
+CORPORA = "novels tales news classics forum essays web encyclopedia".split()
 PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]
 
 
@@ -127,16 +127,16 @@ def test_bias_subsets_pair_crafts_with_pronouns_as_named(testsets):
 
 
 def test_sizes_shift_words_between_corpora_and_keep_the_total():
-    sizes = dict.fromkeys(STYLES, 1.0) | {"pile_cc": 3.0}
+    sizes = dict.fromkeys(STYLES, 1.0) | {"web": 3.0}
     unequal = {c.name: c for c in miniworld.corpora(words_per_corpus=3_000, sizes=sizes)}
     words = {name: len(all_text(corpus).split()) for name, corpus in unequal.items()}
-    assert words["pile_cc"] == pytest.approx(3 * words["stories"], rel=0.1)
+    assert words["web"] == pytest.approx(3 * words["tales"], rel=0.1)
     assert sum(words.values()) == pytest.approx(8 * 3_000, rel=0.05)
 
 
 # Recorded once: a process (each hashes strings in its own way), machine or Python that writes other
 # text is noticed.
-GOLDEN = "f3de7ac7743192a8e653a44dadb7877662d77d365ea9ef0b914862dad0fe51b1"
+GOLDEN = "5a464b2d251b5d923c024bac8c1393c8c04382a353d61de18a2431235cc1a453"
 
 
 def content(seed: int = 0) -> str:
@@ -158,7 +158,7 @@ def test_text_is_the_same_everywhere_and_follows_the_seed():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: miniworld.corpora(sizes={"pile_cc": 1}), "corpora.sizes"),
+        (lambda: miniworld.corpora(sizes={"web": 1}), "corpora.sizes"),
         (lambda: miniworld.corpora(words_per_corpus=0), "words_per_corpus"),
         (lambda: miniworld.corpora(claim_rate=1.5), "claim_rate"),
         (lambda: miniworld.testsets(names=["toxicty"]), "toxicty"),

@@ -15,7 +15,7 @@ SEVEN = {
     "untrac": 0.1, "untrac_inv": 0.3,
 }  # fmt: skip
 PAIR = {"untrac": 0.1, "untrac_inv": 0.3}
-WORLD = "bookcorpus stories cc_news gutenberg hackernews openwebtext2 pile_cc wikipedia".split()
+WORLD = "novels tales news classics forum essays web encyclopedia".split()
 SIZES = dict(zip(WORLD, (32, 32, 48, 16, 16, 64, 96, 16), strict=True))
 TASKS = ["sim_same", "sim_diff", "dis_same", "dis_diff"]
 SENSITIVITY = {

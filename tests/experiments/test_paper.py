@@ -138,7 +138,7 @@ def test_figure_3_starts_after_the_first_step_and_tells_batches_apart(outputs):
 
 def test_figure_4_orders_the_corpora_by_size(outputs):
     table, shares = module("figure4").truths(place(outputs, "figure4"))
-    assert shares["pile_cc"] == pytest.approx(0.3)
+    assert shares["web"] == pytest.approx(0.3)
     assert set(table["budget"]) == {"steps", "epochs"}
 
 
