@@ -4,7 +4,6 @@ import json
 import logging
 import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from untrac_exp import __version__, processes, workers
+from untrac_exp import processes, workers
 from untrac_exp import result_files as files
 from untrac_exp.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.anytime import Refined, TooLittleTimeError
@@ -35,6 +34,7 @@ from untrac_exp.inputs import (
 from untrac_exp.report.terminal import print_job
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store, fingerprint
+from untrac_exp.store.artifact import versions
 from untrac_exp.training import Trained
 from untrac_exp.truth.models import Truth
 
@@ -201,10 +201,7 @@ def _write(outdir: Path, cfg: DictConfig, data: Data, key: str | None, found: Fo
             "theta0": None if theta0 is None else str(theta0),
             "fingerprint": key,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "versions": {
-                "untrac_exp": __version__,
-                **{name: version(name) for name in ("torch", "transformers", "lightning")},
-            },
+            "versions": versions(),
             "git_commit": _git_commit(),
             "config": plain(cfg),
         },

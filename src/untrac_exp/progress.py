@@ -61,18 +61,19 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as `40 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Format seconds as `40 s`, `12 min`, `3.5 h` or `40 d`."""
+    for below, unit, length in ((90, "s", 1), (5400, "min", 60), (48 * 3600, "h", 3600)):
+        if seconds < below:
+            return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
+    return f"{seconds / 86400:.0f} d"
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h)")
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(key: str, text: object) -> float:
-    """Parse '90s', '5min' or '2h' into seconds.
+    """Parse '90s', '5min', '2h' or '30d' into seconds.
 
     Raises:
         ValueError: it is none of these; the message names `key`.

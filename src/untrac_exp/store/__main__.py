@@ -1,8 +1,6 @@
 """List, watch and prune a store: `python -m untrac_exp.store ls`, `... watch` and `... gc`."""
 
 import argparse
-import json
-import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +14,11 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from untrac_exp.store import MANIFEST, damage, remove
-from untrac_exp.store.lock import try_lock
+from untrac_exp.progress import duration, parse_duration
+from untrac_exp.store import damage, remove
+from untrac_exp.store.artifact import read_manifest
+from untrac_exp.store.lock import short_name, try_lock
 from untrac_exp.store.watch import watch
-
-_SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Entry:
         return self.folder.with_suffix("")  # without .partial
 
     @property
-    def name(self) -> str:
-        return f"{self.folder.parent.name}/{self.folder.name}"
+    def ago(self) -> str:
+        return f"{duration(max(0.0, time.time() - self.used))} ago"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     gc = commands.add_parser("gc", parents=[shared], help=about)
     gc.description = "Remove artifacts that match all given filters (--partial and --damaged "
     gc.description += "together match either). Running builds are kept."
-    gc.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h or 90m")
+    gc.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h or 90min")
     gc.add_argument("--partial", action="store_true", help="left by interrupted builds")
     gc.add_argument("--damaged", action="store_true", help="with a wrong checksum")
     gc.add_argument("--dry-run", action="store_true", help="print what would be removed")
@@ -85,11 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _age(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([mhd])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30d, 12h or 90m")
-    return int(match[1]) * _SECONDS[match[2]]
+def _age(text: str) -> float:
+    try:
+        return parse_duration("--older-than", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _ls(args: argparse.Namespace) -> int:
@@ -102,7 +100,7 @@ def _ls(args: argparse.Namespace) -> int:
         count, total = count + 1, total + entry.size
         created = f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}"
         names = entry.folder.parent.name, entry.artifact.name
-        rest = created, _ago(entry.used), entry.state, entry.about
+        rest = created, entry.ago, entry.state, entry.about
         table.add_row(*names, decimal(entry.size), *rest)
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
@@ -128,7 +126,9 @@ def _gc(args: argparse.Namespace) -> int:
             continue
         if entry.state != "building" and wanted and entry.state not in wanted:
             continue
-        about = f"{entry.name} ({entry.state}, {decimal(entry.size)}, used {_ago(entry.used)})"
+        about = (
+            f"{short_name(entry.folder)} ({entry.state}, {decimal(entry.size)}, used {entry.ago})"
+        )
         if entry.state == "building" or not (args.dry_run or _removed(entry)):
             print(f"skipped {about}: another process has it")
             continue
@@ -169,7 +169,7 @@ def _entry(folder: Path, *, verify: bool) -> Entry:
         state = "damaged"
     else:
         state = "complete"
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = read_manifest(folder)
     about = fault or _flat(manifest.get("key", {}))
     return Entry(folder, state, about, sum(sizes), created=min(times), used=max(times))
 
@@ -188,14 +188,6 @@ def _flat(key: Mapping[str, Any], prefix: str = "") -> str:
         nested = isinstance(value, Mapping)
         parts.append(_flat(value, f"{prefix}{name}.") if nested else f"{prefix}{name}={value}")
     return " ".join(parts)
-
-
-def _ago(then: float) -> str:
-    seconds = time.time() - then
-    for unit, length in reversed(_SECONDS.items()):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit} ago"
-    return "just now"
 
 
 if __name__ == "__main__":

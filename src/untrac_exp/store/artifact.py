@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -46,8 +46,13 @@ def damage(path: Path, *, quick: bool = False) -> str | None:
     return None
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read an artifact's manifest; raises OSError or ValueError if that is not possible."""
+    return dict(json.loads((path / MANIFEST).read_bytes()))
+
+
 def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
-    manifest = json.loads((path / MANIFEST).read_bytes())
+    manifest = read_manifest(path)
     if fingerprint(manifest["key"])[:16] != path.name.partition(".")[0]:
         raise ValueError("the manifest is of another artifact")
     return dict(manifest["files"])
@@ -56,8 +61,7 @@ def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
 def created(path: Path) -> float | None:
     """Return when the artifact was built, in seconds since the epoch; None if it does not exist."""
     try:
-        created = json.loads((path / MANIFEST).read_bytes())["created"]
-        return datetime.fromisoformat(created).timestamp()
+        return datetime.fromisoformat(read_manifest(path)["created"]).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -98,12 +102,7 @@ def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float, metho
         "created": datetime.now(UTC).isoformat(),
         "by": {"host": socket.gethostname(), "pid": os.getpid()},
         "files": files,
-        "versions": {
-            "untrac_exp": __version__,
-            "python": python_version(),
-            "torch": _version("torch"),
-            "transformers": _version("transformers"),
-        },
+        "versions": versions(),
     }
     file = partial / MANIFEST
     file.write_text(json.dumps(manifest, indent=1, default=dict) + "\n")
@@ -126,11 +125,11 @@ def _sha256(file: Path) -> str:
 
 
 @cache
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def versions() -> dict[str, str]:
+    """Return the versions of this package, Python and the libraries that results depend on."""
+    libraries = ("torch", "transformers", "lightning")
+    own = {"untrac_exp": __version__, "python": python_version()}
+    return own | {name: version(name) for name in libraries}
 
 
 def trust(path: Path) -> None:
