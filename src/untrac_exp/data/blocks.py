@@ -5,24 +5,18 @@ begin there, and rows are drawn uniformly from the records found. Each record is
 be found. The remaining bias is that of a ratio estimator, about 1/1,000 for similar blocks. Rows of
 a block are neighbours, so samples are not independent. PostgreSQL's ANALYZE samples in the same way
 (`acquire_sample_rows` in commands/analyze.c). Rejection sampling by length would be exact but needs
-many more reads.
-
-datasets samples by row number, but first copies the file to Arrow: for 2,000 rows of 1 GB (0.5
-million rows) it took 5 to 7 s of a CPU core and 1 GB of disk; this module takes 0.4 s, reads 84 MB
-and writes nothing. Its streams only shuffle the beginning of a file, and its errors name no line.
+many more reads; datasets samples by row number, but first copies the whole file to Arrow.
 """
 
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, chain, groupby, islice
 from random import Random
 from typing import BinaryIO
 
 from untrac_exp.data.base import Row
-from untrac_exp.data.files import File, decoded, evenly, record
-from untrac_exp.data.rows import Columns, parse
+from untrac_exp.data.files import Text
+from untrac_exp.data.rows import parse
 from untrac_exp.data.sampling import LONGEST, windows
 
 BLOCK = 2**16
@@ -30,68 +24,54 @@ BLOCKS = 1024
 """Blocks searched at first: 64 MiB."""
 
 
-@dataclass(frozen=True)
-class TextFiles:
-    """Files of lines or documents, sampled as one."""
+def draw(files: Sequence[Text], n: int, seed: int) -> list[Row]:
+    """Draw `n` rows without replacement; if there are fewer, return all rows in order.
 
-    files: tuple[File, ...]
-
-    draws = True
-
-    @cached_property
-    def size(self) -> int:
-        """Size in bytes."""
-        return sum(file.size for file in self.files)
-
-    def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """Draw `n` rows without replacement; if there are fewer, return all rows in order.
-
-        If too few records are found, four times as many blocks are searched.
-        """
-        last = list(accumulate(-(-file.size // BLOCK) for file in self.files))
-        searched = BLOCKS
-        while searched < last[-1]:
-            drawn = _shuffled(self._places(last, searched, seed), seed)
-            rows = (row for place in drawn if (row := self._row(key, columns, *place)))
-            if len(found := list(islice(rows, n))) == n:
-                return list(windows(found, LONGEST, seed))
-            searched *= 4
-        records = (file.records(key, columns, paragraphs=True) for file in self.files)
-        return evenly(chain.from_iterable(records), columns, n, seed)
-
-    def _places(self, last: Sequence[int], n: int, seed: int) -> list[tuple[int, int]]:
-        """Return (file index, byte offset) of each record that begins in one of `n` random blocks.
-
-        last: cumulative number of blocks of the files.
-        """
-        random = Random(f"blocks/{seed}").random
-        blocks: set[int] = set()
-        for end in range(last[-1] - n, last[-1]):  # Floyd's algorithm
-            block = int(random() * (end + 1))
-            blocks.add(end if block in blocks else block)
-        found = []
-        for number, group in groupby(sorted(blocks), lambda block: bisect(last, block)):
-            file = self.files[number]
-            before = last[number - 1] if number else 0
-            with file.path.open("rb") as opened:
-                for block in group:
-                    begins = _beginnings(opened, (block - before) * BLOCK, _is_documents(file))
-                    found += [(number, begin) for begin in begins]
-        return list(dict.fromkeys(found))
-
-    def _row(self, key: str, columns: Columns, number: int, begin: int) -> Row | None:
-        file = self.files[number]
-        with file.path.open("rb") as opened:
-            raw = _read(opened, begin, _is_documents(file))
-        text = decoded(key, file.path, raw, begin)
-        if not text.strip():
-            return None
-        where = f"{key}: {file} byte {begin}"
-        return parse(where, record(where, file.path, text, columns), columns)
+    If too few records are found, four times as many blocks are searched.
+    """
+    last = list(accumulate(-(-file.size // BLOCK) for file in files))
+    searched = BLOCKS
+    while searched < last[-1]:
+        drawn = _shuffled(_places(files, last, searched, seed), seed)
+        rows = (row for number, begin in drawn if (row := _row(files[number], begin)))
+        if len(found := list(islice(rows, n))) == n:
+            return list(windows(found, LONGEST, seed))
+        searched *= 4
+    records = chain.from_iterable(file.records() for file in files)
+    return files[0].evenly(records, n, seed)
 
 
-def _is_documents(file: File) -> bool:
-    return file.path.suffix == ".txt"
+def _places(files: Sequence[Text], last: Sequence[int], n: int, seed: int) -> list[tuple[int, int]]:
+    """Return (file index, byte offset) of each record that begins in one of `n` random blocks.
+
+    last: cumulative number of blocks of the files.
+    """
+    random = Random(f"blocks/{seed}").random
+    blocks: set[int] = set()
+    for end in range(last[-1] - n, last[-1]):  # Floyd's algorithm
+        block = int(random() * (end + 1))
+        blocks.add(end if block in blocks else block)
+    found = []
+    for number, group in groupby(sorted(blocks), lambda block: bisect(last, block)):
+        before = last[number - 1] if number else 0
+        with files[number].path.open("rb") as opened:
+            for block in group:
+                start = (block - before) * BLOCK
+                begins = _beginnings(opened, start, files[number].is_documents)
+                found += [(number, begin) for begin in begins]
+    return list(dict.fromkeys(found))
+
+
+def _row(file: Text, begin: int) -> Row | None:
+    with file.path.open("rb") as opened:
+        opened.seek(begin)
+        raw = opened.readline()
+        if file.is_documents and raw.strip():
+            while len(raw) <= BLOCK and (line := opened.readline()).strip():
+                raw += line
+    text = file.decoded(raw, begin)
+    where = f"{file.key}: {file} byte {begin}"
+    return parse(where, file.record(where, text), file.columns) if text.strip() else None
 
 
 def _beginnings(file: BinaryIO, start: int, documents: bool) -> list[int]:
@@ -113,15 +93,6 @@ def _beginnings(file: BinaryIO, start: int, documents: bool) -> list[int]:
     if not documents:
         return lines
     return after_blank or (lines[:1] if file.tell() >= end else [])
-
-
-def _read(file: BinaryIO, begin: int, document: bool) -> bytes:
-    file.seek(begin)
-    lines = [file.readline()]
-    if document and lines[0].strip():
-        while file.tell() - begin <= BLOCK and (line := file.readline()).strip():
-            lines.append(line)
-    return b"".join(lines)
 
 
 def _shuffled(items: list[tuple[int, int]], seed: int) -> Iterator[tuple[int, int]]:

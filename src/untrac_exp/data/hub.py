@@ -1,19 +1,25 @@
 """Datasets of the Hugging Face hub, or local copies of their repositories.
 
-Corpora are streamed, shuffled with a seed and a buffer, and read only as far as needed.
+Corpora are streamed, and read only as far as needed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.files import Record, Records
+from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import LONGEST, windows
 from untrac_exp.store import fingerprint
 
 DEFAULT_REVISION = "main"
+PREFIX = "hub:"
+"""Of an address among local paths, `hub:owner/name` or `hub:owner/name@config`."""
+BUFFER = 2_000
+"""Rows of the shuffle buffer of a sampled address."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Source:
         split: name of the split.
         revision: branch, tag or commit; only a commit is immutable.
         key: configuration key, for errors.
-        keys: keys to name in errors for config, split and path, if not ``<key>.<name>``.
+        keys: its keys for config, split and path, if not ``<key>.<name>``.
     """
 
     path: str
@@ -41,121 +47,105 @@ class Source:
         """Everything that determines the rows."""
         return {name: getattr(self, name) for name in ("path", "config", "split", "revision")}
 
-    def read(self, columns: Sequence[str], streaming: bool = False) -> Iterator[dict[str, Any]]:
-        """Yield the rows, reduced to `columns`.
+    def read(
+        self,
+        columns: Sequence[str] | None = None,
+        streaming: bool = False,
+        seed: int = 0,
+        buffer_size: int = 1,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows.
+
+        Args:
+            columns: columns to keep; None keeps all.
+            streaming: read only as far as needed, instead of downloading all.
+            seed: of the order.
+            buffer_size: rows of the shuffle buffer of a stream, whose files are shuffled too; at
+                most 1 keeps the order.
 
         Raises:
             ValueError: dataset, revision, config, split or column is gated, missing or unreachable.
         """
-        yield from self.rows(self.load(streaming), columns)
-
-    def load(self, streaming: bool) -> Any:
-        """Load as `datasets.Dataset`, or `IterableDataset` if `streaming`."""
         import datasets  # slow to import, and mini scale needs none of it
+        from huggingface_hub.utils import logging
 
         datasets.utils.logging.disable_progress_bar()
-        with self.explained(), _quiet():
-            return datasets.load_dataset(
+        logging.set_verbosity_error()  # else every retry is a log line
+        try:
+            dataset = datasets.load_dataset(
                 self.path,
                 self.config,
                 split=self.split,
                 revision=self.revision,
                 streaming=streaming,
             )
-
-    def rows(self, dataset: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[dict]:
-        """Yield rows of a loaded dataset; raise `ValueError` if a column is missing."""
-        with self.explained():
+            if buffer_size > 1:
+                dataset = dataset.shuffle(seed=seed, buffer_size=buffer_size)
             for row in dataset:
-                if absent := [name for name in columns if name not in row]:
+                if absent := [name for name in columns or () if name not in row]:
                     raise ValueError(
                         f"{self.key}: '{self.path}' has no column '{absent[0]}' but "
                         f"{', '.join(row)}; name another column, revision or path"
                     )
-                yield {name: row[name] for name in columns}
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn errors of datasets and huggingface_hub into one line with a remedy."""
-        try:
-            yield
+                yield row if columns is None else {name: row[name] for name in columns}
         except Exception as error:
-            message = self._explanation(error)
-            if message is None:
+            if (reason := self._explanation(error)) is None:
                 raise
-            raise ValueError(message) from error
-
-    def _key(self, name: str) -> str:
-        return self.keys.get(name, f"{self.key}.{name}")
+            raise ValueError(f"{self.key}: {reason}") from error
 
     def _explanation(self, error: Exception) -> str | None:
+        """Return what is wrong and its remedy for errors of datasets and huggingface_hub."""
         import httpx
         from datasets.exceptions import DatasetNotFoundError
         from huggingface_hub import errors as hub
 
-        chain = [error, *(e for e in (error.__cause__, error.__context__) if e is not None)]
+        chain = [error, error.__cause__, error.__context__]
         text = " ".join(str(error).split())
+        path = f"'{self.path}'"
+        keys = {**{name: f"{self.key}.{name}" for name in self.settings}, **self.keys}
 
         def raised(*kinds: type[BaseException]) -> bool:
             return any(isinstance(e, kinds) for e in chain)
 
         if raised(hub.GatedRepoError, hub.LocalTokenNotFoundError) or "gated dataset" in text:
             return (
-                f"{self.key}: '{self.path}' is gated; accept its terms at https://huggingface.co/"
-                f"datasets/{self.path} and set HF_TOKEN (or run `hf auth login`)"
+                f"{path} is gated; accept its terms at https://huggingface.co/datasets/{self.path} "
+                "and set HF_TOKEN (or run `hf auth login`)"
             )
         if raised(hub.RevisionNotFoundError) or text.startswith("Revision '"):
             return (
-                f"{self.key}: '{self.path}' has no revision '{self.revision}'; "
-                f"set {self.key}.revision to a branch or commit it has"
+                f"{path} has no revision '{self.revision}'; set {keys['revision']} to a branch or "
+                "commit it has"
             )
         if raised(hub.RepositoryNotFoundError, DatasetNotFoundError):
             return (
-                f"{self.key}: there is no dataset '{self.path}' for your account; "
-                f"set {self._key('path')} to another id, or HF_TOKEN if it is private"
+                f"there is no dataset {path} for your account; set {keys['path']} to another id, "
+                "or HF_TOKEN if it is private"
             )
         if isinstance(error, ValueError) and "BuilderConfig" in text:
-            return f"{self.key}: {text}; set {self._key('config')} to one of them"
+            return f"{text}; set {keys['config']} to one of them"
         if isinstance(error, ValueError) and "Config name is missing" in text:
-            return (
-                f"{self.key}: '{self.path}' has several configs; set {self._key('config')}. {text}"
-            )
+            return f"{path} has several configs; set {keys['config']}. {text}"
         if isinstance(error, ValueError) and ("Unknown split" in text or "Bad split" in text):
-            return f"{self.key}: '{self.path}': {text.rstrip('.')}; set {self._key('split')}"
+            return f"{path}: {text.rstrip('.')}; set {keys['split']}"
         if "scripts are no longer supported" in text:
             return (
-                f"{self.key}: '{self.path}' is a loading script, which datasets does not run; set "
-                f"{self._key('path')} or .revision to one that holds parquet, arrow or jsonl files"
+                f"{path} is a loading script, which datasets does not run; set {keys['path']} or "
+                ".revision to one that holds parquet, arrow or jsonl files"
             )
         if raised(ConnectionError, httpx.TransportError, hub.LocalEntryNotFoundError):
             return (
-                f"{self.key}: cannot reach the hub for '{self.path}'; connect, or set "
-                f"{self._key('path')} to a folder that holds its files"
+                f"cannot reach the hub for {path}; connect, or set {keys['path']} to a folder that "
+                "holds its files"
             )
         if isinstance(error, FileNotFoundError):
-            return f"{self.key}: '{self.path}' has no data files; set {self._key('path')}"
+            return f"{path} has no data files; set {keys['path']}"
         return None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the log lines of retries."""
-    from huggingface_hub.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of one column, streamed on each iteration in the same seeded order.
-
-    buffer_size: rows of the shuffle buffer; the dataset's files are shuffled too.
-    """
+    """Texts of one column, streamed on each iteration in the same seeded order."""
 
     source: Source
     column: str
@@ -163,10 +153,7 @@ class Texts:
     buffer_size: int
 
     def __iter__(self) -> Iterator[Row]:
-        stream = self.source.load(streaming=True)
-        if self.buffer_size > 1:
-            stream = stream.shuffle(seed=self.seed, buffer_size=self.buffer_size)
-        for row in self.source.rows(stream, [self.column]):
+        for row in self.source.read([self.column], True, self.seed, self.buffer_size):
             text = row[self.column]
             if text and not text.isspace():
                 yield Row(text)
@@ -183,6 +170,51 @@ class Texts:
         return found[:n] if len(found) > n else list(windows(self, LONGEST, seed))
 
 
+@dataclass(frozen=True)
+class Streamed(Records):
+    """A split of a hub dataset; `size` is unknown and taken as large."""
+
+    source: Source
+
+    size = sys.maxsize
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.source.path}"
+
+    @property
+    def identity(self) -> str:
+        """Identifier of path, config and split."""
+        return f"{self}@{self.source.config}@{self.source.split}"
+
+    def digest(self) -> str:
+        """Return the sha256 of the source; nothing is read."""
+        return fingerprint(self.source.settings)
+
+    def records(self, seed: int = 0, buffer_size: int = 1) -> Iterator[Record]:
+        """Yield the records in order, or shuffled; see `Source.read`."""
+        rows = self.source.read(None, True, seed, buffer_size)
+        for number, record in enumerate(rows, 1):
+            yield f"{self.key}: '{self.source.path}' row {number}", record
+
+    def draw(self, n: int, seed: int) -> list[Row]:
+        """Return the first `n` rows of the shuffled files and a shuffle buffer of `BUFFER` rows.
+
+        For a dataset of one file they come from its beginning. If there are no more, all in order.
+        """
+        rows = windows(self.parsed(self.records(seed, BUFFER)), LONGEST, seed)
+        found = list(islice(rows, n + 1))
+        return found[:n] if len(found) > n else super().draw(n, seed)
+
+
+def named(address: str, split: str, key: str, columns: Columns) -> Streamed:
+    """Return the dataset at an address, at its main revision; key: its configuration key."""
+    path, _, config = address.removeprefix(PREFIX).partition("@")
+    if not path:
+        raise ValueError(f"{key}: '{address}' has no dataset name; write {PREFIX}owner/name")
+    keys = {"path": key, "config": f"@config in {key}", "split": f"{key.split('.')[0]}.split"}
+    return Streamed(key, columns, Source(path, config or None, split, key=key, keys=keys))
+
+
 def corpora(
     datasets: Mapping[str, Mapping[str, Any] | None], seed: int = 0, buffer_size: int = 10_000
 ) -> list[Corpus]:
@@ -192,7 +224,7 @@ def corpora(
         datasets: by corpus name, {path, config, revision, split, column, buffer_size}, of which
             only path is required; column is "text". None leaves a corpus out.
         seed: of the order.
-        buffer_size: default of `Texts.buffer_size`; use less for long texts such as books.
+        buffer_size: default of the rows of the shuffle buffer; use less for long texts.
     """
     found = []
     for name, settings in datasets.items():

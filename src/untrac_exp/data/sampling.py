@@ -1,9 +1,11 @@
 """Seeded sampling, reproducible across machines and Python versions."""
 
 import heapq
+import itertools
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from random import Random
 from typing import TypeVar
 
@@ -39,37 +41,10 @@ def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
 
     Keeps the `n` items with the largest random numbers, so memory is independent of the length.
     """
-    random = Random(f"reservoir/{seed}").random
-    kept: list[tuple[float, int, _T]] = []  # a heap; the count breaks ties
-    count = 0
-    for item in items:
-        entry = (random(), count, item)
-        if count < n:
-            heapq.heappush(kept, entry)
-        else:
-            heapq.heappushpop(kept, entry)
-        count += 1
-    kept.sort(key=lambda entry: entry[1] if count <= n else entry[0])
-    return [item for _, _, item in kept]
-
-
-def distinct(
-    place: Callable[[float], tuple[int, int, Row | None]], budget: int, n: int, seed: int
-) -> list[Row] | None:
-    """Draw `n` distinct rows at random positions; None if `budget` is exhausted before that.
-
-    place: maps a number in [0, 1) to (start of the row, cost of reading it, row or None).
-    """
-    random = Random(f"places/{seed}").random
-    seen: set[int] = set()
-    rows: list[Row] = []
-    while len(rows) < n and budget > 0:
-        start, cost, row = place(random())
-        budget -= cost
-        if row is not None and start not in seen:
-            seen.add(start)
-            rows += windows([row], LONGEST, start)
-    return rows if len(rows) == n else None
+    random, count = Random(f"reservoir/{seed}").random, itertools.count()
+    kept = heapq.nlargest(n, ((random(), next(count), item) for item in items))
+    kept.sort(key=itemgetter(1 if next(count) <= n else 0))
+    return [item for *_, item in kept]
 
 
 def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) -> Corpus:
@@ -79,9 +54,7 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
     memory, each row equally likely. At most `n` rows are returned whole and in order.
 
     Args:
-        corpus: the corpus.
         n: maximum number of rows.
-        seed: of the draw.
         window_chars: maximum length of a plain text in characters; longer ones are cut to a window
             that starts at a random word. If fewer than `n` rows result, all texts are cut into
             consecutive windows, of which `n` are drawn. Rows with a context are not cut. None cuts
@@ -113,14 +86,13 @@ def further(
     text, starts = "\0".join(plain), [target[:_ALIKE] for target in plain]
     known = set(drawn)
 
-    def is_new(row: Row) -> bool:
+    def is_known(row: Row) -> bool:
         if row.input:
-            return row not in known
-        alike = row.target[:_ALIKE] in text or any(start in row.target for start in starts)
-        return not alike
+            return row in known
+        return row.target[:_ALIKE] in text or any(start in row.target for start in starts)
 
     more = sampled(corpus, n + len(drawn), seed, window_chars).rows
-    return [row for row in more if is_new(row)][:n]
+    return [row for row in more if not is_known(row)][:n]
 
 
 def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
@@ -131,9 +103,8 @@ def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
             start = int(random() * (len(row.target) - size + 1))
             if start and (space := _SPACE.search(row.target, start - 1, start + size // 2)):
                 start = space.end()
-            yield Row(_up_to_a_word(row.target, start, size))
-        else:
-            yield row
+            row = Row(_up_to_a_word(row.target, start, size))
+        yield row
 
 
 def _pieces(row: Row, size: int) -> Iterator[Row]:

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow
 
 from untrac_exp.data.base import Row
-from untrac_exp.data.files import File, Record, evenly
-from untrac_exp.data.rows import Columns, parse
-from untrac_exp.data.sampling import distinct
+from untrac_exp.data.files import File, Record, Records
+from untrac_exp.data.rows import parse
+from untrac_exp.data.sampling import LONGEST, windows
 
 
 def is_saved(folder: Path) -> bool:
@@ -21,17 +22,11 @@ def is_saved(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A saved dataset, or the split `split` of a saved `DatasetDict`.
-
-    split_key: configuration key of the split, for errors.
-    """
+class Saved(Records):
+    """A saved dataset, or the split `split` of a saved `DatasetDict`."""
 
     path: Path
     split: str
-    split_key: str
-
-    draws = True
 
     def __str__(self) -> str:
         return str(self.path)
@@ -50,34 +45,30 @@ class Saved:
         """Return the sha256 of the dataset's files; see `File.digest`."""
         return sha256("".join(file.digest() for file in self._files).encode()).hexdigest()
 
-    def records(self, key: str, columns: Columns, paragraphs: bool) -> Iterator[Record]:
-        """Yield the records in order; `paragraphs` is ignored."""
-        for number, record in enumerate(self._load(key, columns), 1):
-            yield f"{key}: {self.path} row {number}", record
+    def records(self) -> Iterator[Record]:
+        for number, record in enumerate(self._load(), 1):
+            yield f"{self.key}: {self} row {number}", record
 
-    def draw(self, key: str, columns: Columns, n: int, seed: int) -> list[Row]:
-        """Draw `n` rows uniformly by index; if there are fewer, return all rows in order."""
-        dataset = self._load(key, columns)
-
-        def place(at: float) -> tuple[int, int, Row | None]:
-            number = int(at * len(dataset))
-            where = f"{key}: {self.path} row {number + 1}"
-            return number, 1, parse(where, dataset[number], columns)
-
-        rows = distinct(place, len(dataset), n, seed)
-        if rows is None:
-            rows = evenly(self.records(key, columns, paragraphs=True), columns, n, seed)
-        return rows
-
-    @property
-    def _folder(self) -> Path:
-        return self.path / self.split if (self.path / "dataset_dict.json").is_file() else self.path
+    def draw(self, n: int, seed: int) -> list[Row]:
+        """Draw by index, at most as often as there are rows."""
+        dataset = self._load()
+        random = Random(f"places/{seed}").random
+        found: dict[int, Row] = {}
+        for _ in range(len(dataset)):
+            number = int(random() * len(dataset))
+            where = f"{self.key}: {self} row {number + 1}"
+            if number not in found and (row := parse(where, dataset[number], self.columns)):
+                found[number] = next(windows([row], LONGEST, number))
+                if len(found) == n:
+                    return list(found.values())
+        return super().draw(n, seed)
 
     @property
     def _files(self) -> list[File]:
-        return [File(path) for path in sorted(self._folder.glob("*.arrow"))]
+        split = self.path / self.split if (self.path / "dataset_dict.json").is_file() else self.path
+        return [File(self.key, self.columns, path) for path in sorted(split.glob("*.arrow"))]
 
-    def _load(self, key: str, columns: Columns) -> Any:
+    def _load(self) -> Any:
         import datasets  # imported here because it is slow
 
         try:
@@ -85,14 +76,14 @@ class Saved:
         except (OSError, ValueError, KeyError, pyarrow.ArrowInvalid) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"{key}: {self.path} is not readable as a saved dataset ({reason}); save it again"
+                f"{self.key}: {self} is not readable as a saved dataset ({reason}); save it again"
             ) from error
         if isinstance(dataset, datasets.DatasetDict):
             if self.split not in dataset:
                 raise ValueError(
-                    f"{key}: {self.path} has no split '{self.split}' but {', '.join(dataset)}; "
-                    f"set {self.split_key}"
+                    f"{self.key}: {self} has no split '{self.split}' but {', '.join(dataset)}; "
+                    f"set {self.key.split('.')[0]}.split"
                 )
             dataset = dataset[self.split]
-        chosen = [name for name in dataset.column_names if name in columns.names]
+        chosen = [name for name in dataset.column_names if name in self.columns.names]
         return dataset.select_columns(chosen) if chosen else dataset
