@@ -117,34 +117,29 @@ def encode_data(
     if untrained and cfg.truth:
         raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
     wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
-    most, n_tokens = cfg.n_per_corpus, cfg.n_tokens_per_corpus if untrained else None
+    most, n_tokens = (cfg.n_per_corpus, cfg.n_tokens_per_corpus) if untrained else (None, None)
     if n_tokens is not None:
         corpora = [drawn(corpus, n_tokens, most, cfg.seed, window) for corpus in wholes]
-    elif untrained and most is not None:
+    elif most is not None:
         corpora = [sampled(corpus, most, cfg.seed, window) for corpus in wholes]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
-    limits = cfg.max_sequences or {}
-    folders = {
-        corpus.name: encode_corpus(
+    size, seq2seq = source.block_size, source.seq2seq
+    folders, limits = {}, cfg.max_sequences or {}
+    for corpus in corpora:
+        limit = limits.get(corpus.name)
+        folder = encode_corpus(
             corpus,
             tokenizer,
-            block_size=source.block_size,
-            seq2seq=source.seq2seq,
-            max_sequences=limits.get(corpus.name),
+            block_size=size,
+            seq2seq=seq2seq,
+            max_sequences=limit,
             store=store,
             pack=not untrained,
         )
-        for corpus in corpora
-    }
-    if n_tokens is not None:
-        folders = {
-            name: token_sample(folder, n_tokens, cfg.seed, source.seq2seq, store)
-            for name, folder in folders.items()
-        }
-    one_each = partial(
-        encode, tokenizer=tokenizer, block_size=source.block_size, seq2seq=source.seq2seq
-    )
+        if n_tokens is not None:
+            folder = token_sample(folder, n_tokens, cfg.seed, store)
+        folders[corpus.name] = folder
     training = Training(
         source=source,
         tokenizer=tokenizer,
@@ -154,6 +149,7 @@ def encode_data(
         trainer=instantiate(cfg.trainer),
         store=store,
     )
+    one_each = partial(encode, tokenizer=tokenizer, block_size=size, seq2seq=seq2seq)
     subsets = {
         Subset(testset.name, name): one_each(
             rows, what=f"test set '{testset.name}', subset '{name}'"
@@ -162,24 +158,20 @@ def encode_data(
         for name, rows in testset.subsets.items()
     }
     key: dict[str, Any] = {
-        "corpora": {name: path.name for name, path in training.corpora.items()},
+        "corpora": {name: folder.name for name, folder in folders.items()},
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
+    if "weights" in (model := source.key()):  # the configured path does not identify them
+        key["weights"] = model["weights"]
 
     def unsampled() -> dict[str, Encoded]:
         found = {}
-        if untrained and (most, n_tokens) != (None, None):
-            for whole, sample in zip(wholes, corpora, strict=True):
-                there = list(sample.rows)
-                rows = further(whole, most or len(there), cfg.seed, window, there)
-                if rows:
-                    found[whole.name] = one_each(
-                        rows, what=f"corpus '{whole.name}'", skip_empty=True
-                    )
+        for whole, sample in [] if wholes is corpora else zip(wholes, corpora, strict=True):
+            there = list(sample.rows)
+            if rows := further(whole, most or len(there), cfg.seed, window, there):
+                found[whole.name] = one_each(rows, what=f"corpus '{whole.name}'", skip_empty=True)
         return found
 
-    if "weights" in (model := source.key()):  # the configured path does not identify them
-        key["weights"] = model["weights"]
     return Data(training, subsets, corpora, testsets, key, unsampled)
 
 
@@ -226,6 +218,5 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
-    return (outdir / "metrics.json").exists() and files.read_metrics(outdir).get(
-        "fingerprint"
-    ) == key
+    exists = (outdir / "metrics.json").exists()
+    return exists and files.read_metrics(outdir).get("fingerprint") == key

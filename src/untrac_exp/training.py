@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
-from untrac_exp.data.prepare import load
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.micro_batches import fitting
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
@@ -149,7 +148,7 @@ class Training:
     @cached_property
     def data(self) -> dict[str, Encoded]:
         """Tokens of every corpus."""
-        return {name: load(path, self.source.seq2seq) for name, path in self.corpora.items()}
+        return {name: Encoded.load(path) for name, path in self.corpora.items()}
 
     @cached_property
     def _code(self) -> str:

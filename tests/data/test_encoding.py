@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import IGNORED, Encoded, pad
 from untrac_exp.data.packing import PREFIX, packed
-from untrac_exp.data.prepare import encode, encode_corpus, load
+from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.data.tokenizing import ROWS_A_CALL, tokenized
 from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
@@ -87,7 +87,7 @@ def test_rows_with_a_context_keep_their_share_of_a_corpus_cut_down(letters, tmp_
         Corpus("x", rows), letters, block_size=8, seq2seq=False, max_sequences=60,
         store=Store(tmp_path),
     )  # fmt: skip
-    contexts = int((load(path, False).labels[:, 1:4] == IGNORED).all(1).sum())
+    contexts = int((Encoded.load(path).labels[:, 1:4] == IGNORED).all(1).sum())
     assert 25 < contexts < 55  # two plain texts a block, so two thirds
 
 
@@ -149,8 +149,8 @@ def test_a_sample_is_set_by_its_seed_alone_and_has_no_repeats():
 
 def test_saved_tokens_come_back(tmp_path):
     data = pad([[1, 2], [3]], [[1, IGNORED], [3]], True)
-    data.save(tmp_path / "x.safetensors")
-    again = Encoded.load(tmp_path / "x.safetensors", seq2seq=True)
+    data.save(tmp_path)
+    again = Encoded.load(tmp_path)
     for name in ("input_ids", "labels", "lengths", "seq2seq"):
         a, b = getattr(data, name), getattr(again, name)
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b

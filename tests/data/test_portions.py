@@ -5,9 +5,9 @@ import torch
 
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.encoding import IGNORED
+from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.data.portions import drawn, portion, shortened, token_sample, within
-from untrac_exp.data.prepare import encode, encode_corpus, load
+from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.store import Store
 
 WORDS = "city river founded population century lol noob flame".split()
@@ -73,7 +73,7 @@ def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
             sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
             pack=False,
         )  # fmt: skip
-        read[corpus.name] = load(token_sample(folder, 6000, 0, False, store), False).read
+        read[corpus.name] = Encoded.load(token_sample(folder, 6000, 0, store)).read
     assert 6000 <= read["short"] < 6064
     assert 6000 <= read["long"] < 6064
     assert read["few"] == encoded(ROWS[:3]).read

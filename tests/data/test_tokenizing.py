@@ -15,10 +15,10 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from untrac_exp.data.base import Corpus, Row, Turn
-from untrac_exp.data.encoding import IGNORED
+from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
 from untrac_exp.data.packing import packed
-from untrac_exp.data.prepare import encode, encode_corpus, load
+from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.data.tokenizing import tokenized
 from untrac_exp.store import Store
 
@@ -276,7 +276,7 @@ def prepared(rows, tokenizer, tmp_path, **other):
         Corpus("c", rows), tokenizer, store=Store(tmp_path / "store"),
         **{"block_size": 8, "seq2seq": False, "max_sequences": None, **other},
     )  # fmt: skip
-    return load(folder, other.get("seq2seq", False))
+    return Encoded.load(folder)
 
 
 def test_plain_texts_of_a_mixed_corpus_are_packed_and_the_others_stand_alone(tmp_path):

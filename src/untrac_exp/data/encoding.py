@@ -7,11 +7,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 IGNORED = -100
 """The label of a token that is not scored."""
+_FILE, _TENSORS = "tokens.safetensors", ("input_ids", "labels", "lengths")
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,17 @@ class Encoded:
             self.input_ids[indices], self.labels[indices], self.lengths[indices], self.seq2seq
         )
 
+    def order(self, seed: int) -> Tensor:
+        """Return a random permutation of the indices (N,)."""
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+
     def sample(self, n: int | None, seed: int) -> "Encoded":
         """Return `n` examples drawn without replacement; all if n is None or exceeds N."""
-        return self if n is None or n >= len(self) else self.select(self._order(seed)[:n])
+        return self if n is None or n >= len(self) else self.select(self.order(seed)[:n])
 
     def beyond(self, n: int | None, seed: int) -> "Encoded | None":
         """Return up to `n` examples drawn after those of `sample`; None if there are none."""
-        if n is None or n >= len(self):
-            return None
-        return self.select(self._order(seed)[n : 2 * n])
-
-    def _order(self, seed: int) -> Tensor:
-        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return None if n is None or n >= len(self) else self.select(self.order(seed)[n : 2 * n])
 
     def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:
         """Return examples as keyword arguments of a transformers model, trimmed to the longest."""
@@ -107,41 +110,41 @@ class Encoded:
     @staticmethod
     def concatenate(parts: Sequence["Encoded"]) -> "Encoded":
         """Concatenate the examples of all parts, padded to the longest."""
-        width = max(part.input_ids.shape[1] for part in parts)
-        out = max(part.labels.shape[1] for part in parts)
 
-        def widen(tensor: Tensor, to: int, value: int) -> Tensor:
-            return torch.nn.functional.pad(tensor, (0, to - tensor.shape[1]), value=value)
+        def joined(tensors: list[Tensor], value: int) -> Tensor:
+            width = max(tensor.shape[1] for tensor in tensors)
+            return torch.cat([F.pad(t, (0, width - t.shape[1]), value=value) for t in tensors])
 
         return Encoded(
-            torch.cat([widen(part.input_ids, width, 0) for part in parts]),
-            torch.cat([widen(part.labels, out, IGNORED) for part in parts]),
+            joined([part.input_ids for part in parts], 0),
+            joined([part.labels for part in parts], IGNORED),
             torch.cat([part.lengths for part in parts]),
             parts[0].seq2seq,
         )
 
-    def save(self, path: Path) -> None:
-        tensors = {"input_ids": self.input_ids, "labels": self.labels, "lengths": self.lengths}
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            path,
-            metadata={"seq2seq": str(int(self.seq2seq))},
-        )
+    def save(self, folder: Path) -> None:
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        save_file(tensors, folder / _FILE, metadata={"seq2seq": str(int(self.seq2seq))})
 
     @staticmethod
-    def load(path: Path, seq2seq: bool) -> "Encoded":
-        return Encoded(**load_file(path), seq2seq=seq2seq)
+    def load(folder: Path) -> "Encoded":
+        with safe_open(folder / _FILE, "pt") as file:
+            ids, labels, lengths = map(file.get_tensor, _TENSORS)
+            return Encoded(ids, labels, lengths, file.metadata()["seq2seq"] == "1")
 
 
 def pad(inputs: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], seq2seq: bool) -> Encoded:
     """Pad N token lists of inputs and labels to an `Encoded`; the padding token is 0 and masked."""
 
     def table(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-        width = max(1, *(len(row) for row in rows)) if rows else 1
-        out = torch.full((len(rows), width), value, dtype=torch.int32)
-        for i, row in enumerate(rows):
-            out[i, : len(row)] = torch.tensor(row, dtype=torch.int32)
-        return out
+        tensors = [torch.tensor(row, dtype=torch.int32) for row in rows]
+        return pad_sequence(tensors, batch_first=True, padding_value=value)
 
     lengths = torch.tensor([len(row) for row in inputs], dtype=torch.int32)
     return Encoded(table(inputs, 0), table(labels, IGNORED), lengths, seq2seq)
+
+
+def cut(context: list[int], target: list[int], room: int) -> tuple[list[int], list[int]]:
+    """Truncate to `room` tokens, on the left of the context, then on the right of the target."""
+    target = target[:room]
+    return context[max(0, len(context) + len(target) - room) :], target

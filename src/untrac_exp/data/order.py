@@ -1,6 +1,7 @@
 """Order of training examples, determined by a seed."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -26,12 +27,7 @@ def batches(
 
     All batches have the same size: `batch_size`, or the size of the dataset if that is smaller.
     """
-    kept = n if keep is None else int(keep.sum())
-    batch_size = min(batch_size, kept)
-    indices = epochs(n, seed, keep)
-    step = 0
+    batch_size = min(batch_size, n if keep is None else int(keep.sum()))
+    indices = islice(epochs(n, seed, keep), skip * batch_size, None)
     while True:
-        batch = [next(indices) for _ in range(batch_size)]
-        if step >= skip:
-            yield torch.tensor(batch)
-        step += 1
+        yield torch.tensor(list(islice(indices, batch_size)))

@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from untrac_exp.data.encoding import IGNORED, Encoded, pad
+from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
 from untrac_exp.data.sampling import reservoir
 from untrac_exp.data.tokenizing import ROWS_A_CALL, Pair, Texts
 from untrac_exp.progress import Progress
@@ -30,12 +30,11 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
     a text, except the end-of-text token.
 
     Args:
-        texts: tokenized rows.
         block_size: tokens per block.
         max_sequences: number of sequences to keep; None keeps all. Blocks are drawn uniformly from
             the first `PREFIX` times as many, with the same fraction of the other rows. No further
             rows are read.
-        seed: seed of the draw.
+        seed: of the draw.
 
     Raises:
         ValueError: there are only plain texts, and they do not fill a block.
@@ -53,11 +52,11 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
         nonlocal count
         pairs = iter(texts.pairs)
         while some := _until(pairs, ROWS_A_CALL):
-            kept.extend(pair for pair in some if not (pair.plain and count))
             for pair in some:
+                if not (pair.plain and count):
+                    kept.append(pair)
                 if pair.plain:
-                    stream.extend(pair.target)
-                    stream.append(end)
+                    stream.extend([*pair.target, end])
             n = len(stream) // size
             for i in range(n):
                 count += 1
@@ -66,27 +65,24 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
             progress(count * size + len(stream))
 
     found = islice(cut(), limit)
-    blocks = array("i")
-    for block in found if max_sequences is None else reservoir(found, max_sequences, seed):
-        blocks.extend(block)
-    n = len(blocks) // size
+    blocks = list(found) if max_sequences is None else reservoir(found, max_sequences, seed)
     others = [pair for pair in kept if not pair.plain]
-    if n == 0:
+    if not blocks:
         if not others:
             raise ValueError(
                 f"{texts.what}: {len(stream)} tokens do not fill one block of {block_size}; "
                 "add text or lower model.block_size"
             )
-        alone = padded(replace(texts, pairs=kept), block_size, skip_empty=True)
-        return alone.sample(max_sequences, seed=0)
-    table = torch.frombuffer(blocks, dtype=torch.int32).view(n, size)
+        return padded(replace(texts, pairs=kept), block_size, skip_empty=True)
+    n = len(blocks)
+    table = torch.stack([torch.frombuffer(block, dtype=torch.int32) for block in blocks])
     table = torch.cat([torch.tensor([first] * n, dtype=torch.int32), table], 1)
     parts = [Encoded(table, table.clone(), torch.full((n,), block_size, dtype=torch.int32))]
     if n < count:  # keep the proportion of blocks and other rows
         others = reservoir(others, round(n / count * len(others)), seed=0)
     if others:
         parts.append(padded(replace(texts, pairs=others), block_size, skip_empty=True))
-    return Encoded.concatenate(parts).sample(max_sequences, seed=0)
+    return Encoded.concatenate(parts)
 
 
 def _until(pairs: Iterator[Pair], plain: int) -> list[Pair]:
@@ -109,7 +105,6 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
     logged.
 
     Args:
-        texts: tokenized rows.
         block_size: maximum number of tokens of an example.
         skip_empty: skip texts without scored tokens and log their number.
 
@@ -133,16 +128,15 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
         if front and source[: len(front)] == front:  # already written by a chat template
             source = source[len(front) :]
         if seq2seq:
-            end, room = [texts.end], block_size - 1 - len(front)
-            n_cut += len(source) > room or len(target) > room
-            inputs.append([*front, *source[max(0, len(source) - room) :], *end])
-            labels.append([*front, *target[:room], *end])
+            room = block_size - 1 - len(front)
+            n_cut += max(len(source), len(target)) > room
+            inputs.append([*front, *source[max(0, len(source) - room) :], texts.end])
+            labels.append([*front, *target[:room], texts.end])
         else:
             start = front or [texts.end]
             room = block_size - len(start)
             n_cut += len(source) + len(target) > room
-            target = target[:room]
-            source = source[max(0, len(source) - (room - len(target))) :]
+            source, target = cut(source, target, room)
             inputs.append([*start, *source, *target])
             labels.append([IGNORED] * (len(start) + len(source)) + target)
     if n_empty:

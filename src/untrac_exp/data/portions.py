@@ -1,5 +1,6 @@
 """Nested samples of datasets by number of tokens, with long texts truncated."""
 
+import sys
 from math import ceil
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import torch
 from torch import Tensor
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.data.encoding import IGNORED, Encoded, pad
-from untrac_exp.data.prepare import FILE, load
+from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
 from untrac_exp.data.sampling import sampled
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
@@ -19,20 +19,19 @@ _CHARS_PER_TOKEN = 6
 """More than typical, so that the drawn rows have at least the requested tokens."""
 
 
-def within(data: Encoded, tokens: int, seed: int, width: int | None = None) -> Tensor:
+def within(data: Encoded, tokens: int, seed: int, width: int = sys.maxsize) -> Tensor:
     """Draw examples until they have `tokens` tokens in total; return their indices (n,).
 
     At least one; the last one is complete. All in their own order if `data` has no more tokens. A
     larger sample extends a smaller one of the same seed. width: count at most so many tokens of an
     example.
     """
-    sizes = data.lengths.long() if width is None else data.lengths.long().clamp(max=width)
+    sizes = data.lengths.long().clamp(max=width)
     if data.seq2seq:
-        out = (data.labels != IGNORED).sum(1)
-        sizes = sizes + (out if width is None else out.clamp(max=width))
+        sizes = sizes + (data.labels != IGNORED).sum(1).clamp(max=width)
     if int(sizes.sum()) <= tokens:
         return torch.arange(len(data))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = data.order(seed)
     before = sizes[order].cumsum(0) - sizes[order]
     return order[before < tokens]
 
@@ -51,15 +50,12 @@ def shortened(data: Encoded, width: int) -> Encoded:
         if data.seq2seq:
             inputs.append(ids[max(0, length - width) : length].tolist())
             labels.append(of[: int(scored[-1]) + 1][:width].tolist())
-            continue
-        places = torch.arange(length)
-        if length > width:
+        else:
             first = max(1, int(scored[0]))
-            target = min(length - first, width - 1)
-            start = first - (width - 1 - target)
-            places = torch.cat([places[:1], places[max(1, start) : first + target][: width - 1]])
-        inputs.append(ids[places].tolist())
-        labels.append(of[places].tolist())
+            context, target = cut([*range(1, first)], [*range(first, length)], width - 1)
+            places = [0, *context, *target]
+            inputs.append(ids[places].tolist())
+            labels.append(of[places].tolist())
     return pad(inputs, labels, data.seq2seq)
 
 
@@ -75,23 +71,20 @@ def drawn(corpus: Corpus, tokens: int, most: int | None, seed: int, window_chars
 
     most: maximum number of rows; None for no limit.
     """
-    first = sampled(corpus, _ROWS if most is None else min(_ROWS, most), seed, window_chars)
+    most = sys.maxsize if most is None else most
+    first = sampled(corpus, min(_ROWS, most), seed, window_chars)
     rows = list(first.rows)
-    n = ceil(len(rows) * tokens * _CHARS_PER_TOKEN / max(1, sum(map(_length, rows))))
-    n = n if most is None else min(n, most)
+    chars = sum(len(row.input) + len(row.target) for row in rows)
+    n = min(most, ceil(len(rows) * tokens * _CHARS_PER_TOKEN / max(1, chars)))
     return sampled(corpus, n, seed, window_chars) if len(rows) >= _ROWS and n > _ROWS else first
 
 
-def token_sample(folder: Path, tokens: int, seed: int, seq2seq: bool, store: Store) -> Path:
+def token_sample(folder: Path, tokens: int, seed: int, store: Store) -> Path:
     """Return the folder of a sample of about `tokens` tokens; `folder` if it has no more."""
-    data = load(folder, seq2seq)
+    data = Encoded.load(folder)
     rows = within(data, tokens, seed)
     if len(rows) == len(data):
         return folder
     code = code_fingerprint([__name__])
     key = {"of": folder.name, "tokens": tokens, "seed": seed, "code": code}
-    return store.get("tokens", key, lambda out: data.select(rows).save(out / FILE))
-
-
-def _length(row: tuple) -> int:
-    return len(row[0]) + len(row[1])
+    return store.get("tokens", key, data.select(rows).save)

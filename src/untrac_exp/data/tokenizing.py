@@ -1,9 +1,9 @@
 """Tokenize rows into token ids of context and target."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from jinja2 import TemplateError
@@ -49,13 +49,10 @@ class Texts:
     def end(self) -> int:
         """Id of the end-of-text token; see `END_TOKENS` if the tokenizer defines none."""
         tokenizer = self.tokenizer
-        for token in (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id):
+        special = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.sep_token_id)
+        for token in chain(special, (tokenizer.get_vocab().get(name) for name in END_TOKENS)):
             if token is not None:
                 return int(token)
-        words = tokenizer.get_vocab()
-        for name in END_TOKENS:
-            if name in words:
-                return int(words[name])
         raise ValueError(
             "the tokenizer has no end-of-text token; set its eos_token and save it beside the "
             "model: tokenizer.eos_token = '...'; tokenizer.save_pretrained(model.path)"
@@ -77,13 +74,10 @@ def tokenized(
 def _pairs(
     rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, seq2seq: bool, what: str
 ) -> Iterator[Pair]:
-    number, iterator = 0, iter(rows)
-    while chunk := list(islice(iterator, ROWS_A_CALL)):
-        texts = [
-            _texts(row, tokenizer, f"{what}: text {number + i + 1}") for i, row in enumerate(chunk)
-        ]
-        number += len(chunk)
-        plain = [not row.input for row in chunk]
+    numbered = enumerate(rows, 1)
+    while chunk := list(islice(numbered, ROWS_A_CALL)):
+        texts = [_texts(row, tokenizer, f"{what}: text {number}") for number, row in chunk]
+        plain = [not row.input for _, row in chunk]
         if seq2seq or not tokenizer.is_fast or not any(context for context, _ in texts):
             sources = _token_ids(tokenizer, [context for context, _ in texts])
             targets = _token_ids(tokenizer, [target for _, target in texts])
@@ -98,15 +92,10 @@ def _pairs(
         for (context, _), ids, spans, is_plain in zip(
             texts, found["input_ids"], found["offset_mapping"], plain, strict=True
         ):
-            border = _border(spans, len(context))
+            # the first token that ends after the context
+            beyond = (i for i, (_, stop) in enumerate(spans) if stop > len(context))
+            border = next(beyond, len(spans)) if context else 0
             yield Pair(ids[:border], ids[border:], is_plain)
-
-
-def _border(spans: Sequence[tuple[int, int]], length: int) -> int:
-    """Return the index of the first token that ends after the first `length` characters."""
-    if length == 0:
-        return 0
-    return next((i for i, (_, stop) in enumerate(spans) if stop > length), len(spans))
 
 
 def _texts(row: Row, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[str, str]:
