@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
-from inspect import cleandoc
 from itertools import islice
 from pathlib import Path
 
@@ -77,12 +76,10 @@ def _split(
     seen: set[str] = set()
     found = {}
     for library in libraries:
-        root = _root(library)
-        # Order by hash: independent of the content and the same on every machine
-        hashed = sorted((_position(path, root), path) for path in _files(root))
-        held = list(islice(_texts((p for at, p in hashed if at < held_out), seen), HELD_OUT_TEXTS))
+        files = _files(library)
+        held = list(islice(_texts((p for at, p in files if at < held_out), seen), HELD_OUT_TEXTS))
         train = []
-        for text in _texts((p for at, p in hashed if at >= held_out), seen):
+        for text in _texts((p for at, p in files if at >= held_out), seen):
             train.append(text)
             if sum(map(len, train)) >= chars:
                 break
@@ -95,28 +92,26 @@ def _split(
     return found
 
 
-def _root(library: str) -> Path:
-    """Return the folder of an installed library, without importing it."""
+def _files(library: str) -> list[tuple[float, Path]]:
+    """Return (position, path) of the modules of an installed library, without its tests.
+
+    The position, by which they are sorted, is the hash of the path inside the library as a number
+    in [0, 1): independent of the content and the same on every machine.
+    """
     spec = find_spec(library) if library.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             f"libraries: '{library}' is not an installed package; "
             f"run `pip install {library}` or leave it out"
         )
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _position(path: Path, root: Path) -> float:
-    """Map a file to [0, 1) by the hash of its path inside the library."""
-    name = path.relative_to(root).as_posix()
-    return int(sha256(name.encode()).hexdigest()[:13], 16) / 16**13
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """Return the library's modules, without its tests."""
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = []
     for path in root.rglob("*.py"):
-        if not {"tests", "testing"} & set(path.relative_to(root).parts):
-            yield path
+        name = path.relative_to(root)
+        if not {"tests", "testing"} & set(name.parts):
+            hashed = sha256(name.as_posix().encode()).hexdigest()
+            found.append((int(hashed[:13], 16) / 16**13, path))
+    return sorted(found)
 
 
 def _texts(files: Iterator[Path], seen: set[str]) -> Iterator[str]:
@@ -136,13 +131,10 @@ def _docstrings(path: Path) -> Iterator[str]:
     except (SyntaxError, ValueError):  # templates and sources for other versions
         return
     for node in nodes:
-        if text := ast.get_docstring(node, clean=False):
-            yield cleandoc(text)
+        yield ast.get_docstring(node) or ""
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             nodes += [child for child in node.body if isinstance(child, _Documented)]
 
 
 def _shorten(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    return text[:limit].rsplit(maxsplit=1)[0]
+    return text if len(text) <= limit else text[:limit].rsplit(maxsplit=1)[0]

@@ -7,7 +7,6 @@ pairs of documents, which is not needed here.
 
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -17,12 +16,10 @@ EXCERPT_CHARS = 120
 _WORD = re.compile(r"\w+")
 
 
-class _Test(NamedTuple):
-    """A test text by subset and index, and its number of distinct n-grams."""
-
-    key: Hashable
-    place: int
-    grams: int
+_Test = tuple[Hashable, int]
+"""A test text by subset and index."""
+_Index = dict[int, dict[str, list[_Test]]]
+"""Tests by number of words and n-gram."""
 
 
 def shared_texts(
@@ -45,55 +42,40 @@ def shared_texts(
         `tests`), test_index (in the subset), share (of the test text's distinct n-grams, in the
         document with most of them) and excerpt (of that document, from the first shared n-gram).
     """
-    index, lengths = _index(tests, n)
+    grams = {
+        (key, i): set(_grams(words, min(n, len(words))))
+        for key, texts in tests.items()
+        for i, text in enumerate(texts)
+        if (words := _WORD.findall(text.lower()))
+    }
+    index: _Index = {}
+    for test, own in grams.items():
+        for gram in own:
+            index.setdefault(gram.count(" ") + 1, {}).setdefault(gram, []).append(test)
     rows = []
     for corpus, documents in corpora.items():
         best: dict[_Test, tuple[float, str]] = {}
         for document in documents:
-            for test, (share, start) in _found(document, index, lengths).items():
+            for test, starts in _found(document, index).items():
+                share = len(starts) / len(grams[test])
                 if share >= SHARED and share > best.get(test, (0.0,))[0]:
+                    start = min(starts.values())
                     best[test] = (share, document[start : start + EXCERPT_CHARS])
-        rows += [(corpus, test.key, test.place, *found) for test, found in best.items()]
+        rows += [(corpus, *test, *found) for test, found in best.items()]
     table = pd.DataFrame(rows, columns=["corpus", "subset", "test_index", "share", "excerpt"])
     return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _index(
-    tests: Mapping[Hashable, Sequence[str]], n: int
-) -> tuple[dict[str, list[_Test]], list[int]]:
-    """Return the tests that contain each n-gram, and the n-gram lengths in words."""
-    index: dict[str, list[_Test]] = {}
-    lengths = {n}
-    for key, texts in tests.items():
-        for i, text in enumerate(texts):
-            words = _WORD.findall(text.lower())
-            length = min(n, len(words))
-            if length == 0:
-                continue
-            lengths.add(length)
-            grams = set(_grams(words, length))
-            for gram in grams:
-                index.setdefault(gram, []).append(_Test(key, i, len(grams)))
-    return index, sorted(lengths)
-
-
-def _found(
-    document: str, index: Mapping[str, list[_Test]], lengths: Sequence[int]
-) -> dict[_Test, tuple[float, int]]:
-    """Return by test the share of its n-grams in the document, and where the first starts."""
+def _found(document: str, index: _Index) -> dict[_Test, dict[str, int]]:
+    """Return by test those of its n-grams that are in the document, and where each starts."""
     matches = list(_WORD.finditer(document.lower()))
     words = [match[0] for match in matches]
-    seen: set[str] = set()
-    counts: dict[_Test, int] = {}
-    starts: dict[_Test, int] = {}
-    for length in lengths:
+    found: dict[_Test, dict[str, int]] = {}
+    for length, tests in sorted(index.items()):
         for i, gram in enumerate(_grams(words, length)):
-            if gram in index and gram not in seen:
-                seen.add(gram)
-                for test in index[gram]:
-                    counts[test] = counts.get(test, 0) + 1
-                    starts[test] = min(starts.get(test, len(document)), matches[i].start())
-    return {test: (count / test.grams, starts[test]) for test, count in counts.items()}
+            for test in tests.get(gram, ()):
+                found.setdefault(test, {}).setdefault(gram, matches[i].start())
+    return found
 
 
 def _grams(words: Sequence[str], length: int) -> Iterator[str]:

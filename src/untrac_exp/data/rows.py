@@ -39,20 +39,14 @@ class Columns:
     chat_template: bool = False
 
     @property
-    def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """(context, target) columns."""
-        return ("prompt", "completion"), (self.input, self.target)
-
-    @property
     def scored(self) -> tuple[str, ...]:
         """Columns that determine the format, by precedence."""
-        (_, completion), (_, target) = self.pairs
-        return self.messages, completion, self.text, target
+        return self.messages, "completion", self.text, self.target
 
     @property
     def names(self) -> set[str]:
         """All columns that may be read."""
-        return {*self.scored, *(context for context, _ in self.pairs), self.subset or self.text}
+        return {*self.scored, "prompt", self.input, self.subset or self.text}
 
 
 def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:
@@ -79,8 +73,6 @@ def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None
 
     Args:
         where: configuration key and position in the file, for errors.
-        record: values by column.
-        columns: the column names.
 
     Raises:
         ValueError: no known column, or a value of the wrong type.
@@ -94,34 +86,30 @@ def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None
     name = next((name for name in columns.scored if not _is_blank(record.get(name))), None)
     if name is None:
         return None
+    value = record[name]
     if name == columns.text:
-        return Row(_string(where, record, name))
+        return Row(_string(f"{where}: column '{name}' holds", value))
     if name == columns.messages:
-        return _conversation(where, _turns(where, record, name))
-    context = next(context for context, scored in columns.pairs if scored == name)
-    return _pair(where, record, context, name, columns.chat_template)
+        return _conversation(where, _turns(where, name, value))
+    context = "prompt" if name == "completion" else columns.input
+    before = record.get(context)
+    if isinstance(value, list) and (before is None or isinstance(before, list)):
+        turns = _turns(where, context, before or [])
+        return _conversation(where, turns + _turns(where, name, value))
+    if isinstance(value, list) or isinstance(before, list):
+        raise ValueError(
+            f"{where}: of the columns '{context}' and '{name}' one is text and one a list; make "
+            "both text, or both lists of {role, content}"
+        )
+    before = _string(f"{where}: column '{context}' holds", before)
+    target = _string(f"{where}: column '{name}' holds", value)
+    if before and not before[-1].isspace() and not target[0].isspace():
+        target = f" {target}"
+    return Row(target, before, (Turn("user", before),) if before and columns.chat_template else ())
 
 
 def _is_blank(value: Any) -> bool:
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
-
-
-def _pair(
-    where: str, record: Mapping[str, Any], context: str, target: str, chat_template: bool
-) -> Row | None:
-    lists = isinstance(record[target], list), isinstance(record.get(context), list)
-    if lists == (True, True) or (lists[0] and record.get(context) is None):
-        turns = _turns(where, record, context) if lists[1] else ()
-        return _conversation(where, turns + _turns(where, record, target))
-    if any(lists):
-        raise ValueError(
-            f"{where}: of the columns '{context}' and '{target}' one is text and one a list; make "
-            "both text, or both lists of {role, content}"
-        )
-    before, scored = _string(where, record, context), _string(where, record, target)
-    if before and not before[-1].isspace() and not scored[0].isspace():
-        scored = f" {scored}"
-    return Row(scored, before, (Turn("user", before),) if before and chat_template else ())
 
 
 def _conversation(where: str, turns: tuple[Turn, ...]) -> Row | None:
@@ -138,8 +126,7 @@ def _conversation(where: str, turns: tuple[Turn, ...]) -> Row | None:
     return Row(answer, "".join(f"{turn.content}\n" for turn in context), context)
 
 
-def _turns(where: str, record: Mapping[str, Any], column: str) -> tuple[Turn, ...]:
-    messages = record[column]
+def _turns(where: str, column: str, messages: Any) -> tuple[Turn, ...]:
     if not isinstance(messages, list):
         raise ValueError(
             f"{where}: column '{column}' holds {type(messages).__name__}, not a list of messages; "
@@ -148,43 +135,31 @@ def _turns(where: str, record: Mapping[str, Any], column: str) -> tuple[Turn, ..
     turns = []
     for number, message in enumerate(messages, 1):
         place = f"{where}: column '{column}', message {number}"
-        keys = list(message) if isinstance(message, Mapping) else type(message).__name__
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ValueError(f"{place} has no role but {keys}; write {{role: ..., content: ...}}")
-        if "content" not in message:
+        is_mapping = isinstance(message, Mapping)
+        absent = "content" if is_mapping and isinstance(message.get("role"), str) else "role"
+        if absent == "role" or "content" not in message:
+            keys = list(message) if is_mapping else type(message).__name__
             raise ValueError(
-                f"{place} has no content but {keys}; write {{role: ..., content: ...}}"
+                f"{place} has no {absent} but {keys}; write {{role: ..., content: ...}}"
             )
         turns.append(Turn(message["role"], _content(place, message["content"])))
     return tuple(turns)
 
 
 def _content(place: str, content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
     if not isinstance(content, list):
-        raise ValueError(
-            f"{place}: the content is {type(content).__name__}, not text; make it a string"
-        )
-    texts = []
+        return _string(f"{place}: the content is", content)
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
         if kind != "text" or not isinstance(part.get("text"), str):
             raise ValueError(
                 f"{place} has a part of type {kind}; only text can be read, so leave the row out"
             )
-        texts.append(part["text"])
-    return "".join(texts)
+    return "".join(part["text"] for part in content)
 
 
-def _string(where: str, record: Mapping[str, Any], column: str) -> str:
-    value = record.get(column)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError(
-            f"{where}: column '{column}' holds {type(value).__name__}, not text; make it a string"
-        )
-    return value
+def _string(said: str, value: Any) -> str:
+    """Return a text, "" for null. said: the beginning of the error about another value."""
+    if not isinstance(value, str | None):
+        raise ValueError(f"{said} {type(value).__name__}, not text; make it a string")
+    return value or ""

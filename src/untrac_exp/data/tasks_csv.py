@@ -11,7 +11,8 @@ import pandas as pd
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-COLUMNS = ["inputs_pretokenized", "targets_pretokenized", "dataset"]
+INPUTS, TARGETS = "inputs_pretokenized", "targets_pretokenized"
+COLUMNS = [INPUTS, TARGETS, "dataset"]
 
 
 def corpora(path: str, n_per_corpus: int = 256) -> list[Corpus]:
@@ -42,11 +43,6 @@ def _read(path: str, key: str, n: int) -> dict[str, list[Row]]:
     if table.empty:
         raise ValueError(f"{key}: '{path}' has no rows; give another file")
     return {
-        str(task): [
-            Row(target, text)
-            for text, target in zip(
-                rows["inputs_pretokenized"], rows["targets_pretokenized"], strict=True
-            )
-        ][:n]
+        str(task): [Row(*pair) for pair in zip(rows[TARGETS], rows[INPUTS], strict=True)][:n]
         for task, rows in table.groupby("dataset", sort=True)
     }

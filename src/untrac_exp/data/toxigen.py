@@ -35,12 +35,8 @@ def testsets(
             f"testset: '{path}' has no toxic statement of {min_words} to {max_words} words; "
             "widen testset.min_words and .max_words or correct testset.path"
         )
-    return [
-        TestSet(
-            name,
-            {
-                group: sample(groups[group], n_per_subset, seed, f"{name}/{group}")
-                for group in sorted(groups)
-            },
-        )
-    ]
+    subsets = {
+        group: sample(rows, n_per_subset, seed, f"{name}/{group}")
+        for group, rows in sorted(groups.items())
+    }
+    return [TestSet(name, subsets)]

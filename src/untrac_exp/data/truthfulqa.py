@@ -35,19 +35,14 @@ def testsets(
             for answer in row["incorrect_answers"]
             if answer.strip()
         )
-    kept = {category: rows for category, rows in categories.items() if len(rows) >= min_per_subset}
-    if not kept:
+    subsets = {
+        category: sample(rows, min(n_per_subset, len(rows)), seed, f"{name}/{category}")
+        for category, rows in sorted(categories.items())
+        if len(rows) >= min_per_subset
+    }
+    if not subsets:
         raise ValueError(
             f"testset: no category of '{path}' has {min_per_subset} incorrect answers; lower "
             "testset.min_per_subset or correct testset.path"
         )
-    subsets = {
-        category: sample(
-            kept[category],
-            min(n_per_subset, len(kept[category])),
-            seed,
-            f"{name}/{category}",
-        )
-        for category in sorted(kept)
-    }
     return [TestSet(name, subsets)]
