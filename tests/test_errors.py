@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.requirements import Requirement
 from yaml import YAMLError
 
-from untrac_exp.errors import one_line
+from untrac_exp.errors import not_text, one_line
 
 CHECKED = {"hydra-core": ("1.3.2", "1.3.8"), "omegaconf": ("2.3.0", "2.3.1")}
 """The first and the last release that were tried."""
@@ -93,6 +93,14 @@ def test_a_value_of_the_wrong_kind(wrong, line):
     with pytest.raises(OmegaConfBaseException) as caught:
         wrong()
     assert line in one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [(None, "null is read as NoneType"), (False, "false is read as bool"), (1, "1 is read as int")],
+)
+def test_a_name_that_is_no_text_is_shown_as_it_was_written(name, read):
+    assert not_text(name) == f"the name {read}, not as text; quote it: '{read.split()[0]}'"
 
 
 def test_the_versions_are_those_that_were_checked():

@@ -4,10 +4,11 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from functools import singledispatch
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -34,13 +35,15 @@ def one_line(error: BaseException) -> str:
     The message of a `ValueError` is returned as it is. Errors of Hydra, OmegaConf, YAML and the
     operating system are reworded; unexpected errors are given with their type.
     """
-    for layer in _layers(error):
-        if (line := _message_of(layer)) is not None:
-            return line
-    text = _flat(error)
-    if isinstance(error, ValueError) and text:
-        return text
-    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+    cause = error
+    while isinstance(cause, HydraException) and cause.__cause__ is not None:
+        if isinstance(cause, MissingConfigException):
+            break
+        cause = cause.__cause__
+    return (
+        _message_of(cause)
+        or f"{type(error).__name__}: {_flat(error)} (HYDRA_FULL_ERROR=1 shows where)"
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
@@ -56,41 +59,19 @@ def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
 
 def not_text(name: Any) -> str:
     """Return the message for a name that YAML or Python does not read as text."""
-    read = {None: "null", True: "true", False: "false"}.get(name, name)
-    return f"the name {read!s} is read as {type(name).__name__}, not as text; quote it: '{read!s}'"
+    read = "null" if name is None else str(name).lower() if isinstance(name, bool) else str(name)
+    return f"the name {read} is read as {type(name).__name__}, not as text; quote it: '{read}'"
 
 
-def _layers(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors that Hydra wraps, from the outermost inwards."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if not isinstance(seen, HydraException) or isinstance(seen, MissingConfigException):
-            yield seen
-            return
-        if seen.__cause__ is None:
-            yield seen
-        seen = seen.__cause__
-
-
+@singledispatch
 def _message_of(error: BaseException) -> str | None:
     """Return the message for an error of a library, or None if there is no special one."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _no_such_option(error)
-    if isinstance(error, OmegaConfBaseException):
-        return _config(error)
-    if isinstance(error, HydraException):
-        return _hydra(error)
-    if isinstance(error, YAMLError):
-        return _yaml(error)
-    if isinstance(error, OSError):
-        return _system(error)
-    if isinstance(error, ValueError):
-        return _flat(error)
-    return None
+    return _flat(error) if isinstance(error, ValueError) else None
 
 
+@_message_of.register
 def _no_such_option(error: MissingConfigException) -> str:
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    group, _, option = str(error.missing_cfg_file or "").rpartition("/")
     if not group:
         return _flat(error)
     if group == "hydra/launcher" and (extra := _LAUNCHERS.get(option)):
@@ -98,6 +79,7 @@ def _no_such_option(error: MissingConfigException) -> str:
     return f"{group}={option}: there is no such {group}{did_you_mean(option, error.options or ())}"
 
 
+@_message_of.register
 def _config(error: OmegaConfBaseException) -> str:
     key, node = error.full_key or str(error.key), error.parent_node
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
@@ -109,11 +91,11 @@ def _config(error: OmegaConfBaseException) -> str:
             return f"{key}: a list where a mapping belongs; write {key}='{{name: value}}'"
         return f"{key}: a mapping where a list belongs; write {key}='[a, b]'"
     said = str(error.msg or error).splitlines()[0]
-    if isinstance(error, ValidationError):
-        if str(error.value) == "None":  # null, or a node that contains it
-            return f"{key} may not be null; give it a value"
-        return f"{key}: {said[0].lower()}{said[1:]}; give it a value of that kind"
-    return f"{key}: {said}; fix it in the command or its YAML file"
+    if not isinstance(error, ValidationError):
+        return f"{key}: {said}; fix it in the command or its YAML file"
+    if str(error.value) == "None":  # null, or a node that contains it
+        return f"{key} may not be null; give it a value"
+    return f"{key}: {said[0].lower()}{said[1:]}; give it a value of that kind"
 
 
 def _nearest_key(key: str, parent: Any) -> str:
@@ -121,24 +103,20 @@ def _nearest_key(key: str, parent: Any) -> str:
     if not isinstance(parent, DictConfig):
         return ""
     above, _, word = key.rpartition(".")
-    root = parent._get_root()
-    paths = _paths(root) if isinstance(root, DictConfig) else ()
+    paths = _paths(OmegaConf.to_container(parent._get_root()))
     if elsewhere := [path for path in paths if path.rpartition(".")[2] == word]:
         return f"; did you mean {' or '.join(elsewhere[:3])}?"
     return did_you_mean(word, map(str, parent), f"{above}." if above else "")
 
 
-def _paths(node: DictConfig, above: str = "") -> Iterator[str]:
-    for name in node:
-        path = above + str(name)
-        yield path
-        child = node._get_node(name)
-        if name == "hydra" or not isinstance(child, DictConfig):
-            continue
-        if not (child._is_interpolation() or child._is_none() or child._is_missing()):
-            yield from _paths(child, f"{path}.")
+def _paths(node: Any, above: str = "") -> Iterator[str]:
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield above + str(name)
+        if name != "hydra":
+            yield from _paths(child, f"{above}{name}.")
 
 
+@_message_of.register
 def _hydra(error: HydraException) -> str:
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}': check its quotes, brackets and commas ({_GRAMMAR})"
@@ -147,6 +125,7 @@ def _hydra(error: HydraException) -> str:
     return found.expand(r"\2: write \1") if found else text
 
 
+@_message_of.register
 def _yaml(error: YAMLError) -> str:
     if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
         return f"unreadable YAML: {_flat(error)}; fix the file"
@@ -154,15 +133,16 @@ def _yaml(error: YAMLError) -> str:
     return f"{mark.name}, line {mark.line + 1}: {error.problem}; fix this YAML file"
 
 
+@_message_of.register
 def _system(error: OSError) -> str | None:
     if error.filename is None or error.strerror is None:
         return None
-    said = error.strerror.lower()
+    remedy = "check the path"
     if error.errno in _FULL_DISK:
-        return f"{error.filename}: {said}; free some space, or choose another disk with outputs=…"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename}: {said}; get access to it, or choose another path"
-    return f"{error.filename}: {said}; check the path"
+        remedy = "free some space, or choose another disk with outputs=…"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "get access to it, or choose another path"
+    return f"{error.filename}: {error.strerror.lower()}; {remedy}"
 
 
 def _flat(error: BaseException) -> str:
