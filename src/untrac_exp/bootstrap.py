@@ -10,9 +10,8 @@ def bootstrap_interval(
     tokens: ArrayLike,
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute percentile bootstrap intervals of the token-weighted mean loss difference.
+    """Compute 95 % percentile bootstrap intervals of the token-weighted mean loss difference.
 
     nll_before: summed negative log-likelihood of each example, shape (N,), nats.
     nll_after: the same after unlearning, shape (N,), or (K, N) for K models, which share the
@@ -22,7 +21,7 @@ def bootstrap_interval(
     """
     difference = np.asarray(nll_after, np.float64) - np.asarray(nll_before, np.float64)
     means = bootstrap_means(difference, tokens, np.random.default_rng(seed), n_resamples)
-    return percentile_interval(means, level)
+    return percentile_interval(means)
 
 
 def bootstrap_means(
@@ -48,9 +47,9 @@ def bootstrap_means(
 
 
 def percentile_interval(
-    draws: NDArray[np.float64], level: float = 0.95
+    draws: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the central `level` interval of draws (..., R): (low, high), each of shape (...)."""
-    tail = (1 - level) / 2
+    """Return the central 95 % interval of draws (..., R): (low, high), each of shape (...)."""
+    tail = (1 - 0.95) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=-1)
     return low, high

@@ -8,12 +8,12 @@ configuration and marked with "~".
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -105,13 +105,11 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
             # without training, the seed samples the corpora before they are tokenized
             names = [*_SHARED, "seed"] if cfg.pretraining.steps == 0 else _SHARED
             key = fingerprint({name: settings[name] for name in names})
-            if key not in known:
-                known[key] = _sizes(cfg, beside)
-            scores = _scores(cfg, known[key], outdir)
+            sizes = known.get(key) or known.setdefault(key, _sizes(cfg, beside))
+            scores = _scores(cfg, sizes, outdir)
             truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
-            models = _models(cfg, known[key], truth)
-            artifacts = [asdict(one) for one in (*known[key].tokens, *models, scores)]
-            plans.append({"job": scores.name, **known[key].summary, "artifacts": artifacts})
+            artifacts = map(asdict, (*sizes.tokens, *_models(cfg, sizes, truth), scores))
+            plans.append({"job": scores.name, **sizes.summary, "artifacts": [*artifacts]})
             file = folder / "plan.json"
     write_text(file, json.dumps(plans, indent=1) + "\n")
     print_plan(plans, f"{cfg.name} at {cfg.scale} scale")
@@ -122,18 +120,17 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
 
     The `hydra` node is taken out of the configuration.
     """
-    given = parse_overrides(arguments)
-    single = [str(one.input_line) for one in given if not one.is_sweep_override()]
+    single = [
+        str(one.input_line) for one in parse_overrides(arguments) if not one.is_sweep_override()
+    ]
     hydra = compose("config", single, return_hydra_config=True).hydra
     is_sweep = multirun if hydra.mode is None else hydra.mode == RunMode.MULTIRUN
-    axes = hydra.sweeper.params.items() if is_sweep else ()
-    choices: dict[str, list[str]] = {}
-    for one in parse_overrides([*(f"{key}={values}" for key, values in axes), *arguments]):
-        key, is_axis = one.get_key_element(), is_sweep and one.is_sweep_override()
-        values = [f"{key}={value}" for value in one.sweep_string_iterator()] if is_axis else []
-        choices[key] = values or [str(one.input_line)]
+    jobs = [list(arguments)]
+    if is_sweep:
+        axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
+        [jobs] = BasicSweeper.split_arguments(parse_overrides([*axes, *arguments]), None)
     shared = axes_override(arguments, hydra.sweeper.params)
-    for job in product(*choices.values()):
+    for job in jobs:
         cfg = compose("config", [*job, shared], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         outdir = Path(cfg.hydra.run.dir)  # also of a job of a sweep, see conf/config.yaml

@@ -10,9 +10,9 @@ corpora; see `Method.relative_error`. If only part of the sample was read (a tim
 single influences are widened too.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,65 +50,43 @@ def rank(
         below, with its interval, NaN for the last rank. If that interval includes 0, the two
         corpora are not separated.
     """
-    means: dict[tuple[str, str], list[float]] = {}
-    draws: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
-    for change, resampled in _resampled(changes):
-        cell = (change.subset.testset, change.corpus)
-        means.setdefault(cell, []).append(_influence(change))
-        draws.setdefault(cell, []).append(resampled)
+    cells: dict[str, dict[str, list[_Sampled]]] = {}
+    for change, one in _resampled(changes):
+        of_testset = cells.setdefault(change.subset.testset, {})
+        of_testset.setdefault(change.corpus, []).append(one)
     rows = []
-    for testset in dict.fromkeys(testset for testset, _ in means):
-        corpora = [corpus for name, corpus in means if name == testset]
-        influence = {corpus: float(np.mean(means[testset, corpus])) for corpus in corpora}
-        resampled_of = {corpus: np.mean(draws[testset, corpus], axis=0) for corpus in corpora}
-        corpora.sort(key=lambda corpus: -influence[corpus])
-        extra = relative_error * _spread(influence.values())
-        for i, corpus in enumerate(corpora):
-            lead = (np.nan, np.nan, np.nan)
-            if i + 1 < len(corpora):
-                below = corpora[i + 1]
-                difference = influence[corpus] - influence[below]
-                between = percentile_interval(resampled_of[corpus] - resampled_of[below])
-                low, high = widen_interval(difference, *between, extra)
-                lead = (difference, float(low), float(high))
-            low, high = widen_interval(
-                influence[corpus],
-                *percentile_interval(resampled_of[corpus]),
-                extra if partial else 0.0,
-            )
-            row = (testset, i + 1, corpus, influence[corpus], float(low), float(high))
-            rows.append((*row, *lead))
+    for testset, of_testset in cells.items():
+        corpora = [_mean(of_subsets) for of_subsets in of_testset.values()]
+        extra = relative_error * _spread(one.influence for one in corpora)
+        corpora.sort(key=lambda one: -one.influence)
+        for i, (one, below) in enumerate(zip_longest(corpora, corpora[1:])):
+            lead = (np.nan,) * 3 if below is None else _difference(one, below, extra)
+            own = _interval(one.influence, one.draws, extra if partial else 0.0)
+            rows.append((testset, i + 1, one.corpus, *own, *lead))
     return pd.DataFrame(rows, columns=RANKING)
 
 
 def widen_interval(
-    difference: ArrayLike,
-    low: ArrayLike,
-    high: ArrayLike,
-    extra: ArrayLike,
-    level: float = 0.95,
+    difference: ArrayLike, low: ArrayLike, high: ArrayLike, extra: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add an independent source of error to an interval.
+    """Add an independent source of error to a 95 % interval.
 
-    Each half-width h becomes sqrt(h² + (z · extra)²), where z is the normal quantile of `level`.
+    Each half-width h becomes sqrt(h² + (1.96 · extra)²).
 
     Args:
         difference: point estimate, such as the difference of two corpora's influences.
-        low: lower end of its interval at `level`.
+        low: lower end of its interval.
         high: upper end.
         extra: standard error of what the interval leaves out, such as the standard deviation over
             seeds, steps or directions. All arrays broadcast; nats per token.
-        level: confidence level.
 
     Returns:
         (low, high).
     """
-    middle = np.asarray(difference, np.float64)
-    error = stats.norm.ppf((1 + level) / 2) * np.asarray(extra, np.float64)
-    return (
-        middle - np.hypot(middle - np.asarray(low, np.float64), error),
-        middle + np.hypot(np.asarray(high, np.float64) - middle, error),
-    )
+    values = (difference, low, high, extra)
+    middle, low, high, extra = (np.asarray(value, np.float64) for value in values)
+    error = stats.norm.ppf((1 + 0.95) / 2) * extra
+    return middle - np.hypot(middle - low, error), middle + np.hypot(high - middle, error)
 
 
 def widen(scores: pd.DataFrame, relative_error: float) -> pd.DataFrame:
@@ -134,16 +112,13 @@ def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFram
         `experiments.natural.trust` compares with a truth.
     """
     found = []
-    of_subset: dict[Subset, list[tuple[str, float, NDArray[np.float64]]]] = {}
-    for change, resampled in _resampled(changes):
-        of_subset.setdefault(change.subset, []).append(
-            (change.corpus, _influence(change), resampled)
-        )
+    of_subset: dict[Subset, list[_Sampled]] = {}
+    for change, one in _resampled(changes):
+        of_subset.setdefault(change.subset, []).append(one)
     for subset, corpora in of_subset.items():
-        extra = relative_error * _spread(influence for _, influence, _ in corpora)
-        for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus[1]), 2):
-            low, high = widen_interval(a[1] - b[1], *percentile_interval(a[2] - b[2]), extra)
-            found.append((*subset, a[0], b[0], a[1] - b[1], float(low), float(high)))
+        extra = relative_error * _spread(one.influence for one in corpora)
+        for a, b in combinations(sorted(corpora, key=lambda one: -one.influence), 2):
+            found.append((*subset, a.corpus, b.corpus, *_difference(a, b, extra)))
     return pd.DataFrame(found, columns=PAIRS)
 
 
@@ -165,28 +140,24 @@ def top_examples(
         text of the corpus, evaluated after unlearning the test subset; index is its position there.
         change is in nats per token of the text.
     """
-    best: dict[tuple[str, Subset | str, int], tuple[float, Change]] = {}
+    rows = []
     for change in changes:
         tokens = np.maximum(1, change.before.tokens.numpy())
         per_token = (change.nll_after - change.before.nll.numpy()) / tokens
         for index in np.argsort(-per_token)[:_TOP].tolist():
-            key = (change.subset.testset, change.of, index)
-            if key not in best or per_token[index] > best[key][0]:
-                best[key] = (float(per_token[index]), change)
-    rows = []
-    for testset in dict.fromkeys(key[0] for key in best):
-        found = [(value, key[2], change) for key, (value, change) in best.items()
-                 if key[0] == testset]  # fmt: skip
-        found.sort(key=lambda item: -item[0])
-        for value, index, change in found[:_TOP]:
-            labels = datasets[change.of].labels[index]
-            text = decode(labels[labels != IGNORED].tolist()).strip()
-            read = TEST if isinstance(change.of, Subset) else CORPUS
-            rows.append((*change.subset, change.corpus, read, index, value, text[:_LONGEST_TEXT]))
-    table = pd.DataFrame(
-        rows, columns=["testset", "subset", "corpus", "read", "index", "change", "text"]
+            rows.append((*change.subset, change.corpus, change.of, index, float(per_token[index])))
+    table = pd.DataFrame(rows, columns=["testset", "subset", "corpus", "of", "index", "change"])
+    table = table.sort_values("change", ascending=False, kind="stable")
+    table = table.drop_duplicates(["testset", "of", "index"]).groupby("testset").head(_TOP)
+    texts = []
+    for of, index in zip(table["of"], table["index"], strict=True):
+        labels = datasets[of].labels[index]
+        texts.append(decode(labels[labels != IGNORED].tolist()).strip()[:_LONGEST_TEXT])
+    read = [TEST if isinstance(of, Subset) else CORPUS for of in table["of"]]
+    testsets = list(dict.fromkeys(change.subset.testset for change in changes))
+    return table.assign(read=read, text=texts)[EXAMPLES].sort_values(
+        "testset", key=lambda names: names.map(testsets.index), kind="stable", ignore_index=True
     )
-    return table[EXAMPLES]
 
 
 def weaknesses(
@@ -231,9 +202,45 @@ def weaknesses(
     return warnings
 
 
-def _influence(change: Change) -> float:
-    total = float((change.nll_after - change.before.nll.numpy()).sum())
-    return total / int(change.before.tokens.sum()) / change.unit
+class _Sampled(NamedTuple):
+    """Influence of a corpus, and its bootstrap means (R,)."""
+
+    corpus: str
+    influence: float
+    draws: NDArray[np.float64]
+
+
+def _resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, _Sampled]]:
+    """Resample each change's examples; changes of one dataset share resamples."""
+    groups: dict[Subset | str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(change.of, []).append(change)
+    for seed, group in enumerate(groups.values()):
+        before = group[0].before
+        after = np.stack([change.nll_after for change in group])
+        units = np.array([[change.unit] for change in group])
+        difference = (after - before.nll.numpy()) / units
+        rng = np.random.default_rng(seed)
+        means = bootstrap_means(difference, before.tokens.numpy(), rng)
+        for change, draws in zip(group, means, strict=True):
+            total = float((change.nll_after - change.before.nll.numpy()).sum())
+            influence = total / int(change.before.tokens.sum()) / change.unit
+            yield change, _Sampled(change.corpus, influence, draws)
+
+
+def _mean(found: Sequence[_Sampled]) -> _Sampled:
+    influence = float(np.mean([one.influence for one in found]))
+    return _Sampled(found[0].corpus, influence, np.mean([one.draws for one in found], axis=0))
+
+
+def _difference(a: _Sampled, b: _Sampled, extra: float) -> tuple[float, float, float]:
+    return _interval(a.influence - b.influence, a.draws - b.draws, extra)
+
+
+def _interval(value: float, draws: NDArray[np.float64], extra: float) -> tuple[float, float, float]:
+    """Return a value and the ends of its interval, with a further error."""
+    low, high = widen_interval(value, *percentile_interval(draws), extra)
+    return value, float(low), float(high)
 
 
 def _spread(influences: Iterable[float]) -> float:
@@ -250,22 +257,3 @@ def _spread(influences: Iterable[float]) -> float:
 
 def _texts(n: int) -> str:
     return "text" if n == 1 else "texts"
-
-
-def _resampled(
-    changes: Sequence[Change],
-) -> list[tuple[Change, NDArray[np.float64]]]:
-    """Pair each change with its bootstrap means (R,); changes of one dataset share resamples."""
-    groups: dict[Subset | str, list[Change]] = {}
-    for change in changes:
-        groups.setdefault(change.of, []).append(change)
-    found = []
-    for seed, group in enumerate(groups.values()):
-        before = group[0].before
-        after = np.stack([change.nll_after for change in group])
-        units = np.array([[change.unit] for change in group])
-        difference = (after - before.nll.numpy()) / units
-        rng = np.random.default_rng(seed)
-        means = bootstrap_means(difference, before.tokens.numpy(), rng)
-        found += list(zip(group, means, strict=True))
-    return found

@@ -12,11 +12,13 @@ import pandas as pd
 from hydra.utils import get_method
 
 from untrac_exp.agreement import INTERVAL, STATISTICS, noise_key
-from untrac_exp.result_files import SCORES, TABLES, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.result_files import TABLES, TRUTH, read_metrics, read_table
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
 KINDS = ("ceiling", "attainable")
+
+_Tables = dict[str, pd.DataFrame | None]
 
 
 @dataclass(frozen=True)
@@ -103,45 +105,23 @@ def collect(directory: Path) -> Sweep:
     """
     directory = Path(directory)
     alone = (directory / "metrics.json").exists()
-    found = [directory] if alone else sorted(directory.glob("*/seed*"))
-    warnings: list[str] = []
-    metrics, parts = [], []
-    for outdir in found:
-        if not (outdir / "metrics.json").exists():
-            if any(outdir.glob("*.csv")) or (outdir / ".hydra").exists():
-                warnings.append(f"{outdir.relative_to(directory.parent)}: not finished, left out")
-            continue
-        try:
-            job = read_metrics(outdir)
-            names = ("scores", "trajectory", "truth")
-            tables = [read_table(outdir / f"{name}.csv", TABLES[name]) for name in names]
-            if tables[0] is None:
-                raise ValueError(
-                    f"{outdir}: no scores.csv; delete the folder and run the job again"
-                )
-        except ValueError as error:
-            warnings.append(str(error))
-            continue
-        # the train seed of θ0 is a repetition, like `seed`
-        parts_of_variant = str(job.get("variant") or "").split(",")
-        train_seed = job.get("train_seed", (job.get("config") or {}).get("train_seed", 0))
-        job |= {
-            "method": str(job["method"]),
-            "variant": ",".join(p for p in parts_of_variant if not p.startswith("train_seed=")),
-            "train_seed": int(train_seed),
-            "seed": int(job["seed"]),
-            "folder": str(outdir),
-        }
-        metrics.append(job)
-        parts.append(tables)
+    metrics, warnings = [], []
+    for outdir in [directory] if alone else sorted(directory.glob("*/seed*")):
+        if (outdir / "metrics.json").exists():
+            try:
+                metrics.append(_read_job(outdir))
+            except ValueError as error:
+                warnings.append(str(error))
+        elif any(outdir.glob("*.csv")) or (outdir / ".hydra").exists():
+            warnings.append(f"{outdir.relative_to(directory.parent)}: not finished, left out")
     if not metrics:
         hint = f"; {warnings[0]}" if warnings else ""
         raise ValueError(f"{directory}: no finished job (no */seed*/metrics.json) to report{hint}")
 
-    order = sorted(range(len(metrics)), key=lambda i: _sort_key(metrics[i]))
+    metrics.sort(key=_sort_key)
+    tables = [job.pop("tables") for job in metrics]
     cut = short_keys(job["variant"] for job in metrics)
     short = short_variants(cut.values())
-    metrics, parts = [metrics[i] for i in order], [parts[i] for i in order]
     texts = Counter(text for job in metrics for text in set(job.get("warnings") or []))
     several = len({job["train_seed"] for job in metrics}) > 1
     for job in metrics:
@@ -149,20 +129,41 @@ def collect(directory: Path) -> Sweep:
         job["label"] = labelled(job["method"], short[job["variant"]])
         train_seed = f", train seed {job['train_seed']}" if several else ""
         job["run"] = f"seed {job['seed']}{train_seed}"
-        name = f"{job['label']}, {job['run']}"
+        job["name"] = f"{job['label']}, {job['run']}"
         for text in job.get("warnings") or []:
-            warnings.append(text if texts[text] == len(metrics) > 1 else f"{name}: {text}")
-    truth, truth_warnings = _truths(metrics, [truth for _, _, truth in parts])
+            in_all = texts[text] == len(metrics) > 1
+            warnings.append(text if in_all else f"{job['name']}: {text}")
+    truth, truth_warnings = _truths(metrics, tables)
     return Sweep(
         directory=directory,
         jobs=_jobs(metrics),
         agreement=_agreement(metrics),
-        scores=_stack(metrics, [scores for scores, _, _ in parts], SCORES),
-        trajectory=_stack(metrics, [trajectory for _, trajectory, _ in parts], TRAJECTORY),
+        scores=_stack(metrics, tables, "scores"),
+        trajectory=_stack(metrics, tables, "trajectory"),
         truth=truth,
         metrics=metrics,
         warnings=list(dict.fromkeys(truth_warnings + warnings)),
     )
+
+
+def _read_job(outdir: Path) -> dict[str, Any]:
+    """Return a job's metrics and tables; `ValueError` if a file is unreadable."""
+    job = read_metrics(outdir)
+    names = ("scores", "trajectory", "truth")
+    tables = {name: read_table(outdir / f"{name}.csv", TABLES[name]) for name in names}
+    if tables["scores"] is None:
+        raise ValueError(f"{outdir}: no scores.csv; delete the folder and run the job again")
+    # the train seed of θ0 is a repetition, like `seed`
+    parts = str(job.get("variant") or "").split(",")
+    train_seed = job.get("train_seed", (job.get("config") or {}).get("train_seed", 0))
+    return job | {
+        "method": str(job["method"]),
+        "variant": ",".join(part for part in parts if not part.startswith("train_seed=")),
+        "train_seed": int(train_seed),
+        "seed": int(job["seed"]),
+        "folder": str(outdir),
+        "tables": tables,
+    }
 
 
 def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int, int]:
@@ -214,65 +215,51 @@ def _jobs(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(COSTS, "float64"))
 
 
-def statistics(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the agreement statistics of any of these jobs; those of `STATISTICS` first."""
-    values = [
-        one for job in metrics for one in (job.get("agreement") or {}).values() if one is not None
-    ]
-    names = dict.fromkeys([*STATISTICS, *(name for one in values for name in one)])
-    return [name for name in names if name not in (*INTERVAL, "n_corpora")]
-
-
 def _agreement(metrics: list[dict[str, Any]]) -> pd.DataFrame:
     names = statistics(metrics)
-    rows = []
-    for job in metrics:
-        for testset, values in (job.get("agreement") or {}).items():
-            noise = {
-                f"{kind}_{name}": (job.get(noise_key(kind, name)) or {}).get(testset)
-                for kind in KINDS
-                for name in names
-            }
-            rows.append({**_head(job), "testset": testset, **(values or {}), **noise})
-    numbers = [*names, *INTERVAL, "n_corpora"]
-    numbers += [f"{kind}_{name}" for kind in KINDS for name in names]
+    noise = {f"{kind}_{name}": noise_key(kind, name) for kind in KINDS for name in names}
+    rows = [
+        {**_head(job), "testset": testset, **(values or {})}
+        | {column: (job.get(key) or {}).get(testset) for column, key in noise.items()}
+        for job in metrics
+        for testset, values in (job.get("agreement") or {}).items()
+    ]
+    numbers = [*names, *INTERVAL, "n_corpora", *noise]
     frame = pd.DataFrame(rows, columns=[*JOB, "label", "testset", *numbers])
     return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
-def _stack(
-    metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None], columns: list[str]
-) -> pd.DataFrame:
-    stacked = [
-        table.assign(**_head(job))
-        for job, table in zip(metrics, tables, strict=True)
-        if table is not None
-    ]
-    names = [*JOB, "label", *columns]
-    return pd.concat(stacked, ignore_index=True)[names] if stacked else pd.DataFrame(columns=names)
+def statistics(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the agreement statistics of any of these jobs; those of `STATISTICS` first."""
+    found = [values or {} for job in metrics for values in (job.get("agreement") or {}).values()]
+    names = dict.fromkeys([*STATISTICS, *(name for values in found for name in values)])
+    return [name for name in names if name not in (*INTERVAL, "n_corpora")]
 
 
-def _truths(
-    metrics: list[dict[str, Any]], tables: list[pd.DataFrame | None]
-) -> tuple[pd.DataFrame, list[str]]:
+def _stack(metrics: list[dict[str, Any]], tables: list[_Tables], name: str) -> pd.DataFrame:
+    columns = [*JOB, "label", *TABLES[name]]
+    found = zip(metrics, (of_job[name] for of_job in tables), strict=True)
+    stacked = [table.assign(**_head(job)) for job, table in found if table is not None]
+    return pd.concat(stacked or [pd.DataFrame(columns=columns)], ignore_index=True)[columns]
+
+
+def _truths(metrics: list[dict[str, Any]], tables: list[_Tables]) -> tuple[pd.DataFrame, list[str]]:
     """Return one truth per variant, and a warning if jobs of a variant have different truths."""
     of_variant: dict[str, tuple[str, pd.DataFrame]] = {}
     warnings = []
-    for job, table in zip(metrics, tables, strict=True):
-        if table is None:
+    for job, of_job in zip(metrics, tables, strict=True):
+        if (table := of_job["truth"]) is None:
             continue
-        name = f"{job['label']}, {job['run']}"
-        first, known = of_variant.setdefault(job["variant"], (name, table))
+        first, known = of_variant.setdefault(job["variant"], (job["name"], table))
         if not _in_order(known).equals(_in_order(table)):
             warnings.append(
-                f"{name} was compared with another truth than {first}: they ran with different "
+                f"{job['name']} was compared with another truth than {first}: they ran with other "
                 "configurations; run the sweep again with force=true or delete the older one"
             )
-    frames = [table.assign(variant=variant) for variant, (_, table) in of_variant.items()]
     columns = ["variant", *TRUTH]
-    if not frames:
-        return pd.DataFrame(columns=columns), warnings
-    return pd.concat(frames, ignore_index=True)[columns], warnings
+    stacked = [table.assign(variant=variant) for variant, (_, table) in of_variant.items()]
+    stacked = stacked or [pd.DataFrame(columns=columns)]
+    return pd.concat(stacked, ignore_index=True)[columns], warnings
 
 
 def _is_generated(corpora: Any) -> bool:

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from scipy import stats
 
-from untrac_exp.report.panels import influence_panel, label_cells, ranking_panel
+from untrac_exp.report.panels import bar_axes, influence_panel, label_cells, ranking_panel
 from untrac_exp.report.style import (
     COLOURS,
     GRID,
@@ -30,6 +30,11 @@ from untrac_exp.report.style import (
 
 _CELL = 0.24  # inches
 _PAGE = 12.6  # inches: largest figure width
+_TITLE: dict[str, Any] = {"loc": "left", "fontweight": "bold"}
+_CEILING: dict[str, Any] = {"color": INK, "linewidth": 2.2}
+_SPEARMAN: dict[str, Any] = {
+    **{"marker": "D", "color": "white", "markeredgecolor": INK, "markeredgewidth": 0.9}
+}
 
 
 def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure:
@@ -63,7 +68,7 @@ def influence_heatmap(influence: pd.DataFrame, corpora: Sequence[str]) -> Figure
         matrix = part.pivot(index="corpus", columns="subset", values="influence")
         values = matrix.reindex(index=list(corpora), columns=subsets).to_numpy(dtype=float)
         image = influence_panel(axes, values)
-        axes.set_title(title, loc="left", fontweight="bold", pad=14)
+        axes.set_title(title, pad=14, **_TITLE)
         lowest = i + columns >= len(labels)
         label_cells(
             axes,
@@ -83,16 +88,11 @@ def ranking_bars(ranking: pd.DataFrame) -> Figure:
     Args:
         ranking: columns label, corpus, influence, ci_low, ci_high.
     """
-    labels = list(ranking["label"].unique())
-    rows, columns = grid_shape(len(labels), 3)
-    n = ranking["corpus"].nunique()
-    figure = blank_figure(min(_PAGE, 3.9 * columns), rows * (0.22 * n + 0.75) + 0.2)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for i, (axes, label) in enumerate(zip(grid.flat, labels, strict=False)):
+    height = 0.22 * ranking["corpus"].nunique() + 0.75
+    figure, panels = _panels(ranking["label"], (3.9, height), (0, 0.2), title_width=2.4)
+    for i, (label, axes) in enumerate(panels.items()):
         ranking_panel(axes, ranking[ranking["label"] == label], look(i)["color"])
-        axes.set_title(wrapped(label, 2.4), loc="left", fontweight="bold")
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    _hide_unused(grid, len(labels))
     figure.supxlabel("influence (positive: the corpus helps)", fontsize=9)
     return figure
 
@@ -108,49 +108,34 @@ def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
         over: what the correlations are computed over.
     """
     labels = list(agreement["label"].unique())
-    testsets = list(agreement["testset"].unique())
     names = [wrapped(label, 2.2) for label in labels]
     lines = sum(name.count("\n") + 1 for name in names)
-    rows, columns = grid_shape(len(testsets), 3)
-    figure = blank_figure(
-        min(_PAGE, 2.7 * columns + 1.8), rows * (0.18 * lines + 0.14 * len(labels) + 0.5) + 0.7
+    panel = (2.7, 0.18 * lines + 0.14 * len(labels) + 0.5)
+    figure, panels = _panels(
+        agreement["testset"], panel, (1.8, 0.7), title_width=2.5, sharex=True, sharey=True
     )
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     correlations = agreement[["pearson", "spearman"]].to_numpy(dtype=float)
     lowest = correlations[np.isfinite(correlations)].min(initial=0.0)
-    for axes, testset in zip(grid.flat, testsets, strict=False):
+    for testset, axes in panels.items():
         for y, label in enumerate(labels):
             part = agreement[(agreement["testset"] == testset) & (agreement["label"] == label)]
             mean, std = part["pearson"].mean(skipna=False), part["pearson"].std(ddof=1)
-            colour = look(y)["color"]
-            axes.barh(y, 0 if pd.isna(mean) else mean, height=0.62, color=colour, alpha=0.85)
             if pd.isna(mean):
                 axes.text(0.02, y, "undefined", va="center", fontsize=8, style="italic")
                 continue
-            if pd.notna(std):
-                axes.errorbar(mean, y, xerr=std, color=INK, capsize=2.5, linewidth=1, fmt="none")
-            axes.plot(
-                part["spearman"].mean(), y, marker="D", markersize=4.5, color="white",
-                markeredgecolor=INK, markeredgewidth=0.9, clip_on=False,
-            )  # fmt: skip
-            ceiling = part["attainable_pearson"].iloc[0]
-            if pd.notna(ceiling):
-                axes.plot([ceiling, ceiling], [y - 0.5, y + 0.5], color=INK, linewidth=2.2)
-        axes.set_title(wrapped(testset, 2.5), loc="left", fontweight="bold")
-        axes.set_yticks(range(len(labels)), names)
+            axes.barh(y, mean, height=0.62, color=look(y)["color"], alpha=0.85)
+            axes.errorbar(mean, y, xerr=std, color=INK, capsize=2.5, linewidth=1, fmt="none")
+            axes.plot(part["spearman"].mean(), y, **_SPEARMAN, clip_on=False)
+            axes.plot([part["attainable_pearson"].iloc[0]] * 2, [y - 0.5, y + 0.5], **_CEILING)
+        bar_axes(axes, names)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlim(lowest - 0.06 if lowest < 0 else 0, 1.04)
-        axes.axvline(0, color=INK, linewidth=0.7)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.tick_params(axis="y", length=0)
-    _hide_unused(grid, len(testsets))
     figure.supxlabel(f"correlation with the truth over {over}", fontsize=9)
     keys = [
         Line2D([], [], color="#8A8D91", linewidth=6, label="Pearson"),
-        Line2D([], [], color="white", marker="D", markeredgecolor=INK, lw=0, label="Spearman"),
-        Line2D([], [], color=INK, linewidth=2.2, label="attainable ceiling (Pearson)"),
-    ]  # fmt: skip
+        Line2D([], [], linewidth=0, label="Spearman", **_SPEARMAN),
+        Line2D([], [], label="attainable ceiling (Pearson)", **_CEILING),
+    ]
     figure.legend(handles=keys, loc="outside upper center", ncols=3)
     return figure
 
@@ -164,35 +149,27 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
         trajectory: of one test set; columns label, corpus, subset, seed, step, influence.
         corpora: in legend order; those after the first ten are drawn in grey.
     """
-    labels = list(trajectory["label"].unique())
-    rows, columns = grid_shape(len(labels), 3)
-    shown = list(corpora)[: len(COLOURS)]
-    keys = shortened(shown, 24)
-    legend_columns = max(1, int((3.4 * columns + 0.6) / (0.075 * max(map(len, keys)) + 0.55)))
-    legend_rows = -(-(len(shown) + (len(corpora) > len(shown))) // legend_columns)
-    figure = blank_figure(3.4 * columns + 0.6, 2.6 * rows + 0.6 + 0.18 * legend_rows)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, label in zip(grid.flat, labels, strict=False):
+    shown, others = corpora[: len(COLOURS)], corpora[len(COLOURS) :]
+    figure, panels = _panels(
+        trajectory["label"],
+        (3.4, 2.6),
+        (0.6, 0.6),
+        title_width=3,
+        ylabel="influence (nats per token)",
+    )
+    for label, axes in panels.items():
         part = trajectory[trajectory["label"] == label]
-        for corpus in reversed(corpora):
-            lines = part[part["corpus"] == corpus]
-            if corpus in shown:
-                mean_with_band(axes, lines, "step", "influence", look(shown.index(corpus)))
-            else:
-                mean = lines.groupby("step")["influence"].mean()
-                axes.plot(mean.index, mean, color=GRID, linewidth=0.8, alpha=0.8)
+        for corpus in others:
+            mean = part[part["corpus"] == corpus].groupby("step")["influence"].mean()
+            axes.plot(mean.index, mean, color=GRID, linewidth=0.8, alpha=0.8)
+        for i, corpus in reversed(list(enumerate(shown))):
+            mean_with_band(axes, part[part["corpus"] == corpus], "step", "influence", look(i))
         axes.axhline(0, color=INK, linewidth=0.7)
-        axes.set_title(wrapped(label, 3), loc="left", fontweight="bold")
         axes.set_xlabel("unlearning step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid()
-    _hide_unused(grid, len(labels))
-    for axes in grid[:, 0]:
-        axes.set_ylabel("influence (nats per token)")
-    handles = [Line2D([], [], label=_legend(key), **look(i)) for i, key in enumerate(keys)]
-    if len(corpora) > len(shown):
-        handles.append(Line2D([], [], color=GRID, label=f"{len(corpora) - len(shown)} others"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+    further = {f"{len(others)} others": {"color": GRID}} if others else {}
+    _legend_below(figure, shortened(shown, 24), further)
     return figure
 
 
@@ -224,28 +201,24 @@ def accuracy_against_cost(
     labels = list(points["label"].unique())
     testsets = list(points["testset"].unique())
     costs = [name for name in COST_AXES if (points[name] > 0).any()]  # as a log axis needs
-    keys = shortened(labels, 30)
     rows, columns = max(1, len(costs)), len(testsets)
-    width = max(4.2, 2.9 * columns + 0.7)
-    legend_columns = max(1, int(width / (0.075 * max(map(len, keys)) + 0.5)))
-    legend_rows = -(-(len(labels) + 2) // legend_columns)
-    figure = blank_figure(width, 2.4 * rows + 0.5 + 0.18 * legend_rows)
+    figure = blank_figure(max(4.2, 2.9 * columns + 0.7), 2.4 * rows + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex="row")
     lowest = points["pearson"].dropna().to_numpy(dtype=float).min(initial=0.0)
+    truth_style = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 2))}
+    ceiling_style = {"color": INK, "linewidth": 1.6}
+    dots = {"linestyle": "none", "markersize": 7.5, "markeredgecolor": INK, "markeredgewidth": 0.6}
     for row, cost in zip(grid, costs, strict=False):
         for axes, testset in zip(row, testsets, strict=True):
             part = points[points["testset"] == testset]
-            for _, point in part.iterrows():
-                if not (point[cost] > 0 and math.isfinite(point["pearson"])):
-                    continue
-                style = {**look(labels.index(point["label"])), "linestyle": "none"}
-                style |= {"markersize": 7.5, "markeredgecolor": INK, "markeredgewidth": 0.6}
-                std = point["std"] if pd.notna(point["std"]) else None
-                axes.errorbar(point[cost], point["pearson"], yerr=std, elinewidth=1, **style)
+            drawn = part[(part[cost] > 0) & np.isfinite(part["pearson"])]
+            for x, y, std, label in drawn[[cost, "pearson", "std", "label"]].to_numpy():
+                style = look(labels.index(label)) | dots
+                axes.errorbar(x, y, yerr=std, elinewidth=1, **style)
             for ceiling in part["attainable"].dropna().unique():
-                axes.axhline(ceiling, color=INK, linewidth=1.6)
+                axes.axhline(ceiling, **ceiling_style)
             if truth_cost and (truth_cost.get(cost) or 0) > 0:
-                axes.axvline(truth_cost[cost], color=INK, linewidth=1.2, linestyle=(0, (2, 2)))
+                axes.axvline(truth_cost[cost], **truth_style)
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -254,29 +227,52 @@ def accuracy_against_cost(
             axes.grid()
         row[0].set_ylabel("Pearson with the truth")
     for axes, testset in zip(grid[0], testsets, strict=True):
-        axes.set_title(wrapped(testset, 2.6), loc="left", fontweight="bold")
-    handles = [
-        Line2D([], [], label=_legend(key), markersize=7, **{**look(i), "linestyle": "none"})
-        for i, key in enumerate(keys)
-    ]
-    if points["attainable"].notna().any():
-        handles.append(Line2D([], [], color=INK, linewidth=1.6, label="attainable ceiling"))
-    if truth_cost:
-        handles.append(Line2D([], [], color=INK, linestyle=(0, (2, 2)), label="cost of the truth"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+        axes.set_title(wrapped(testset, 2.6), **_TITLE)
+    further = {"attainable ceiling": ceiling_style} if points["attainable"].notna().any() else {}
+    further |= {"cost of the truth": truth_style} if truth_cost else {}
+    _legend_below(figure, shortened(labels, 30), further, linestyle="none", markersize=7)
     return figure
 
 
-def _legend(name: str) -> str:
-    """Make a name safe for legends: matplotlib skips labels that start with an underscore."""
-    return f" {name}" if name.startswith("_") else name
+def _panels(
+    names: pd.Series,
+    size: tuple[float, float],
+    around: tuple[float, float],
+    title_width: float,
+    ylabel: str = "",
+    **shared: Any,
+) -> tuple[Figure, dict[str, Axes]]:
+    """Create a figure with a titled panel for each distinct name, three in a row.
+
+    size: width and height of a panel, around: what the figure adds to them, in inches.
+    """
+    distinct = list(names.unique())
+    rows, columns = grid_shape(len(distinct), 3)
+    width, height = columns * size[0] + around[0], rows * size[1] + around[1]
+    figure = blank_figure(min(_PAGE, width), height)
+    grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axes in grid[::columns]:
+        axes.set_ylabel(ylabel)
+    for axes in grid[len(distinct) :]:
+        axes.set_visible(False)
+    for axes in grid[: len(distinct)][-columns:]:  # the lowest of shared columns
+        axes.tick_params(labelbottom=True)
+    panels = dict(zip(distinct, grid, strict=False))
+    for name, axes in panels.items():
+        axes.set_title(wrapped(name, title_width), **_TITLE)
+    return figure, panels
 
 
-def _hide_unused(grid: np.ndarray, used: int) -> None:
-    columns = grid.shape[1]
-    for i, axes in enumerate(grid.flat):
-        if i >= used:
-            axes.set_visible(False)
-        elif i + columns >= used:
-            # The lowest visible panel of a shared column keeps its tick labels.
-            axes.tick_params(labelbottom=True)
+def _legend_below(
+    figure: Figure, names: Sequence[str], further: dict[str, dict[str, Any]], **style: Any
+) -> None:
+    """Name the series, and `further` lines by their style, below a figure that grows for it."""
+    columns = max(1, int(figure.get_figwidth() / (0.075 * max(map(len, names)) + 0.55)))
+    styles = [*(look(i) | style for i in range(len(names))), *further.values()]
+    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(styles) / columns))
+    handles = [
+        # matplotlib skips labels that start with an underscore
+        Line2D([], [], label=f" {name}" if name.startswith("_") else name, **style)
+        for name, style in zip([*names, *further], styles, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)

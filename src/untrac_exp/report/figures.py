@@ -3,8 +3,10 @@
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -16,7 +18,18 @@ from untrac_exp.report.style import INK, figure_style
 from untrac_exp.report.tables import influences, ranking, summarise
 from untrac_exp.result_files import write_bytes
 
-_DPI = 160
+_ALT = {
+    "agreement": "Correlation of each method with the truth for each test set, with the attainable "
+    "ceiling; the agreement table has the same numbers.",
+    "cost": "Correlation with the truth against the cost of each method in seconds and in backward "
+    "tokens; the agreement table has the same numbers.",
+    "ranking": "Corpora by their influence on {} with 95 % intervals, one panel per method; the "
+    "ranking has the same numbers.",
+    "influence": "Influence of every corpus on every subset of {}, one panel for the truth and "
+    "each method; scores.csv has the same numbers.",
+    "trajectories": "Influence of every corpus on {} by unlearning step; trajectory.csv has the "
+    "same numbers.",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class Drawing:
 
     Attributes:
         name: file name without suffix.
-        kind: ranking, influence, trajectories, agreement or cost.
+        kind: a key of `_ALT`.
         testset: "" if the figure shows all test sets.
         alt: text alternative.
         svg: for embedding in a page.
@@ -46,51 +59,47 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
     Returns:
         The drawings in report order.
     """
+    found = []
+    names = _file_names(sweep.testsets)
     with figure_style(), warnings.catch_warnings():
         # Characters missing from the font are drawn as boxes; the tables show them correctly.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        return [_save(directory, *figure) for figure in _figures(sweep)]
+        for kind, testset, figure in _figures(sweep):
+            name = f"{kind}-{names[testset]}" if testset else kind
+            _lay_out(figure)
+            write_bytes(directory / f"{name}.png", _file(figure, format="png", dpi=160))
+            # Omit the date so that the output is reproducible.
+            pdf = _file(figure, format="pdf", metadata={"CreationDate": None})
+            write_bytes(directory / f"{name}.pdf", pdf)
+            svg, alt = svg_text(figure, name), _ALT[kind].format(testset)
+            found.append(Drawing(name, kind, testset, alt, svg, figure.get_figwidth()))
+    return found
 
 
 def heatmap_png(sweep: Sweep, testset: str) -> bytes:
     """Return the influence heat map of one test set as PNG."""
     with figure_style():
-        return _png(_laid_out(_heatmap(sweep, testset)), dpi=100)
+        figure = _heatmap(sweep, testset)
+        _lay_out(figure)
+        return _file(figure, format="png", dpi=100)
 
 
-def _figures(sweep: Sweep) -> list[tuple[str, str, str, str, Figure]]:
-    """Return (name, kind, testset, alt, figure) of every figure."""
-    found = []
+def _figures(sweep: Sweep) -> Iterator[tuple[str, str, Figure]]:
+    """Yield (kind, testset, figure) of every figure; testset is "" if it shows all."""
     if len(sweep.truth):
-        alt = "Correlation of each method with the truth for each test set, with the attainable "
-        alt += "ceiling; the agreement table has the same numbers."
-        bars = drawings.agreement_bars(sweep.agreement, sweep.over)
-        found.append(("agreement", "agreement", "", alt, bars))
+        yield "agreement", "", drawings.agreement_bars(sweep.agreement, sweep.over)
         points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
         # In job order, as in the other figures; the summary is sorted.
         points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
         points = points.sort_values(["testset", "label"])
-        alt = "Correlation with the truth against the cost of each method in seconds and in "
-        alt += "backward tokens; the agreement table has the same numbers."
-        found.append(("cost", "cost", "", alt, drawings.accuracy_against_cost(points)))
-    names = _file_names(sweep.testsets)
+        yield "cost", "", drawings.accuracy_against_cost(points)
     for testset in sweep.testsets:
         if sweep.truth.empty:
-            alt = f"Corpora by their influence on {testset} with 95 % intervals, one panel per "
-            alt += "method; the ranking has the same numbers."
-            bars = drawings.ranking_bars(ranking(sweep, testset))
-            found.append((f"ranking-{names[testset]}", "ranking", testset, alt, bars))
-        alt = f"Influence of every corpus on every subset of {testset}, one panel for the truth "
-        alt += "and each method; scores.csv has the same numbers."
-        heatmap = _heatmap(sweep, testset)
-        found.append((f"influence-{names[testset]}", "influence", testset, alt, heatmap))
+            yield "ranking", testset, drawings.ranking_bars(ranking(sweep, testset))
+        yield "influence", testset, _heatmap(sweep, testset)
         part = sweep.trajectory[sweep.trajectory["testset"] == testset]
         if len(part):
-            alt = f"Influence of every corpus on {testset} by unlearning step; trajectory.csv has "
-            alt += "the same numbers."
-            lines = drawings.trajectories(part, _order(sweep, testset))
-            found.append((f"trajectories-{names[testset]}", "trajectories", testset, alt, lines))
-    return found
+            yield "trajectories", testset, drawings.trajectories(part, _order(sweep, testset))
 
 
 def _heatmap(sweep: Sweep, testset: str) -> Figure:
@@ -112,38 +121,25 @@ def _file_names(testsets: list[str]) -> dict[str, str]:
     return names
 
 
-def _save(directory: Path, name: str, kind: str, testset: str, alt: str, figure: Figure) -> Drawing:
-    _laid_out(figure)
-    write_bytes(directory / f"{name}.png", _png(figure, _DPI))
-    pdf = io.BytesIO()
-    # Omit the date so that the output is reproducible.
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    write_bytes(directory / f"{name}.pdf", pdf.getvalue())
-    return Drawing(name, kind, testset, alt, svg_text(figure, name), figure.get_figwidth())
-
-
-def _laid_out(figure: Figure) -> Figure:
+def _lay_out(figure: Figure) -> None:
     """Run the layout engine and remove it, since with one every savefig runs it twice."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
     figure.set_layout_engine(None)
-    return figure
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=dpi)
-    return png.getvalue()
+def _file(figure: Figure, **options: Any) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, **options)
+    return content.getvalue()
 
 
 def svg_text(figure: Figure, name: str) -> str:
     """Return SVG for embedding: no background, text in the page's colour, unique ids."""
-    file = io.StringIO()
+    about = {"Date": None, "Creator": None}
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        about = {"Date": None, "Creator": None}
-        figure.savefig(file, format="svg", transparent=True, metadata=about)
-    text = file.getvalue()
+        text = _file(figure, format="svg", transparent=True, metadata=about).decode("utf-8")
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Make ids unique within a page with several drawings; references are "#id" and "url(#id)".

@@ -36,7 +36,7 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     """Render the page as HTML. Names from data are escaped; only the drawings' SVG is not."""
     environment = Environment(
         loader=ChoiceLoader(LOADERS), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep test-set order
     shared, own = settings(sweep)
@@ -73,29 +73,25 @@ def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
     table = ranking(sweep, testset)
     truth = truths(sweep)
     truth = truth[truth["testset"] == testset]
-    first = table[table["rank"] == 1].drop_duplicates("label").set_index("label")
-    named: dict[str, list[str]] = {}
+    first = table[table["rank"] == 1].drop_duplicates("label")
+    named = first[~first["label"].map(_is_truth)].groupby("corpus", sort=False)["label"].agg(list)
     of_truth = []
-    for label in table["label"].unique():
-        if label in first.index and not _is_truth(label):
-            named.setdefault(first.loc[label, "corpus"], []).append(label)
-        elif label in first.index:
-            corpus = first.loc[label, "corpus"]
-            means = truth[truth["label"] == label].groupby(["train_seed", "corpus"])["influence"]
-            tops = means.mean().unstack().idxmax(axis=1)
-            of_truth.append(
-                {
-                    "label": label,
-                    "corpus": corpus,
-                    "influence": _minus(f"{first.loc[label, 'influence']:+.3g}"),
-                    "helps": bool(first.loc[label, "influence"] > 0),
-                    "seeds_agreeing": int((tops == corpus).sum()),
-                    "seeds": len(tops),
-                }
-            )
+    for row in first[first["label"].map(_is_truth)].to_dict("records"):
+        means = truth[truth["label"] == row["label"]].groupby(["train_seed", "corpus"])["influence"]
+        tops = means.mean().unstack().idxmax(axis=1)
+        of_truth.append(
+            {
+                "label": row["label"],
+                "corpus": row["corpus"],
+                "influence": f"{row['influence']:+.3g}",
+                "helps": row["influence"] > 0,
+                "seeds_agreeing": int((tops == row["corpus"]).sum()),
+                "seeds": len(tops),
+            }
+        )
     right = {item["corpus"] for item in of_truth}
     most_first = sorted(named.items(), key=lambda item: -len(item[1]))
-    others = [label for label in table["label"].unique() if label not in first.index]
+    others = table.loc[~table["label"].isin(first["label"]), "label"].unique()
     return {
         "truth": of_truth,
         "named": [(corpus, labels, corpus in right) for corpus, labels in most_first],
@@ -115,14 +111,16 @@ def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
     for label, part in table.groupby("label"):
         form, largest = number_format(part["influence"]), part["influence"].abs().max() or 1.0
         for row in part.to_dict("records"):
-            cell: dict[str, Any] = dict.fromkeys(("value", "rank"))
-            cell |= {"text": "undefined", "bar": 0, "interval": ""}
-            if pd.notna(value := row["influence"]):
+            cell = {"value": None, "text": "undefined", "rank": None, "bar": 0, "interval": ""}
+            if pd.notna(row["influence"]):
                 # bar: percent of half the cell width; positive to the right of the middle
-                cell |= {"value": float(value), "text": _minus(f"{value:{form}}")}
-                cell |= {"rank": int(row["rank"]), "bar": round(50 * value / largest, 1)}
+                cell |= {
+                    "value": row["influence"],
+                    "bar": round(50 * row["influence"] / largest, 1),
+                }
+                cell |= {"text": f"{row['influence']:{form}}", "rank": int(row["rank"])}
             if pd.notna(row["ci_low"]):
-                cell["interval"] = _minus(f"{row['ci_low']:{form}} … {row['ci_high']:{form}}")
+                cell["interval"] = f"{row['ci_low']:{form}} … {row['ci_high']:{form}}"
             cells[row["corpus"], str(label)] = cell
     rows = [
         (corpus, [cells.get((corpus, label)) for label in labels])
@@ -136,11 +134,9 @@ def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
     by = ["method", "variant", "testset"]
     pooled = sweep.agreement.groupby(by)["pearson_pooled"].agg(lambda r: r.mean(skipna=False))
     table = summarise(sweep).merge(pooled.reset_index(), on=by, how="left")
-    places = table["testset"].map(sweep.testsets.index)
-    table = table.assign(place=places).sort_values(
-        ["place", "pearson_mean", "label"], ascending=[True, False, True]
-    )
-    return plain(table.drop(columns="place").to_dict("records"))
+    table["testset"] = pd.Categorical(table["testset"], sweep.testsets)
+    order = ["testset", "pearson_mean", "label"]
+    return plain(table.sort_values(order, ascending=[True, False, True]).to_dict("records"))
 
 
 def details(sweep: Sweep) -> dict[str, Any]:
@@ -152,23 +148,23 @@ def details(sweep: Sweep) -> dict[str, Any]:
         to four digits, None if undefined. Means over seeds; corpora by rank.
     """
     final = influences(sweep).assign(step=-1)
-    names = ["label", "corpus", "testset", "subset", "step", "influence"]
-    rows = pd.concat([sweep.trajectory[names], final[names]], ignore_index=True)
+    rows = pd.concat([sweep.trajectory, final], ignore_index=True)
     found: dict[str, Any] = {}
-    for testset, of_testset in rows.groupby("testset", sort=False):
+    for testset, ends in final.groupby("testset", sort=False):
+        of_testset = rows[rows["testset"] == testset]
         corpora = list(ranking(sweep, str(testset))["corpus"].unique())
-        subsets = list(final.loc[final["testset"] == testset, "subset"].unique())
+        subsets = list(ends["subset"].unique())
         panels = []
-        for label in final.loc[final["testset"] == testset, "label"].unique():
+        for label in ends["label"].unique():
             part = of_testset[of_testset["label"] == label]
             mean = part.groupby(["step", "corpus", "subset"])["influence"].mean()
-            steps = sorted(step for step in part["step"].unique() if step >= 0)
+            steps = sorted({int(step) for step in part["step"]} - {-1})
             cells = [
                 mean.loc[step].unstack("subset").reindex(index=corpora, columns=subsets)
                 for step in [*steps, -1]
             ]
             values = [[[_digits(x) for x in row] for row in table.to_numpy()] for table in cells]
-            panels.append({"label": label, "steps": [int(s) for s in steps], "values": values})
+            panels.append({"label": label, "steps": steps, "values": values})
         found[str(testset)] = {"corpora": corpora, "subsets": subsets, "panels": panels}
     return found
 
@@ -216,11 +212,6 @@ def _digits(value: float) -> float | None:
 
 def _is_truth(label: str) -> bool:
     return label == TRUTH_LABEL or label.startswith(f"{TRUTH_LABEL} · ")
-
-
-def _minus(number: str) -> str:
-    """Replace hyphens with minus signs, which are as wide as a plus."""
-    return number.replace("-", "−")
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, str]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from untrac_exp.report.style import COLOURS, DIVERGING, INK, shortened
+from untrac_exp.report.style import COLOURS, INK, shortened
 
 
 def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> None:
@@ -28,9 +28,14 @@ def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> 
         axes.hlines(places[known], *ends[known].T, color=INK, linewidth=1)
         for end in ends[known].T:
             axes.plot(end, places[known], linestyle="none", marker="|", markersize=5, color=INK)
-    axes.axvline(0, color=INK, linewidth=0.7)
-    axes.set_yticks(places, shortened(list(table["corpus"]), 24))
+    bar_axes(axes, shortened(list(table["corpus"]), 24))
     axes.invert_yaxis()
+
+
+def bar_axes(axes: Axes, names: Sequence[str]) -> None:
+    """Label the bars of a horizontal chart and draw its zero line and grid."""
+    axes.axvline(0, color=INK, linewidth=0.7)
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
@@ -48,8 +53,11 @@ def influence_panel(axes: Axes, values: np.ndarray) -> AxesImage:
     largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     scaled = values / largest if largest else values
     shown = np.ma.masked_invalid(scaled)
-    image = axes.imshow(shown, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
-    _mark_negative(axes, scaled)
+    image = axes.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    row, column = np.nonzero(np.nan_to_num(scaled) < 0)
+    # Not INK: cell colours do not change with the page's theme.
+    colours = np.where(scaled[row, column] < -0.6, "#ffffff", "#222222")
+    axes.scatter(column, row, marker="_", s=16, linewidths=0.9, c=colours)
     scale = f"±{largest:.3g}" if np.isfinite(values).any() else "undefined"
     axes.annotate(
         scale, (0, 1), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=8
@@ -63,11 +71,3 @@ def label_cells(axes: Axes, corpora: Sequence[str], subsets: Sequence[str]) -> N
     """Label rows and columns of a heat map; "" leaves a row or column unlabelled."""
     axes.set_yticks(range(len(corpora)), list(corpora))
     axes.set_xticks(range(len(subsets)), list(subsets), rotation=90)
-
-
-def _mark_negative(axes: Axes, scaled: np.ndarray) -> None:
-    row, column = np.nonzero(np.nan_to_num(scaled) < 0)
-    strength = np.abs(scaled[row, column])
-    # Not INK: cell colours do not change with the page's theme.
-    colours = np.where(strength > 0.6, "#ffffff", "#222222")
-    axes.scatter(column, row, marker="_", s=16, linewidths=0.9, c=colours)

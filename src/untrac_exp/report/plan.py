@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from untrac_exp.methods.base import Tokens
@@ -36,10 +37,9 @@ def print_plan(plans: list[dict[str, Any]], title: str) -> None:
         table.add_column(name, justify="right")
     for one in work.to_dict("records"):
         there = {True: "yes", False: "no"}.get(one["there"], "?")
-        cells = _cells(one, about="" if one["exact"] else "~")
-        table.add_row(one["kind"], one["name"], *cells, there)
+        table.add_row(one["kind"], one["name"], *_cells(one, "" if one["exact"] else "~"), there)
     table.add_section()
-    table.add_row("total", "of what is not there", *_cells(total.to_dict()))
+    table.add_row("total", "of what is not there", *_cells(total))
     console.print(table)
 
     last = plans[-1]
@@ -89,19 +89,7 @@ def _makespan(seconds: Iterable[float], devices: int) -> float:
 
 def _cells(one: Any, about: str = "") -> list[str]:
     """Format steps, tokens, FLOPs, hours and disk; "?" if unknown."""
-    costs = {
-        "forward": f"{one['forward']:,.0f}",
-        "backward": f"{one['backward']:,.0f}",
-        "flops": f"{one['flops']:.2g}",
-        "seconds": f"{one['seconds'] / 3600:.2g}",
-    }
-    known = ["?" if pd.isna(one[name]) else about + text for name, text in costs.items()]
-    return [f"{one['steps']:,.0f}", *known, _bytes(one["size"])]
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"
+    tokens = [(one["forward"], "{:,.0f}"), (one["backward"], "{:,.0f}")]
+    costs = [*tokens, (one["flops"], "{:.2g}"), (one["seconds"] / 3600, "{:.2g}")]
+    known = ["?" if pd.isna(cost) else about + form.format(cost) for cost, form in costs]
+    return [f"{one['steps']:,.0f}", *known, decimal(int(one["size"]))]

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -54,39 +55,36 @@ def print_tables(sweep: Sweep, out: Console | None = None) -> None:
             _print_ranking(ranking(sweep, testset), testset, out)
     if len(sweep.truth):
         _print_agreement(sweep, out)
-    warnings = [warning for warning in sweep.warnings if warning not in said]
-    for warning in warnings:
-        out.print(Text("warning: ", style="yellow").append(warning), soft_wrap=True)
-    if warnings:
+    if warnings := [warning for warning in sweep.warnings if warning not in said]:
+        for warning in warnings:
+            out.print(Text("warning: ", style="yellow").append(warning), soft_wrap=True)
         out.print()
 
 
 def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
     corpora = list(rows["corpus"].unique())
+    room = out.width - max(map(cell_len, corpora)) - 4
     columns = _ranking_columns(rows, corpora, with_interval=True)
-    names = max(map(cell_len, corpora))
-    has_interval = names + sum(map(_width, columns.values())) + 4 <= out.width
+    has_interval = sum(map(_width, columns)) <= room
     if not has_interval:
         columns = _ranking_columns(rows, corpora, with_interval=False)
-    has_interval = has_interval and bool(rows["ci_low"].notna().any())
     out.print(Text(f"Which corpus helps the model say {testset}?", style="bold"))
-    labels = list(columns)
-    while labels:
-        # Print as many methods side by side as fit, the others below.
-        taken, room = 1, out.width - names - 4 - _width(columns[labels[0]])
-        while taken < len(labels) and _width(columns[labels[taken]]) <= room:
-            room -= _width(columns[labels[taken]])
-            taken += 1
+    # Print as many methods side by side as fit, the others below.
+    blocks: list[list[list[Text]]] = [[]]
+    for column in columns:
+        if blocks[-1] and sum(map(_width, [*blocks[-1], column])) > room:
+            blocks.append([])
+        blocks[-1].append(column)
+    for block in blocks:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         table.add_column("corpus", overflow="fold")
-        for label in labels[:taken]:
-            table.add_column(Text(label), justify="right", overflow="fold")
-        for i, corpus in enumerate(corpora):
-            table.add_row(Text(corpus), *(columns[label][i + 1] for label in labels[:taken]))
+        for heading, *_ in block:
+            table.add_column(heading, justify="right", overflow="fold")
+        for corpus, *cells in zip(corpora, *(column[1:] for column in block), strict=True):
+            table.add_row(Text(corpus), *cells)
         out.print(table)
-        labels = labels[taken:]
     explained = "influence: how much the loss rises without the corpus (rank)"
-    if has_interval:
+    if has_interval and rows["ci_low"].notna().any():
         explained += ", [95 % interval over test examples]"
     out.print(Text(explained, style="dim"))
     out.print()
@@ -94,18 +92,18 @@ def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
 
 def _ranking_columns(
     rows: pd.DataFrame, corpora: list[str], with_interval: bool
-) -> dict[str, list[Text]]:
-    """Return the cells of each method's column, starting with its heading."""
-    columns = {}
+) -> list[list[Text]]:
+    """Return each method's column, starting with its heading."""
+    columns = []
     for label, part in rows.groupby("label", sort=False):
         form = number_format(part["influence"])
-        cells = part.set_index("corpus")
-        columns[str(label)] = [Text(str(label))] + [
-            _influence(cells.loc[[corpus]].iloc[0], form, with_interval)
-            if corpus in cells.index
-            else Text("–")
-            for corpus in corpora
-        ]
+        cells = {row["corpus"]: row for row in part.to_dict("records")}
+        columns.append([Text(str(label))])
+        for corpus in corpora:
+            known = corpus in cells
+            columns[-1].append(
+                _influence(cells[corpus], form, with_interval) if known else Text("–")
+            )
     return columns
 
 
@@ -113,7 +111,7 @@ def _width(column: list[Text]) -> int:
     return max(text.cell_len for text in column) + 2
 
 
-def _influence(cell: pd.Series, form: str, with_interval: bool) -> Text:
+def _influence(cell: dict[Any, Any], form: str, with_interval: bool) -> Text:
     if not math.isfinite(cell["influence"]):
         return Text("undefined", style="red")
     first = cell["rank"] == 1
@@ -129,16 +127,12 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     shown = [name for name in sweep.statistics if f"{name}_mean" in summary]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("method", overflow="fold")
-    for testset in testsets:
-        table.add_column(testset, justify="right")
-    table.add_column("seconds", justify="right")
+    for name in (*testsets, "seconds"):
+        table.add_column(name, justify="right")
     for _, rows in summary.groupby(["method", "variant"]):
-        of_testset = rows.set_index("testset")
-        table.add_row(
-            rows["label"].iloc[0],
-            *(_agreement(of_testset, testset, shown) for testset in testsets),
-            _seconds(rows["wall_s"].iloc[0]),
-        )
+        of_testset = {row["testset"]: row for row in rows.to_dict("records")}
+        cells = [_agreement(of_testset.get(testset), shown) for testset in testsets]
+        table.add_row(rows["label"].iloc[0], *cells, _seconds(rows["wall_s"].iloc[0]))
     table.add_section()
     for label, line in _ceilings(summary, testsets):
         table.add_row(label, *line, "", style="italic")
@@ -173,21 +167,19 @@ def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, lis
     return rows
 
 
-def _agreement(of_testset: pd.DataFrame, testset: str, statistics: list[str]) -> str:
-    if testset not in of_testset.index:
+def _agreement(row: dict[Any, Any] | None, statistics: list[str]) -> str:
+    if row is None:
         return "–"
-    row = of_testset.loc[[testset]].iloc[0]
-    parts = []
+    above = []
     for name in statistics:
         std = row[f"{name}_std"]
-        spread = f" ± {std:.2f}" if pd.notna(std) else ""
-        parts.append(_number(float(row[f"{name}_mean"])) + spread)
+        above.append(_number(row[f"{name}_mean"]) + (f" ± {std:.2f}" if pd.notna(std) else ""))
     below = []
     if pd.notna(row["pearson_low"]):
         below.append(f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]")
     if pd.notna(row["relative"]):
         below.append(f"{row['relative']:.0%}")
-    return "\n".join(filter(None, (" / ".join(parts), " ".join(below))))
+    return f"{' / '.join(above)}\n{' '.join(below)}".strip()
 
 
 def _seconds(value: float) -> str:
@@ -195,4 +187,4 @@ def _seconds(value: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None or pd.isna(value) else f"{value:.2f}"
+    return "–" if pd.isna(value) else f"{value:.2f}"
