@@ -97,10 +97,8 @@ def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
     truth: columns train_seed, corpus, testset, subset, influence (nats per token).
     Returns columns corpus, testset, subset, influence, in order of first appearance.
     """
-    means = truth.groupby(CELL, sort=False)["influence"].agg(
-        lambda influence: influence.mean(skipna=False)
-    )
-    return means.reset_index()
+    cells = truth.groupby(CELL, sort=False)["influence"]
+    return cells.agg(lambda influence: influence.mean(skipna=False)).reset_index()
 
 
 def agreement(
@@ -153,13 +151,7 @@ def noise_ceiling(
     for testset in truth["testset"].unique():
         seeds = [_matrix(one, testset) for _, one in truth.groupby("train_seed")]
         pairs = [
-            _values(
-                a,
-                b.reindex(index=a.index, columns=a.columns),
-                statistics,
-                warn,
-                f"{testset}, ceiling",
-            )
+            _values(a, b.reindex_like(a), statistics, warn, f"{testset}, ceiling")
             for a, b in combinations(seeds, 2)
         ]
         for name in statistics:
@@ -212,20 +204,16 @@ def correlation_interval(
     y: NDArray[np.float64],
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Compute a bootstrap interval of `pearson`, resampling corpora and subsets.
+    """Compute a 95 % bootstrap interval of `pearson`, resampling corpora and subsets.
 
     x, y: influences (corpora, subsets). Percentile intervals are too narrow for eight corpora, so
     the ends are normal quantiles times the standard deviation of the resamples, on Fisher's z
     scale. Returns (NaN, NaN) for fewer than four corpora or an undefined correlation.
     """
-    undefined = np.nan, np.nan
     n, k = x.shape
-    if n < 4 or k < 1 or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return undefined
-    if (np.ptp(x, 0) == 0).any() or (np.ptp(y, 0) == 0).any():
-        return undefined
+    if n < 4 or k < 1 or any(map(_undefined, x.T, y.T)):
+        return np.nan, np.nan
     x, y = stats.zscore(x), stats.zscore(y)
     rng = np.random.default_rng(seed)
     # A resample is its counts of each corpus (R, n) and each subset (R, k).
@@ -237,7 +225,7 @@ def correlation_interval(
     r = (corpora @ (x * y) - mean_x * mean_y)[usable] / np.sqrt(spread[usable])
     draws = _fisher((r * subsets[usable]).sum(1))
     middle = _fisher((x * y).mean())
-    half = stats.norm.ppf((1 + level) / 2) * draws.std(ddof=1)
+    half = stats.norm.ppf((1 + 0.95) / 2) * draws.std(ddof=1)
     low, high = np.tanh([middle - half, middle + half])
     return float(low), float(high)
 
@@ -254,11 +242,7 @@ def _matrix(frame: pd.DataFrame, testset: str) -> pd.DataFrame:
 
 
 def _values(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    statistics: Mapping[str, Statistic],
-    warn: Warn,
-    where: str,
+    a: pd.DataFrame, b: pd.DataFrame, statistics: Mapping[str, Statistic], warn: Warn, where: str
 ) -> dict[str, float]:
     """Compute the statistics of two matrices, corpora x subsets, with equal labels."""
     if len(a) == 2:

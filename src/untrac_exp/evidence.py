@@ -7,7 +7,6 @@ from functools import partial
 import pandas as pd
 
 from untrac_exp.anytime import Refined
-from untrac_exp.data.base import Row
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.inputs import Data
 from untrac_exp.methods.base import Subset
@@ -16,10 +15,7 @@ from untrac_exp.ranking import TEST, rank, top_examples, weaknesses
 
 @dataclass(frozen=True)
 class Evidence:
-    """Tables as in ranking.csv, examples.csv and duplicates.csv, and warnings.
-
-    See `untrac_exp.ranking` and `shared_texts`.
-    """
+    """Tables as in ranking.csv, examples.csv and duplicates.csv, and warnings."""
 
     ranking: pd.DataFrame
     examples: pd.DataFrame
@@ -31,7 +27,9 @@ def evidence(data: Data, found: Refined) -> Evidence:
     """Collect what a user without a ground truth needs to judge the scores."""
     answer = found.answer
     ranking = rank(answer.changes, answer.relative_error, answer.partial)
-    corpora = {corpus.name: map(_text, corpus.rows) for corpus in data.corpora}
+    corpora = {
+        corpus.name: (row.input + row.target for row in corpus.rows) for corpus in data.corpora
+    }
     tests: dict[Hashable, list[str]] = {
         Subset(testset.name, name): [row.target for row in rows]
         for testset in data.testsets
@@ -48,7 +46,3 @@ def evidence(data: Data, found: Refined) -> Evidence:
         if of in found.places:
             examples.loc[i, "index"] = int(found.places[of][row["index"]])
     return Evidence(ranking, examples, shared, weaknesses(ranking, data.subsets, shared))
-
-
-def _text(row: Row) -> str:
-    return row.input + row.target

@@ -62,7 +62,7 @@ class Progress:
 
 def duration(seconds: float) -> str:
     """Format seconds as `40 s`, `12 min`, `3.5 h` or `40 d`."""
-    for below, unit, length in ((90, "s", 1), (5400, "min", 60), (48 * 3600, "h", 3600)):
+    for below, unit, length in ((90, "s", 1), (5400, "min", 60), (100 * 3600, "h", 3600)):
         if seconds < below:
             return f"{seconds / length:.{int(unit == 'h')}f} {unit}"
     return f"{seconds / 86400:.0f} d"

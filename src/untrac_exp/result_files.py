@@ -150,6 +150,6 @@ def _converted(text: pd.Series) -> pd.Series:
     if text.name in _NAMES:
         return text
     if text.name in _INTEGERS:
-        return pd.Series([int(field) for field in text], index=text.index, dtype=np.int64)
-    numbers = [float(field) if field else math.nan for field in text]
+        return pd.Series(map(int, text), index=text.index, dtype=np.int64)
+    numbers = [float(field or "nan") for field in text]
     return pd.Series(numbers, index=text.index, dtype=np.float64)

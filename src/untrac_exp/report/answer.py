@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy import stats
 
 from untrac_exp.report.collect import JOB, Sweep
-from untrac_exp.result_files import EXAMPLES, RANKING, SHARED, plain, read_table, write_text
+from untrac_exp.result_files import TABLES, plain, read_table, write_text
 
 _SUBSETS = 3
 """Number of subsets listed per corpus, most influential first."""
@@ -50,21 +50,16 @@ def answer(sweep: Sweep) -> dict[str, Any] | None:
     questions: dict[str, list[dict[str, Any]]] = {}
     complete = True
     for job in sweep.metrics:
-        folder = Path(job["folder"])
-        ranking = read_table(folder / "ranking.csv", RANKING)
-        if ranking is None:
+        tables: dict[str, Any] = {
+            name: read_table(Path(job["folder"], f"{name}.csv"), TABLES[name])
+            for name in ("ranking", "examples", "duplicates")
+        }
+        if any(table is None for table in tables.values()):
             complete = False
             continue
         own = (sweep.scores[JOB] == [job[name] for name in JOB]).all(axis=1)
-        tables = {
-            **{name: str(job[name]) for name in ("method", "label", "run")},
-            "ranking": ranking,
-            "examples": read_table(folder / "examples.csv", EXAMPLES),
-            "shared": read_table(folder / "duplicates.csv", SHARED),
-            "warnings": list(job.get("warnings") or []),
-            "scores": sweep.scores[own],
-        }
-        questions.setdefault(job["variant"], []).append(tables)
+        tables |= {"scores": sweep.scores[own], "warnings": job.get("warnings") or []}
+        questions.setdefault(job["variant"], []).append(job | tables)
     if not questions:
         return None
     found = [_question(name, jobs, sweep.warnings) for name, jobs in questions.items()]
@@ -97,6 +92,7 @@ def _question(variant: str, jobs: list[dict[str, Any]], of_sweep: list[str]) -> 
     several = len({job["run"] for job in jobs}) > 1
     named = {f"{job['method']}, {job['run']}" if several else job["method"]: job for job in jobs}
     testsets = list(dict.fromkeys(name for job in jobs for name in job["ranking"]["testset"]))
+    found = [_testset(testset, named) for testset in testsets]
     warnings: dict[str, list[str]] = {}
     for label, job in named.items():
         for text in job["warnings"]:
@@ -105,32 +101,25 @@ def _question(variant: str, jobs: list[dict[str, Any]], of_sweep: list[str]) -> 
         text if len(labels) == len(named) else f"{' and '.join(labels)}: {text}"
         for text, labels in warnings.items()
     ]
-    found = [_testset(testset, named) for testset in testsets]
-    for one in found:
-        said += _disagreement(one)
+    said += [text for one in found for text in _disagreement(one)]
     # the sweep lists a warning once if all jobs have it, else per job with the job's name
-    heads = {f"{job['label']}, {job['run']}: {text}" for job in jobs for text in job["warnings"]}
-    there = [text for text in of_sweep if text in warnings or text in heads]
+    heads = {f"{job['name']}: {text}" for job in jobs for text in job["warnings"]}
+    there = [text for text in of_sweep if text in heads | warnings.keys()]
     return {"variant": variant, "testsets": found, "warnings": said, "said": there}
 
 
 def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def of(label: str, table: str) -> pd.DataFrame:
+        rows = jobs[label][table]
+        return rows[rows["testset"] == testset]
+
     methods: dict[str, pd.DataFrame] = {}
-    examples: dict[str, list[dict[str, Any]]] = {}
-    shared: list[dict[str, Any]] = []
-    subsets: dict[str, list[dict[str, Any]]] = {}
-    for label, job in jobs.items():
-        rows = _of(job["ranking"], testset)
-        if not len(rows):
-            continue
-        low = rows["lead_low"]
-        apart = [bool(value > 0) for value in low[:-1]] + [None]
-        methods[label] = rows.assign(apart=pd.Series(apart, index=rows.index, dtype=object))
-        if job["examples"] is not None:
-            examples[label] = _records(_of(job["examples"], testset))
-        if not shared and job["shared"] is not None:
-            shared = _records(_of(job["shared"], testset))
-        subsets = subsets or _subsets(_of(job["scores"], testset))
+    for label in jobs:
+        if len(rows := of(label, "ranking")):
+            apart = [bool(low > 0) for low in rows["lead_low"][:-1]] + [None]
+            methods[label] = rows.assign(apart=pd.Series(apart, index=rows.index, dtype=object))
+    subsets = (_subsets(of(label, "scores")) for label in methods)
+    shared = (_records(of(label, "duplicates")) for label in methods)
     return {
         "testset": testset,
         "verdict": _verdict(methods),
@@ -139,9 +128,9 @@ def _testset(testset: str, jobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
             {"methods": [a, b], "spearman": _spearman(methods[a], methods[b])}
             for a, b in combinations(methods, 2)
         ],
-        "subsets": subsets,
-        "examples": examples,
-        "shared": shared,
+        "subsets": next(filter(None, subsets), {}),
+        "examples": {label: _records(of(label, "examples")) for label in methods},
+        "shared": next(filter(None, shared), []),
     }
 
 
@@ -188,10 +177,6 @@ def _spearman(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
         return None
     value = float(stats.spearmanr(both["influence_a"], both["influence_b"]).statistic)
     return value if math.isfinite(value) else None
-
-
-def _of(table: pd.DataFrame, testset: str) -> pd.DataFrame:
-    return table[table["testset"] == testset]
 
 
 def _records(rows: pd.DataFrame) -> list[Any]:

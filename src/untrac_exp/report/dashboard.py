@@ -23,80 +23,64 @@ except ImportError:
     wr = ws = None
 
 
-UNIT = "nats per token"
-
-
 def workspace(sweep: Sweep, entity: str, project: str) -> Any:
     """Build the workspace: method comparison, trajectories, heat maps, cost, pretraining."""
     testsets = sweep.testsets
     with_truth = testsets if len(sweep.truth) else []
     by_method = {"groupby": "job.method", "groupby_aggfunc": "mean"}
+    comparison = [
+        wr.BarPlot(
+            title=f"{statistic}, {testset}",
+            metrics=[f"agreement/{testset}/{statistic}"],
+            **by_method,
+        )
+        for testset in with_truth
+        for statistic in ("pearson", "spearman")
+    ]
+    ceilings = [
+        wr.BarPlot(title=f"{name}, {testset}", metrics=[f"{field}/{testset}/pearson"])
+        for testset in with_truth
+        for name, field in (("attainable ceiling", "attainable"), ("noise ceiling", "ceiling"))
+    ]
+    lines = {f"influence on {name}": f"^influence/{re.escape(name)}/" for name in testsets}
+    lines["forget-set loss"] = "^loss/"
+    heatmaps = [
+        wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
+        for testset in testsets
+    ]
+    agreement_by_cost = [
+        wr.ScatterPlot(
+            title=f"agreement against {cost}, {testset}",
+            x=wr.SummaryMetric(f"cost/{cost}"),
+            y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
+            log_x=True,
+        )
+        for testset in with_truth
+        for cost in ("wall_s", "backward_tokens")
+    ]
+    costs = [
+        wr.BarPlot(title=cost, metrics=[f"cost/{cost}"], **by_method)
+        for cost in ("wall_s", "backward_tokens", "peak_rss_bytes")
+    ]
+    panels = {
+        "Method comparison": [
+            *comparison, *ceilings, wr.WeavePanelSummaryTable(table_name="scores"),
+        ],
+        "Trajectories": [
+            wr.LinePlot(title=title, x=STEP, metric_regex=regex, title_y="nats per token")
+            for title, regex in lines.items()
+        ],
+        "Heat maps": heatmaps,
+        "Cost": agreement_by_cost + costs,
+        "Pretraining": [
+            wr.LinePlot(title="loss of θ0", x=PRETRAINING_STEP, y=["pretraining/loss"]),
+            wr.BarPlot(title="warnings", metrics=["warnings"], **by_method),
+        ],
+    }  # fmt: skip
+    opened = ("Method comparison", "Trajectories", "Heat maps")
     sections = [
-        ws.Section(
-            name="Method comparison",
-            panels=[
-                wr.BarPlot(title=f"{statistic}, {testset}", metrics=[name], **by_method)
-                for testset in with_truth
-                for statistic in ("pearson", "spearman")
-                for name in (f"agreement/{testset}/{statistic}",)
-            ]
-            + [
-                wr.BarPlot(title=f"{name}, {testset}", metrics=[f"{field}/{testset}/pearson"])
-                for testset in with_truth
-                for name, field in (
-                    ("attainable ceiling", "attainable"),
-                    ("noise ceiling", "ceiling"),
-                )
-            ]
-            + [wr.WeavePanelSummaryTable(table_name="scores")],
-            is_open=True,
-        ),
-        ws.Section(
-            name="Trajectories",
-            panels=[
-                wr.LinePlot(
-                    title=f"influence on {testset}",
-                    x=STEP,
-                    metric_regex=f"^influence/{re.escape(testset)}/",
-                    title_y=UNIT,
-                )
-                for testset in testsets
-            ]
-            + [wr.LinePlot(title="forget-set loss", x=STEP, metric_regex="^loss/", title_y=UNIT)],
-            is_open=True,
-        ),
-        ws.Section(
-            name="Heat maps",
-            panels=[
-                wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
-                for testset in testsets
-            ],
-            is_open=True,
-        ),
-        ws.Section(
-            name="Cost",
-            panels=[
-                wr.ScatterPlot(
-                    title=f"agreement against {cost}, {testset}",
-                    x=wr.SummaryMetric(f"cost/{cost}"),
-                    y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
-                    log_x=True,
-                )
-                for testset in with_truth
-                for cost in ("wall_s", "backward_tokens")
-            ]
-            + [
-                wr.BarPlot(title=cost, metrics=[f"cost/{cost}"], **by_method)
-                for cost in ("wall_s", "backward_tokens", "peak_rss_bytes")
-            ],
-        ),
-        ws.Section(
-            name="Pretraining",
-            panels=[
-                wr.LinePlot(title="loss of θ0", x=PRETRAINING_STEP, y=["pretraining/loss"]),
-                wr.BarPlot(title="warnings", metrics=["warnings"], **by_method),
-            ],
-        ),
+        ws.Section(name=name, panels=shown, is_open=name in opened)
+        for name, shown in panels.items()
     ]
     return ws.Workspace(
         entity=entity,

@@ -173,13 +173,11 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
     return figure
 
 
-def mean_with_band(
-    axes: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any], label: str = ""
-) -> None:
+def mean_with_band(axes: Axes, table: pd.DataFrame, x: str, y: str, style: dict[str, Any]) -> None:
     """Draw the mean of column `y` at each `x` and its 95 % t-interval over the rows."""
     groups = table.groupby(x)[y]
     mean, sem, n = groups.mean(), groups.sem(), groups.count()
-    axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), label=label, **style)
+    axes.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **style)
     half = sem * stats.t.ppf(0.975, np.maximum(n - 1, 1))
     band = {"color": style["color"], "alpha": 0.16, "linewidth": 0}
     axes.fill_between(mean.index, mean - half, mean + half, **band)

@@ -14,9 +14,7 @@ def ranking_panel(axes: Axes, table: pd.DataFrame, colour: str = COLOURS[0]) -> 
     """Draw one bar per corpus with its 95 % interval, the largest influence on top.
 
     Args:
-        axes: to draw on.
         table: columns corpus, influence and optionally ci_low and ci_high.
-        colour: of the bars.
     """
     table = table.sort_values("influence", ascending=False, kind="stable")
     places = np.arange(len(table))
