@@ -1,13 +1,15 @@
 """The leaderboard: every method on every benchmark, agreement as a share of the attainable.
 
     make leaderboard
-    python -m experiments.leaderboard.board [--scale mini] [--readme]
+    python -m experiments.leaderboard.board [--scale mini] [--readme] [--picture]
 
 Reads the sweeps of `BENCHMARKS` that are there and says which are not. With ``--readme`` the table
-goes into docs/results.md, between its marks ``leaderboard``, and the figure beside it.
+goes into docs/results.md, between its marks ``leaderboard``, and the figure beside it. With
+``--picture`` nothing is read but that table, which may join several runs, and the figure is of it.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +19,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.published import Place, commits, fill, save
+from experiments.published import Place, commits, fill, marks, save
 from experiments.tables import markdown, write_table
 from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.style import figure_style
+from untrac_exp.report.style import COLOURS, blank_figure, figure_style
 from untrac_exp.result_files import write_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,10 @@ BENCHMARKS = {
 }
 """Heading -> experiment. The first is the headline: it orders the methods."""
 RESAMPLES = 500
+ALT = (
+    "The table above as a picture: a panel for each benchmark, a point for each method with its "
+    "interval"
+)
 
 
 @dataclass(frozen=True)
@@ -148,23 +154,48 @@ def _cell(entry: Entry) -> str:
     return f"{entry.share:.2f}{interval}".replace("-", "−")
 
 
+def written(page: Path) -> tuple[dict[str, dict[str, Entry]], list[str]]:
+    """Benchmark -> method -> entry of the table on a page, and its methods from top to bottom."""
+    begin, end = marks("leaderboard")
+    text = page.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    heading, _, *rows = [[cell.strip(" `") for cell in line] for line in lines]
+    boards: dict[str, dict[str, Entry]] = {name: {} for name in heading[1:-1]}
+    for method, *cells, _ in rows:
+        for name, cell in zip(boards, cells, strict=True):
+            numbers = [float(x) for x in re.findall(r"-?\d+\.\d+", cell.replace("−", "-"))]
+            if numbers:
+                low, high = numbers[1:] or (np.nan, np.nan)
+                boards[name][method] = Entry(numbers[0], low, high, np.nan)
+    return boards, [method for method, *_ in rows]
+
+
 def draw(boards: dict[str, dict[str, Entry]], methods: Sequence[str]) -> Figure:
-    """Methods from top to bottom, a panel for each benchmark, intervals as bars."""
-    figure = Figure(figsize=(1.6 + 1.9 * len(boards), 0.6 + 0.32 * len(methods)))
-    axes = np.atleast_1d(figure.subplots(1, len(boards), sharey=True))
-    for ax, (name, board) in zip(axes, boards.items(), strict=True):
-        for y, method in enumerate(methods):
-            if method in board:
-                entry = board[method]
-                ax.plot([entry.low, entry.high], [y, y], color="0.7", linewidth=2, zorder=1)
-                ax.plot(entry.share, y, "o", color="C0", zorder=2)
-        ax.set_title(name)
-        ax.set_xlim(min(-0.05, *(e.share - 0.05 for e in board.values())), 1.05)
-        ax.axvline(1, color="0.8", linestyle=":", zorder=0)
-    axes[0].set_yticks(range(len(methods)), methods)
-    axes[0].invert_yaxis()
-    figure.supxlabel("agreement ÷ attainable")
-    figure.tight_layout()
+    """Methods from top to bottom, a panel for each benchmark, intervals as bars.
+
+    Two panels side by side and large type, to be read on a phone.
+    """
+    columns = min(2, len(boards))
+    rows = -(-len(boards) // columns)
+    figure = blank_figure(2.1 + 2.2 * columns, rows * (0.6 + 0.26 * len(methods)) + 0.4)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for ax in grid[len(boards) :]:
+        ax.set_visible(False)
+    for ax, (name, board) in zip(grid, boards.items(), strict=False):
+        for method, entry in board.items():
+            y = methods.index(method)
+            ax.plot([entry.low, entry.high], [y, y], color="0.7", linewidth=3, zorder=1)
+            ax.plot(entry.share, y, "o", color=COLOURS[0], markersize=7, zorder=2)
+        ax.set_title(name, fontsize=13, fontweight="bold", loc="left")
+        ax.set_xlim(min(-0.05, *(e.share - 0.05 for e in board.values())), 1.08)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.tick_params(labelsize=13)
+        ax.tick_params(axis="y", length=0)
+        ax.axvline(1, color="0.6", linestyle=":", zorder=0)
+        ax.grid(axis="y")
+    grid[0].set_yticks(range(len(methods)), methods)
+    grid[0].invert_yaxis()
+    figure.supxlabel("agreement ÷ attainable", fontsize=13)
     return figure
 
 
@@ -174,14 +205,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"))
     parser.add_argument("--scale", default="mini", help="mini or paper")
     parser.add_argument("--readme", action="store_true", help="write it into docs/results.md")
+    parser.add_argument("--picture", action="store_true", help="draw the table of docs/results.md")
     given = parser.parse_args(arguments)
     place = Place(given.outputs, given.scale, Path(__file__).resolve().parent)
     try:
-        text = publish(place, BENCHMARKS)
-        if given.readme:
+        text = "" if given.picture else publish(place, BENCHMARKS)
+        if given.picture:
+            with figure_style():
+                save(place, draw(*written(PAGE)))
+        if given.readme or given.picture:
             picture = place.target.with_suffix(".png")
             write_bytes(PAGE.with_name("leaderboard.png"), picture.read_bytes())
-            fill(PAGE, f"{text}\n\n![leaderboard](leaderboard.png)", "leaderboard")
+        if given.readme:
+            fill(PAGE, f"{text}\n\n![{ALT}](leaderboard.png)", "leaderboard")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

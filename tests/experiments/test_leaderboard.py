@@ -63,6 +63,31 @@ def test_the_board_orders_methods_by_the_headline_and_names_what_was_not_run(swe
     assert list(written["method"].str.strip("`")) == rows
 
 
+def test_the_picture_of_a_page_has_the_numbers_of_its_table(tmp_path):
+    page = tmp_path / "results.md"
+    page.write_text(
+        "<!-- leaderboard: begin -->\n\n| method | natural | tasks B | seconds |\n"
+        "| --- | --- | --- | --- |\n| `a` | 0.84 * (0.51 to 0.85) |  | 9 |\n"
+        "| `b` | – | −0.59 (−0.90 to 0.17) |  |\n| `c` | 0.40 | 0.5 |  |\n\n"
+        "<!-- leaderboard: end -->\n| no | row |\n"
+    )
+    boards, methods = board.written(page)
+    assert methods == ["a", "b", "c"]
+    numbers = {
+        (name, method): (entry.share, entry.low, entry.high)
+        for name, of in boards.items() for method, entry in of.items()
+    }  # fmt: skip
+    nan = pytest.approx(np.nan, nan_ok=True)
+    assert numbers == {
+        ("natural", "a"): (0.84, 0.51, 0.85), ("natural", "c"): (0.40, nan, nan),
+        ("tasks B", "b"): (-0.59, -0.90, 0.17), ("tasks B", "c"): (0.5, nan, nan),
+    }  # fmt: skip
+    first, second = board.draw(boards, methods).axes
+    points = [line.get_data() for line in first.lines if line.get_marker() == "o"]
+    assert [(x[0], y[0]) for x, y in points] == [(0.84, 0), (0.40, 2)]
+    assert second.get_title(loc="left") == "tasks B"
+
+
 def test_nothing_to_read_is_one_line(tmp_path, capsys):
     assert board.main(["--outputs", str(tmp_path)]) == 1
     assert "make leaderboard" in capsys.readouterr().err
