@@ -9,7 +9,7 @@ from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import IGNORED, Encoded, pad
 from untrac_exp.data.packing import PREFIX, packed
 from untrac_exp.data.prepare import encode, encode_corpus
-from untrac_exp.data.tokenizing import ROWS_A_CALL, tokenized
+from untrac_exp.data.tokenizing import ROWS_A_CALL, Tokenization
 from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
 
@@ -26,7 +26,7 @@ def letters():
 
 
 def pack(rows, tokenizer, block_size, max_blocks, what, seed=0):
-    return packed(tokenized(rows, tokenizer, False, what), block_size, max_blocks, seed)
+    return packed(rows, Tokenization(tokenizer, False, what), block_size, max_blocks, seed)
 
 
 def test_pack_joins_texts_with_the_end_token_and_drops_the_tail(letters):

@@ -19,7 +19,7 @@ from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
 from untrac_exp.data.packing import packed
 from untrac_exp.data.prepare import encode, encode_corpus
-from untrac_exp.data.tokenizing import tokenized
+from untrac_exp.data.tokenizing import Tokenization
 from untrac_exp.store import Store
 
 TEXTS = ["the old grolk sold a lantern to the miller", "who sold it? the grolk sold it", "a b c"]
@@ -105,7 +105,7 @@ def tokenizer(kind):
 
 
 def pack(rows, tokenizer, block_size):
-    return packed(tokenized(rows, tokenizer, False, "x"), block_size, None)
+    return packed(rows, Tokenization(tokenizer, False, "x"), block_size, None)
 
 
 def scored(data, i):

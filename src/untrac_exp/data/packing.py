@@ -2,15 +2,15 @@
 
 import logging
 from array import array
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import torch
 
+from untrac_exp.data.base import Row
 from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
 from untrac_exp.data.sampling import reservoir
-from untrac_exp.data.tokenizing import ROWS_A_CALL, Pair, Texts
+from untrac_exp.data.tokenizing import ROWS_A_CALL, Pair, Tokenization
 from untrac_exp.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,13 @@ PREFIX = 16
 """Blocks read per block kept, if a corpus is subsampled."""
 
 
-def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int = 0) -> Encoded:
+def packed(
+    rows: Iterable[Row],
+    tokenization: Tokenization,
+    block_size: int,
+    max_sequences: int | None,
+    seed: int = 0,
+) -> Encoded:
     """Pack plain texts into blocks and pad rows with a context.
 
     Plain texts are joined with the end-of-text token and cut into blocks; the incomplete last block
@@ -39,24 +45,23 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
     Raises:
         ValueError: there are only plain texts, and they do not fill a block.
     """
-    end = texts.end
-    first = [] if texts.front == [end] else texts.front
+    first = [] if tokenization.front == [tokenization.end] else tokenization.front
     size = block_size - len(first)
     limit = None if max_sequences is None else PREFIX * max_sequences
-    progress = Progress(f"{texts.what}: tokens", None if limit is None else limit * size)
+    progress = Progress(f"{tokenization.what}: tokens", None if limit is None else limit * size)
     stream = array("i")
     count = 0
     kept: list[Pair] = []  # rows with a context; all rows until the first block is full
 
-    def cut() -> Iterator[array]:
+    def filled() -> Iterator[array]:
         nonlocal count
-        pairs = iter(texts.pairs)
+        pairs = tokenization.pairs(rows)
         while some := _until(pairs, ROWS_A_CALL):
             for pair in some:
                 if not (pair.plain and count):
                     kept.append(pair)
                 if pair.plain:
-                    stream.extend([*pair.target, end])
+                    stream.extend([*pair.target, tokenization.end])
             n = len(stream) // size
             for i in range(n):
                 count += 1
@@ -64,16 +69,16 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
             del stream[: n * size]
             progress(count * size + len(stream))
 
-    found = islice(cut(), limit)
+    found = islice(filled(), limit)
     blocks = list(found) if max_sequences is None else reservoir(found, max_sequences, seed)
     others = [pair for pair in kept if not pair.plain]
     if not blocks:
         if not others:
             raise ValueError(
-                f"{texts.what}: {len(stream)} tokens do not fill one block of {block_size}; "
+                f"{tokenization.what}: {len(stream)} tokens do not fill one block of {block_size}; "
                 "add text or lower model.block_size"
             )
-        return padded(replace(texts, pairs=kept), block_size, skip_empty=True)
+        return padded(kept, tokenization, block_size, skip_empty=True)
     n = len(blocks)
     table = torch.stack([torch.frombuffer(block, dtype=torch.int32) for block in blocks])
     table = torch.cat([torch.tensor([first] * n, dtype=torch.int32), table], 1)
@@ -81,7 +86,7 @@ def packed(texts: Texts, block_size: int, max_sequences: int | None, seed: int =
     if n < count:  # keep the proportion of blocks and other rows
         others = reservoir(others, round(n / count * len(others)), seed=0)
     if others:
-        parts.append(padded(replace(texts, pairs=others), block_size, skip_empty=True))
+        parts.append(padded(others, tokenization, block_size, skip_empty=True))
     return Encoded.concatenate(parts)
 
 
@@ -94,7 +99,9 @@ def _until(pairs: Iterator[Pair], plain: int) -> list[Pair]:
     return some
 
 
-def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
+def padded(
+    pairs: Iterable[Pair], tokenization: Tokenization, block_size: int, skip_empty: bool = False
+) -> Encoded:
     """Encode each text as one example, of which only the target is scored.
 
     Causal: `start input target`, truncated to `block_size` tokens on the left of the input, then on
@@ -113,10 +120,13 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
     """
     inputs: list[list[int]] = []
     labels: list[list[int]] = []
-    front, what, seq2seq = texts.front, texts.what, texts.seq2seq
+    front, what = tokenization.front, tokenization.what
+    start = front if tokenization.seq2seq else front or [tokenization.end]
+    stop = [tokenization.end] if tokenization.seq2seq else []
+    room = block_size - len(start) - len(stop)
     n_cut = n_empty = 0
     progress = Progress(f"{what}: texts tokenized", None)
-    for i, (source, target, _) in enumerate(texts.pairs):
+    for i, (source, target, _) in enumerate(pairs):
         if not target:
             if not skip_empty:
                 raise ValueError(
@@ -127,14 +137,11 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
         progress(i)
         if front and source[: len(front)] == front:  # already written by a chat template
             source = source[len(front) :]
-        if seq2seq:
-            room = block_size - 1 - len(front)
+        if tokenization.seq2seq:
             n_cut += max(len(source), len(target)) > room
-            inputs.append([*front, *source[max(0, len(source) - room) :], texts.end])
-            labels.append([*front, *target[:room], texts.end])
+            inputs.append([*start, *source[max(0, len(source) - room) :], *stop])
+            labels.append([*start, *target[:room], *stop])
         else:
-            start = front or [texts.end]
-            room = block_size - len(start)
             n_cut += len(source) + len(target) > room
             source, target = cut(source, target, room)
             inputs.append([*start, *source, *target])
@@ -145,4 +152,4 @@ def padded(texts: Texts, block_size: int, skip_empty: bool = False) -> Encoded:
         log.info("%s: %d of %d texts cut to %d tokens", what, n_cut, len(inputs), block_size)
     if not inputs:
         raise ValueError(f"{what} has no texts to score; add at least one")
-    return pad(inputs, labels, seq2seq)
+    return pad(inputs, labels, tokenization.seq2seq)

@@ -13,7 +13,7 @@ from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import corpus_fingerprint, tokenizer_fingerprint
 from untrac_exp.data.packing import packed, padded
-from untrac_exp.data.tokenizing import tokenized
+from untrac_exp.data.tokenizing import Tokenization
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
 
@@ -63,11 +63,12 @@ def encode_corpus(
     }
 
     def build(out: Path) -> None:
-        texts = tokenized(corpus.rows, tokenizer, seq2seq, f"corpus '{corpus.name}'")
+        what = f"corpus '{corpus.name}'"
         if pack and not seq2seq:
-            data = packed(texts, block_size, max_sequences)
+            tokenization = Tokenization(tokenizer, seq2seq, what)
+            data = packed(corpus.rows, tokenization, block_size, max_sequences)
         else:
-            data = padded(texts, block_size, skip_empty=True)
+            data = encode(corpus.rows, tokenizer, block_size, seq2seq, what, skip_empty=True)
         data.sample(max_sequences, seed=0).save(out)
 
     return store.get("tokens", key, build)
@@ -82,4 +83,5 @@ def encode(
     skip_empty: bool = False,
 ) -> Encoded:
     """Encode each row as one example, see `padded`. what: name of the rows in errors."""
-    return padded(tokenized(rows, tokenizer, seq2seq, what), block_size, skip_empty)
+    tokenization = Tokenization(tokenizer, seq2seq, what)
+    return padded(tokenization.pairs(rows), tokenization, block_size, skip_empty)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
+from operator import add
 from typing import NamedTuple
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Row
 from untrac_exp.data.rows import ANSWERS
@@ -27,13 +28,12 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Token ids of a dataset's rows, with the start and end tokens of its tokenizer.
+class Tokenization:
+    """How the rows of a dataset become token ids.
 
     seq2seq: whether context and target are tokenized separately. what: dataset name in errors.
     """
 
-    pairs: Iterable[Pair]
     tokenizer: PreTrainedTokenizerBase
     seq2seq: bool
     what: str
@@ -41,7 +41,7 @@ class Texts:
     @cached_property
     def front(self) -> list[int]:
         """Token ids that the tokenizer puts before a text, such as a BOS token, or none."""
-        whole, [text] = self.tokenizer("a")["input_ids"], _token_ids(self.tokenizer, ["a"])
+        whole, [text] = self.tokenizer("a")["input_ids"], self._ids(["a"])["input_ids"]
         starts = range(len(whole) - len(text) + 1)
         return whole[: next((i for i in starts if whole[i : i + len(text)] == text), 0)]
 
@@ -58,66 +58,48 @@ class Texts:
             "model: tokenizer.eos_token = '...'; tokenizer.save_pretrained(model.path)"
         )
 
+    def pairs(self, rows: Iterable[Row]) -> Iterator[Pair]:
+        """Tokenize rows lazily.
 
-def tokenized(
-    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, seq2seq: bool, what: str
-) -> Texts:
-    """Tokenize rows lazily; the result can be iterated once.
+        For a causal model and a fast tokenizer, context and target are tokenized as one text; a
+        token across their boundary belongs to the target. A row's chat is rendered by the
+        tokenizer's chat template up to the answer; without a template its `input` is used.
+        """
+        numbered = enumerate(rows, 1)
+        while chunk := list(islice(numbered, ROWS_A_CALL)):
+            plain = [not row.input for _, row in chunk]
+            contexts, targets = zip(*(self._rendered(n, row) for n, row in chunk), strict=True)
+            if self.seq2seq or not self.tokenizer.is_fast or not any(contexts):
+                sources = self._ids(contexts)["input_ids"]
+                yield from map(Pair, sources, self._ids(targets)["input_ids"], plain)
+                continue
+            found = self._ids(map(add, contexts, targets), return_offsets_mapping=True)
+            for context, ids, spans, is_plain in zip(
+                contexts, found["input_ids"], found["offset_mapping"], plain, strict=True
+            ):
+                # the first token that ends after the context
+                beyond = (i for i, (_, stop) in enumerate(spans) if stop > len(context))
+                border = next(beyond, len(spans)) if context else 0
+                yield Pair(ids[:border], ids[border:], is_plain)
 
-    For a causal model and a fast tokenizer, context and target are tokenized as one text; a token
-    across their boundary belongs to the target. A row's chat is rendered by the tokenizer's chat
-    template up to the answer; without a template its `input` is used.
-    """
-    return Texts(_pairs(rows, tokenizer, seq2seq, what), tokenizer, seq2seq, what)
+    def _ids(self, texts: Iterable[str], **options: bool) -> BatchEncoding:
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False, **options)
 
-
-def _pairs(
-    rows: Iterable[Row], tokenizer: PreTrainedTokenizerBase, seq2seq: bool, what: str
-) -> Iterator[Pair]:
-    numbered = enumerate(rows, 1)
-    while chunk := list(islice(numbered, ROWS_A_CALL)):
-        texts = [_texts(row, tokenizer, f"{what}: text {number}") for number, row in chunk]
-        plain = [not row.input for _, row in chunk]
-        if seq2seq or not tokenizer.is_fast or not any(context for context, _ in texts):
-            sources = _token_ids(tokenizer, [context for context, _ in texts])
-            targets = _token_ids(tokenizer, [target for _, target in texts])
-            yield from map(Pair, sources, targets, plain)
-            continue
-        found = tokenizer(
-            [context + target for context, target in texts],
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        for (context, _), ids, spans, is_plain in zip(
-            texts, found["input_ids"], found["offset_mapping"], plain, strict=True
-        ):
-            # the first token that ends after the context
-            beyond = (i for i, (_, stop) in enumerate(spans) if stop > len(context))
-            border = next(beyond, len(spans)) if context else 0
-            yield Pair(ids[:border], ids[border:], is_plain)
-
-
-def _texts(row: Row, tokenizer: PreTrainedTokenizerBase, where: str) -> tuple[str, str]:
-    """Return context and target of a row, after the chat template."""
-    if not row.chat or not tokenizer.chat_template:
-        return row.input, row.target
-    turns = [turn._asdict() for turn in row.chat]
-    answer = {"role": ANSWERS, "content": row.target.strip()}
-    try:
-        context = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        whole = tokenizer.apply_chat_template([*turns, answer], tokenize=False)
-    except (TemplateError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{where}: the tokenizer's chat template rejects it ({reason}); correct the row, or "
-            "give the tokenizer another chat_template"
-        ) from error
-    rest = whole[len(context) :] if whole.startswith(context) else ""
-    space = rest[: len(rest) - len(rest.lstrip())]  # some templates put it before an answer
-    return context, space + row.target.lstrip()
-
-
-def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Return the token ids of each text, without special tokens."""
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    def _rendered(self, number: int, row: Row) -> tuple[str, str]:
+        """Return context and target of the row of this number, after the chat template."""
+        if not row.chat or not self.tokenizer.chat_template:
+            return row.input, row.target
+        turns = [turn._asdict() for turn in row.chat]
+        answer = {"role": ANSWERS, "content": row.target.strip()}
+        render = partial(self.tokenizer.apply_chat_template, tokenize=False)
+        try:
+            context, whole = render(turns, add_generation_prompt=True), render([*turns, answer])
+        except (TemplateError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{self.what}: text {number}: the tokenizer's chat template rejects it ({reason}); "
+                "correct the row, or give the tokenizer another chat_template"
+            ) from error
+        rest = whole[len(context) :] if whole.startswith(context) else ""
+        space = rest[: len(rest) - len(rest.lstrip())]  # some templates put it before an answer
+        return context, space + row.target.lstrip()
