@@ -4,8 +4,7 @@ The files are split into blocks of 64 KiB. Of these, 1,024 random ones are searc
 begin there, and rows are drawn uniformly from the records found. Each record is equally likely to
 be found. The remaining bias is that of a ratio estimator, about 1/1,000 for similar blocks. Rows of
 a block are neighbours, so samples are not independent. PostgreSQL's ANALYZE samples in the same way
-(`acquire_sample_rows` in commands/analyze.c). Rejection sampling by length would be exact but needs
-many more reads; datasets samples by row number, but first copies the whole file to Arrow.
+(`acquire_sample_rows` in commands/analyze.c).
 """
 
 from bisect import bisect
@@ -57,7 +56,7 @@ def _places(files: Sequence[Text], last: Sequence[int], n: int, seed: int) -> li
         with files[number].path.open("rb") as opened:
             for block in group:
                 start = (block - before) * BLOCK
-                begins = _beginnings(opened, start, files[number].is_documents)
+                begins = _beginnings(opened, start, files[number].documents)
                 found += [(number, begin) for begin in begins]
     return list(dict.fromkeys(found))
 
@@ -66,7 +65,7 @@ def _row(file: Text, begin: int) -> Row | None:
     with file.path.open("rb") as opened:
         opened.seek(begin)
         raw = opened.readline()
-        if file.is_documents and raw.strip():
+        if file.documents and raw.strip():
             while len(raw) <= BLOCK and (line := opened.readline()).strip():
                 raw += line
     text = file.decoded(raw, begin)

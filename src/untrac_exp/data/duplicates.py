@@ -1,8 +1,7 @@
 """Find test texts that occur in a corpus, verbatim or nearly so.
 
-Uses exact n-grams, not MinHash: only the test texts are indexed and the corpora are streamed, so
-memory is bounded by the size of the test sets. MinHash (such as datasketch) avoids comparing all
-pairs of documents, which is not needed here.
+Uses exact n-grams: only the test texts are indexed and the corpora are streamed, so memory is
+bounded by the size of the test sets.
 """
 
 import re

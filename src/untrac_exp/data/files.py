@@ -4,8 +4,7 @@ Memory holds one record at a time (of parquet, a batch), so a line must fit in i
 `.txt` file ends at a blank line, or at the first line end after 65,536 characters.
 
 A `.csv` file is sampled in one pass over all of it, about 50 MiB per second: a quoted cell may
-contain line ends, so from a random position it cannot be told where a record begins. (The chunked
-readers of pandas and pyarrow also read the whole file, and do not say in which line an error is.)
+contain line ends, so from a random position it cannot be told where a record begins.
 """
 
 import csv
@@ -71,11 +70,11 @@ class Records:
 class File(Records):
     """An existing, non-empty file.
 
-    documents: whether the records of a `.txt` file are what is between blank lines, not its lines.
+    documents: whether its records are what is between blank lines, not its lines.
     """
 
     path: Path
-    documents: bool = True
+    documents: bool = False
 
     def __str__(self) -> str:
         return str(self.path)
@@ -98,11 +97,12 @@ class File(Records):
         """
         with self.path.open("rb") as file:
             if self.size <= SMALL:
-                return f"{self.path.suffix}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            digest = hashlib.sha256(f"{self.size} {self.path.stat().st_mtime_ns}".encode())
-            for page in range(_PAGES):
-                file.seek(max(0, self.size - _PAGE) * page // (_PAGES - 1))
-                digest.update(file.read(_PAGE))
+                digest = hashlib.file_digest(file, "sha256")
+            else:
+                digest = hashlib.sha256(f"{self.size} {self.path.stat().st_mtime_ns}".encode())
+                for page in range(_PAGES):
+                    file.seek(max(0, self.size - _PAGE) * page // (_PAGES - 1))
+                    digest.update(file.read(_PAGE))
         return f"{self.path.suffix}:{digest.hexdigest()}"
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -128,12 +128,8 @@ class File(Records):
 class Text(File):
     """A `.jsonl` or `.txt` file, which `blocks` can sample."""
 
-    @property
-    def is_documents(self) -> bool:
-        return self.documents and self.path.suffix == ".txt"
-
     def records(self) -> Iterator[Record]:
-        for where, text in self._paragraphs() if self.is_documents else self.lines():
+        for where, text in self._paragraphs() if self.documents else self.lines():
             if text.strip():
                 yield where, self.record(where, text)
 

@@ -5,7 +5,7 @@ Corpora are streamed, and read only as far as needed.
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -144,37 +144,20 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Texts of one column, streamed on each iteration in the same seeded order."""
-
-    source: Source
-    column: str
-    seed: int
-    buffer_size: int
-
-    def __iter__(self) -> Iterator[Row]:
-        for row in self.source.read([self.column], True, self.seed, self.buffer_size):
-            text = row[self.column]
-            if text and not text.isspace():
-                yield Row(text)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the source and the order; nothing is read."""
-        return fingerprint({**asdict(self), "source": self.source.settings})
-
-    def draw(self, n: int, seed: int) -> list[Row]:
-        """Return the first `n` texts in the order of `seed`; if there are no more, all in order."""
-        other = replace(self, seed=self.seed + seed)
-        found = list(islice(windows(other, LONGEST, seed), n + 1))
-        return found[:n] if len(found) > n else list(windows(self, LONGEST, seed))
-
-
-@dataclass(frozen=True)
 class Streamed(Records):
-    """A split of a hub dataset; `size` is unknown and taken as large."""
+    """A split of a hub dataset, read anew on each iteration; its size is taken as large.
+
+    Attributes:
+        column: the only column to read; None for all.
+        seed, buffer_size: of the order, see `Source.read`.
+        in_order: shuffle only to draw.
+    """
 
     source: Source
+    column: str | None = None
+    seed: int = 0
+    buffer_size: int = BUFFER
+    in_order: bool = True
 
     size = sys.maxsize
 
@@ -190,18 +173,23 @@ class Streamed(Records):
         """Return the sha256 of the source; nothing is read."""
         return fingerprint(self.source.settings)
 
-    def records(self, seed: int = 0, buffer_size: int = 1) -> Iterator[Record]:
-        """Yield the records in order, or shuffled; see `Source.read`."""
-        rows = self.source.read(None, True, seed, buffer_size)
+    def __iter__(self) -> Iterator[Row]:
+        return self.parsed(self.records())
+
+    def records(self, seed: int | None = None) -> Iterator[Record]:
+        """Yield the records; seed: added to `self.seed`, None for the order of the corpus."""
+        columns = None if self.column is None else [self.column]
+        size = 1 if self.in_order and seed is None else self.buffer_size
+        rows = self.source.read(columns, True, self.seed + (seed or 0), size)
         for number, record in enumerate(rows, 1):
             yield f"{self.key}: '{self.source.path}' row {number}", record
 
     def draw(self, n: int, seed: int) -> list[Row]:
-        """Return the first `n` rows of the shuffled files and a shuffle buffer of `BUFFER` rows.
+        """Return the first `n` rows of the shuffled files and the shuffle buffer.
 
         For a dataset of one file they come from its beginning. If there are no more, all in order.
         """
-        rows = windows(self.parsed(self.records(seed, BUFFER)), LONGEST, seed)
+        rows = windows(self.parsed(self.records(seed)), LONGEST, seed)
         found = list(islice(rows, n + 1))
         return found[:n] if len(found) > n else super().draw(n, seed)
 
@@ -232,12 +220,14 @@ def corpora(
             continue
         key = f"corpora.datasets.{name}"
         given = {"column": "text", "buffer_size": buffer_size, **settings}
-        column, buffer = given.pop("column"), given.pop("buffer_size")
+        order = {name: given.pop(name) for name in ("column", "buffer_size")} | {"seed": seed}
         try:
-            texts = Texts(Source(**given, key=key), column, seed, buffer)
+            source = Source(**given, key=key)
         except TypeError as error:
             raise ValueError(
                 f"{key}: {error}; it takes path, config, revision, split, column and buffer_size"
             ) from error
-        found.append(Corpus(name, texts, texts.fingerprint, texts.draw))
+        rows = Streamed(key, Columns(text=order["column"]), source, **order, in_order=False)
+        mark = fingerprint({"source": source.settings, **order})
+        found.append(Corpus(name, rows, mark, rows.draw))
     return found

@@ -179,8 +179,8 @@ def _resolve(group: str, paths: Paths, split: str, columns: Columns) -> dict[str
                         parts.append(Saved(key, columns, path, split))
                     else:
                         _check(key, path)
-                        file = SUFFIXES[path.suffix]
-                        parts.append(file(key, columns, path, documents=group == "corpora"))
+                        documents = group == "corpora" and path.suffix == ".txt"
+                        parts.append(SUFFIXES[path.suffix](key, columns, path, documents))
             elif len(patterns) == 1:
                 parts.append(named(pattern, split, key, columns))
             else:
