@@ -20,7 +20,6 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError, YAMLError
 
 _GRAMMAR = "hydra.cc/docs/1.3/advanced/override_grammar/basic"
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
 """Launchers that an extra of the package installs: Hydra's name -> the extra."""
@@ -138,7 +137,7 @@ def _system(error: OSError) -> str | None:
     if error.filename is None or error.strerror is None:
         return None
     remedy = "check the path"
-    if error.errno in _FULL_DISK:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = "free some space, or choose another disk with outputs=…"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "get access to it, or choose another path"

@@ -12,37 +12,36 @@ and licences. ``experiments/natural/build.py`` made them.
 
 import json
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 
 TEXTS = Path(__file__).parent / "texts"
 """Folder of the texts and of the ground truths computed for them."""
 HELD_OUT = "held_out"
-_T = TypeVar("_T")
 
 
 def corpora(world: str = "natural", names: Sequence[str] | None = None) -> list[Corpus]:
     """Return the corpora of a world. names: corpora to return, in this order; None for all."""
     found = _read(world)[0]
-    names = list(found) if names is None else names
-    return [Corpus(name, _one("corpora.names", name, found)) for name in names]
+    return [Corpus(name, found[name]) for name in _chosen("corpora.names", names, found)]
 
 
 def testsets(world: str = "natural", names: Sequence[str] | None = None) -> list[TestSet]:
     """Return the test sets of a world. names: test sets; None for all except ``held_out``."""
     found = _read(world)[1]
-    names = [name for name in found if name != HELD_OUT] if names is None else names
-    return [TestSet(name, _one("testset.names", name, found)) for name in names]
+    if names is None:
+        names = [name for name in found if name != HELD_OUT]
+    return [TestSet(name, found[name]) for name in _chosen("testset.names", names, found)]
 
 
-def _one(key: str, name: str, found: Mapping[str, _T]) -> _T:
-    if name not in found:
-        raise ValueError(f"{key}: there is no '{name}'; choose from {', '.join(found)}")
-    return found[name]
+def _chosen(key: str, names: Sequence[str] | None, there: Collection[str]) -> Collection[str]:
+    for name in names or ():
+        if name not in there:
+            raise ValueError(f"{key}: there is no '{name}'; choose from {', '.join(there)}")
+    return there if names is None else names
 
 
 @cache

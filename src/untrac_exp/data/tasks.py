@@ -13,7 +13,7 @@ Suite a asks for the number after a number written in digits, suite b for the le
 five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wording differs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -35,7 +35,6 @@ LARGEST = 998
 WORDS: dict[str, list[str]] = yaml.safe_load(
     Path(__file__).with_name("tasks.yaml").read_text("utf-8")
 )
-PARTS_OF_SPEECH = tuple(WORDS)
 LETTERS, DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 _ONES = (
@@ -93,11 +92,9 @@ def _suite_b(name: str, draw: Draw) -> list[Row]:
 
 
 def _part_of_speech(word: str, labels: str, draw: Draw) -> Row:
-    options = _shuffled(PARTS_OF_SPEECH, draw)
-    [answer] = [
-        label for label, option in zip(labels, options, strict=True) if word in WORDS[option]
-    ]
-    listed = ", ".join(f"{label}: {option}" for label, option in zip(labels, options, strict=True))
+    options = dict(zip(labels, _shuffled(WORDS, draw), strict=True))
+    [answer] = [label for label, option in options.items() if word in WORDS[option]]
+    listed = ", ".join(f"{label}: {option}" for label, option in options.items())
     return Row(answer, f"What part of speech is {word}? {listed}")
 
 
@@ -110,7 +107,7 @@ def _left_over(name: str, draw: Draw) -> Row:
     return Row(left, f"Take {', '.join(removed)} out of {string}. Which {kind} is left?")
 
 
-def _shuffled(items: Sequence[str], draw: Draw) -> list[str]:
+def _shuffled(items: Iterable[str], draw: Draw) -> list[str]:
     return [item for _, item in sorted((draw(), item) for item in items)]
 
 
