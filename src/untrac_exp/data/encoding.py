@@ -81,14 +81,12 @@ class Encoded:
         lengths = self.lengths[indices]
         width = int(lengths.max())
         ids = self.input_ids[indices, :width].long()
-        labels = self.labels[indices]
+        labels, out = self.labels[indices], width
         if self.seq2seq:
             used = (labels != IGNORED).any(0)
-            labels = labels[:, : int(used.nonzero().max()) + 1] if used.any() else labels[:, :1]
-        else:
-            labels = labels[:, :width]
+            out = int(used.nonzero().max()) + 1 if used.any() else 1
         mask = torch.arange(width) < lengths[:, None]
-        return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels.long()}
+        return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels[:, :out].long()}
 
     def batches(self, max_tokens: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield all examples once, sorted by length, as (indices, batch).
