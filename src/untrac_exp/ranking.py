@@ -179,20 +179,21 @@ def weaknesses(
         rows = ranking[ranking["testset"] == testset]
         first = rows.iloc[0]
         if not first["ci_low"] > 0:
-            warnings.append(
-                f"test set '{testset}': no corpus is shown to have helped, the interval of the "
-                f"first ('{first['corpus']}') includes 0"
+            weak = (
+                "no corpus is shown to have helped, the interval of the first "
+                f"('{first['corpus']}') includes 0"
             )
         elif len(rows) > 2 and not (rows["lead_low"] > 0).any():
-            warnings.append(
-                f"test set '{testset}': no corpus can be told apart from the next, so the order is "
-                "hardly better than chance; read more texts of the corpora and the test set"
+            weak = (
+                "no corpus can be told apart from the next, so the order is hardly better than "
+                "chance; read more texts of the corpora and the test set"
             )
         elif len(rows) > 1 and not first["lead_low"] > 0:
-            warnings.append(
-                f"test set '{testset}': '{first['corpus']}' and '{rows.iloc[1]['corpus']}' cannot "
-                "be told apart as the first"
-            )
+            second = rows.iloc[1]["corpus"]
+            weak = f"'{first['corpus']}' and '{second}' cannot be told apart as the first"
+        else:
+            continue
+        warnings.append(f"test set '{testset}': {weak}")
     for (testset, corpus), found in shared.groupby(["testset", "corpus"], sort=False):
         n = len(found)
         warnings.append(

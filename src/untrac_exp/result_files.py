@@ -49,7 +49,7 @@ def write(outdir: Path, name: str, table: pd.DataFrame) -> Path:
     columns = TABLES[name]
     missing = {"influence", "loss", "change", "share"} & {*columns} - {*table.columns}
     assert not missing, f"{name}.csv without {missing}"
-    return write_text(outdir / f"{name}.csv", table_text(table, columns))
+    return write_text(outdir / f"{name}.csv", table_text(table.reindex(columns=columns)))
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
@@ -126,9 +126,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
-def table_text(table: pd.DataFrame, columns: Sequence[str]) -> str:
-    """Format these columns as CSV, floats with ``repr``; a missing column is empty."""
-    return table.reindex(columns=list(columns)).to_csv(index=False, lineterminator="\n")
+def table_text(table: pd.DataFrame) -> str:
+    """Format a table as CSV, floats with ``repr``."""
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def plain(value: Any) -> Any:
@@ -137,10 +137,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -171,15 +171,14 @@ def details(sweep: Sweep) -> dict[str, Any]:
 
 def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
     """Split the configuration into settings shared by all jobs and settings by method."""
-    flat = [_flat(job.get("config") or {}) for job in sweep.metrics]
-    keys = list(dict.fromkeys(key for config in flat for key in config))
-    shared = {k for k in keys if all(config.get(k, ...) == flat[0].get(k) for config in flat)}
+    flat = pd.DataFrame([_flat(job.get("config") or {}) for job in sweep.metrics])
+    shared = flat.columns[flat.nunique(dropna=False) == 1]
+    rest = flat.drop(columns=[*shared, "seed", "train_seed"], errors="ignore")
     own: dict[str, list[tuple[str, str]]] = {}
-    for label, config in zip(sweep.jobs["label"], flat, strict=True):
-        repeated = shared | {"seed", "train_seed"}
-        if lines := [(k, config[k]) for k in keys if k in config and k not in repeated]:
+    for label, config in zip(sweep.jobs["label"], rest.to_dict("records"), strict=True):
+        if lines := [(str(key), value) for key, value in config.items() if pd.notna(value)]:
             own.setdefault(label, lines)
-    return [(k, flat[0][k]) for k in keys if k in shared], own
+    return [(str(key), value) for key, value in flat[shared].iloc[0].items()], own
 
 
 def about(sweep: Sweep) -> list[tuple[str, str]]:

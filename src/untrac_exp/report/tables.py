@@ -78,7 +78,7 @@ def varied(runs: pd.DataFrame) -> str:
 def write_summary(sweep: Sweep) -> Path:
     """Write ``summary.csv`` to the sweep's directory and return its path."""
     table = summarise(sweep).drop(columns="label")
-    return write_text(sweep.directory / "summary.csv", table_text(table, list(table.columns)))
+    return write_text(sweep.directory / "summary.csv", table_text(table))
 
 
 def influences(sweep: Sweep) -> pd.DataFrame:
@@ -125,15 +125,11 @@ def ranking(sweep: Sweep, testset: str) -> pd.DataFrame:
     values = [c for c in ("influence", "ci_low", "ci_high") if c in rows]
     table = rows.groupby(["label", "corpus"], sort=False)[values].agg(_strict_mean).reset_index()
     table["rank"] = table.groupby("label")["influence"].rank(ascending=False, method="min")
-    leading = table[table["label"] == table["label"].iloc[0]]
-    orders = {
-        "label": table["label"].unique(),
-        "corpus": leading.sort_values("rank", kind="stable")["corpus"],
-    }
+    leading = table[table["label"] == table["label"].iloc[0]].sort_values("rank", kind="stable")
+    orders = {"label": table["label"].unique(), "corpus": leading["corpus"]}
+    places = {name: {one: i for i, one in enumerate(order)} for name, order in orders.items()}
     return table.sort_values(
-        ["label", "corpus"],
-        key=lambda names: pd.Series(pd.Categorical(names, orders[str(names.name)]), names.index),
-        ignore_index=True,
+        ["label", "corpus"], key=lambda names: names.map(places[str(names.name)]), ignore_index=True
     )
 
 

@@ -15,14 +15,11 @@ from untrac_exp.report.answer import answer, print_answer
 from untrac_exp.report.collect import Sweep, collect, labelled, short_variants
 from untrac_exp.report.tables import number_format, ranking, summarise
 
-_MIN_WIDTH = 100
-
 
 def console() -> Console:
     """Return a console that is wide enough for the tables if the output is a pipe."""
     out = Console(highlight=False)
-    wide = out.width >= _MIN_WIDTH or out.is_terminal
-    return out if wide else Console(highlight=False, width=120)
+    return out if out.width >= 100 or out.is_terminal else Console(highlight=False, width=120)
 
 
 def print_job(outdir: Path, out: Console | None = None) -> None:
@@ -154,16 +151,16 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
 
 def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, list[str]]]:
     """Return both ceilings of every test set, per variant if they differ between variants."""
-    truths = summary.drop_duplicates(["variant", "testset"]).set_index(["variant", "testset"])
-    variants = truths.index.get_level_values("variant").unique()
-    short = short_variants(map(str, variants))
+    truths = summary.drop_duplicates(["variant", "testset"])
+    short = short_variants(truths["variant"].unique())
     rows = []
     for column, name in (("attainable", "attainable ceiling"), ("ceiling", "noise ceiling")):
-        lines = {v: [_number(truths[column].get((v, t))) for t in testsets] for v in variants}
-        if len({tuple(line) for line in lines.values()}) == 1:
-            rows.append((name, lines[variants[0]]))
+        lines = truths.pivot(index="variant", columns="testset", values=column)[testsets]
+        lines = lines.map(_number)
+        if len(lines.drop_duplicates()) == 1:
+            rows.append((name, list(lines.iloc[0])))
         else:
-            rows += [(labelled(name, short[variant]), line) for variant, line in lines.items()]
+            rows += [(labelled(name, short[str(v)]), list(line)) for v, line in lines.iterrows()]
     return rows
 
 

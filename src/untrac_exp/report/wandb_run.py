@@ -60,7 +60,7 @@ def write_history(outdir: Path) -> None:
     """Write the history fields of W&B as ``history.csv``, one column per field."""
     table = history(collect(Path(outdir)))
     if len(table):
-        write_text(Path(outdir) / "history.csv", table_text(table, list(table.columns)))
+        write_text(Path(outdir) / "history.csv", table_text(table))
 
 
 def no_logging(outdir: Path) -> None:
