@@ -8,12 +8,12 @@ configuration and marked with "~".
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -125,12 +125,14 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
     ]
     hydra = compose("config", single, return_hydra_config=True).hydra
     is_sweep = multirun if hydra.mode is None else hydra.mode == RunMode.MULTIRUN
-    jobs = [list(arguments)]
-    if is_sweep:
-        axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
-        [jobs] = BasicSweeper.split_arguments(parse_overrides([*axes, *arguments]), None)
+    axes = hydra.sweeper.params.items() if is_sweep else ()
+    choices: dict[str, list[str]] = {}
+    for one in parse_overrides([*(f"{key}={values}" for key, values in axes), *arguments]):
+        key, is_axis = one.get_key_element(), is_sweep and one.is_sweep_override()
+        values = [f"{key}={value}" for value in one.sweep_string_iterator()] if is_axis else []
+        choices[key] = values or [str(one.input_line)]
     shared = axes_override(arguments, hydra.sweeper.params)
-    for job in jobs:
+    for job in product(*choices.values()):
         cfg = compose("config", [*job, shared], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         outdir = Path(cfg.hydra.run.dir)  # also of a job of a sweep, see conf/config.yaml
