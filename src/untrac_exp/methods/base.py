@@ -24,6 +24,9 @@ from untrac_exp.store import Store, Wanted
 Arrays = dict[str, np.ndarray]
 Name = TypeVar("Name")
 
+SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
+"""Columns of `Influences.scores`."""
+
 
 class Subset(NamedTuple):
     """Name of a subset of a test set."""
@@ -279,15 +282,8 @@ class Method(ABC):
 
 def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
     """Return scores without intervals, for methods that evaluate no losses."""
-    return pd.DataFrame(
-        [
-            {
-                "corpus": corpus, "testset": subset.testset, "subset": subset.subset,
-                "influence": value, "ci_low": np.nan, "ci_high": np.nan,
-            }
-            for (corpus, subset), value in values.items()
-        ]
-    )  # fmt: skip
+    rows = [(corpus, *subset, value, np.nan, np.nan) for (corpus, subset), value in values.items()]
+    return pd.DataFrame(rows, columns=SCORES)
 
 
 def parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -30,22 +30,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.data.portions import within
-from untrac_exp.methods.base import (
-    Arrays,
-    Change,
-    Influences,
-    Method,
-    Subject,
-    Tokens,
-    Work,
-)
-from untrac_exp.methods.common.scores import score_row
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Subject, Tokens, Work
+from untrac_exp.methods.common.scores import scored, some
 from untrac_exp.models.loss import Losses
 
 _LARGEST = 2**63
@@ -88,31 +79,24 @@ class NGram(Method):
             raise ValueError(
                 f"method.order={self.order} is too large for a vocabulary of {vocab_size} tokens"
             )
-        scores, changes, weak = [], [], []
+        changes, weak = [], []
         for subset, data in subject.subsets.items():
             found = self._losses(subject, data, vocab_size)
             before = Losses(torch.from_numpy(found["before"]), data.scored)
             for corpus, after in zip(subject.trained_on, found["after"], strict=True):
-                scores.append(score_row(corpus, subset, before, after))
                 changes.append(Change(corpus, subset, subset, before, after))
             ours, model = float(found["surrogate"]), float(found["model"])
             if ours > model + 0.1:
                 weak.append(f"{'/'.join(subset)} ({ours:.2f} against {model:.2f})")
-        warnings = []
-        if weak:
-            warnings.append(
-                "no n-gram model has a loss as low as the model's, so the scores miss what it "
-                f"learned from longer contexts: {', '.join(weak[:3])}"
-                + (f" and {len(weak) - 3} more" * (len(weak) > 3))
-            )
-        return Influences(
-            pd.DataFrame(scores), changes=changes, warnings=warnings, read=dict(subject.subsets)
-        )
+        warnings = [
+            "no n-gram model has a loss as low as the model's, so the scores miss what it learned "
+            f"from longer contexts: {some(weak)}"
+        ]
+        return scored(changes, subject.subsets, warnings=warnings if weak else [])
 
     def tokens(self, work: Work) -> Tokens:
-        most = self.probe
-        read = [data.read for data in work.subsets.values()]
-        return Tokens(sum(n if most is None else min(n, most) for n in read), 0)
+        most = float("inf") if self.probe is None else self.probe
+        return Tokens(int(sum(min(data.read, most) for data in work.subsets.values())), 0)
 
     def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
         """Compute losses of all examples of a subset under the surrogate.
@@ -146,15 +130,13 @@ class Counts(NamedTuple):
 
     Attributes:
         gram: (1 + Z, T) c(h, w).
-        context: (1 + Z, T) c(h).
+        context: (1 + Z, T) c(h), 0 if h does not occur.
         types: (1 + Z, T) t(h).
-        known: (1 + Z, T) bool, whether h occurs.
     """
 
     gram: np.ndarray
     context: np.ndarray
     types: np.ndarray
-    known: np.ndarray
 
 
 def matched_losses(
@@ -205,7 +187,8 @@ def token_losses(orders: Sequence[Counts], strength: float, vocab_size: int) -> 
         (1 + Z, T) in nats.
     """
     probability = np.full_like(orders[0].context, 1 / vocab_size)
-    for gram, context, types, known in orders:
+    for gram, context, types in orders:
+        known = context > 0
         smoothed = gram + strength * types * probability
         total = np.where(known, context + strength * types, 1)
         probability = np.where(known, smoothed / total, probability)
@@ -225,14 +208,15 @@ def count(corpora: Mapping[str, Encoded], data: Encoded, n: int, vocab_size: int
     sizes = np.array([int(one.lengths.sum()) for one in corpora.values()], float)
     left = np.array([1.0, *((sizes.sum() - sizes) / sizes.sum())])[:, None]
     scale = np.divide(1, left, out=np.zeros_like(left), where=left > 0)
-    contexts = scale * _sums(group, counts, len(wanted))
-    types = _sums(group, counts > 0, len(wanted))
-    if not len(wanted):
-        nothing = np.zeros((1 + len(corpora), len(gram)))
-        return Counts(nothing, nothing, nothing, nothing > 0)
-    at = np.searchsorted(wanted, context).clip(max=len(wanted) - 1)
-    known = whole & (contexts[:, at] > 0)
-    return Counts(scale * _look_up(grams, counts, gram), contexts[:, at], types[:, at], known)
+    contexts, types = (
+        np.stack([np.bincount(group, row, len(wanted)) for row in rows])
+        for rows in (counts, counts > 0)
+    )
+    return Counts(
+        scale * _look_up(grams, counts, gram),
+        np.where(whole, scale * _look_up(wanted, contexts, context), 0),
+        _look_up(wanted, types, context),
+    )
 
 
 def _grams(
@@ -278,13 +262,8 @@ def _continuations(
     return grams, counts
 
 
-def _sums(groups: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """Sum values (R, G) over the columns of each of n groups: (R, n)."""
-    return np.stack([np.bincount(groups, row, n) for row in values])
-
-
 def _look_up(grams: np.ndarray, counts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Look up counts (R, G) of sorted n-grams (G,) at `wanted` (T,): (R, T), 0 if absent."""
+    """Look up counts (R, G) of sorted ids (G,) at `wanted` (T,): (R, T), 0 if absent."""
     if not len(grams):
         return np.zeros((len(counts), len(wanted)))
     at = np.searchsorted(grams, wanted).clip(max=len(grams) - 1)

@@ -12,12 +12,12 @@ ACL 2024, section 3.1.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_forgotten
-from untrac_exp.methods.common.watch import Panel, Unlearn
+from untrac_exp.methods.common.scores import Panel
+from untrac_exp.methods.common.watch import Run, Unlearn
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,13 @@ class UnTrac(Unlearn, Method):
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_forgotten(subject, self.objective.held)
-        panel = Panel(subject.subsets)
-        record = self.record(subject, panel, apart.warnings)
-        runs = {}
+        runs: dict[str | Subset, Run] = {}
         for corpus, data in subject.corpora.items():
-            retain = {name: held for name, held in apart.retain.items() if name != corpus}
-            runs[corpus] = self.watch(subject, corpus, data, panel, retain)
-        for corpus, seen in subject.parts(runs, "untrac: corpora unlearned").items():
-            record.add(corpus, seen, partial(_cell, corpus))
-        return record.influences()
+            runs[corpus] = data, {name: one for name, one in apart.retain.items() if name != corpus}
+        return self.unlearned(subject, runs, Panel(subject.subsets), apart.warnings)
 
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.corpora.values(), work.subsets.values())
 
     def apart(self, work: Work) -> int:
         return len(work.corpora)
-
-
-def _cell(corpus: str, subset: Subset) -> tuple[str, Subset]:
-    return corpus, subset

@@ -13,12 +13,12 @@ ACL 2024, section 3.2.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_read
-from untrac_exp.methods.common.watch import Panel, Unlearn
+from untrac_exp.methods.common.scores import Panel
+from untrac_exp.methods.common.watch import Run, Unlearn
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,13 @@ class UnTracInv(Unlearn, Method):
 
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_read(subject, self.objective.held)
-        panel = Panel(apart.read)
-        record = self.record(subject, panel, apart.warnings)
-        runs = {
-            subset: self.watch(subject, "/".join(subset), data, panel, apart.retain)
-            for subset, data in subject.subsets.items()
+        runs: dict[str | Subset, Run] = {
+            subset: (data, apart.retain) for subset, data in subject.subsets.items()
         }
-        for subset, seen in subject.parts(runs, "untrac_inv: test subsets unlearned").items():
-            record.add("/".join(subset), seen, partial(_cell, subset))
-        return record.influences()
+        return self.unlearned(subject, runs, Panel(apart.read), apart.warnings)
 
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.subsets.values(), work.corpora.values())
 
     def apart(self, work: Work) -> int:
         return len(work.subsets)
-
-
-def _cell(subset: Subset, corpus: str) -> tuple[str, Subset]:
-    return corpus, subset

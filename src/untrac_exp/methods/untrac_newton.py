@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -42,8 +41,7 @@ from untrac_exp.methods.base import (
 )
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import Vectors, gradient, vectors
-from untrac_exp.methods.common.scores import score_row
-from untrac_exp.methods.common.watch import Panel
+from untrac_exp.methods.common.scores import Panel, scored
 from untrac_exp.models.weights import EMBEDDINGS
 
 
@@ -97,12 +95,12 @@ class UnTracNewton(Method):
                 },
                 "untrac_newton: corpora unlearned",
             )
-        scores, changes = [], []
-        for corpus, one in seen.items():
-            for subset, nll in panel.split(one["nll"]).items():
-                scores.append(score_row(corpus, subset, before[subset], nll, unit=unit))
-                changes.append(Change(corpus, subset, subset, before[subset], nll, unit))
-        return Influences(pd.DataFrame(scores), changes=changes, read=dict(subject.subsets))
+        changes = [
+            Change(corpus, subset, subset, before[subset], nll, unit)
+            for corpus, one in seen.items()
+            for subset, nll in panel.split(one["nll"]).items()
+        ]
+        return scored(changes, subject.subsets)
 
     def tokens(self, work: Work) -> Tokens:
         corpora = sum(data.read for data in work.corpora.values())
@@ -152,7 +150,7 @@ class UnTracNewton(Method):
                 steps = (rates * vector).split([weight.numel() for weight in weights])
                 for weight, step in zip(weights, steps, strict=True):
                     weight.add_(step.view_as(weight).to(weight))
-                return {"nll": subject.losses(panel.data).nll.numpy()}
+                return panel.evaluate(subject)
 
         reads = {
             "unlearned": [data],

@@ -29,15 +29,14 @@ from untrac_exp.methods.base import (
     Change,
     Influences,
     Method,
+    Part,
     Subject,
     Tokens,
     Work,
     parameters,
 )
 from untrac_exp.methods.common.products import gradient
-from untrac_exp.methods.common.scores import score_row
-from untrac_exp.methods.common.watch import Panel
-from untrac_exp.progress import Progress
+from untrac_exp.methods.common.scores import Panel, scored
 
 _DOUBLINGS = 30
 """Maximum number of times the first-order step is doubled to reach the rise."""
@@ -72,22 +71,18 @@ class UnTracStep(Method):
         before = panel.losses_at_theta0(subject)
         losses = {corpus: one.mean for corpus, one in before.items()}
         mean = sum(losses.values()) / len(losses)
-        scores, changes, own_loss = [], [], []
-        progress = Progress("untrac_step: test subsets", len(subject.subsets))
-        for i, (subset, data) in enumerate(subject.subsets.items()):
-            seen = self._step(subject, "/".join(subset), data, panel)
+        parts = {
+            subset: self._step(subject, "/".join(subset), data, panel)
+            for subset, data in subject.subsets.items()
+        }
+        changes, own_loss = [], []
+        for subset, seen in subject.parts(parts, "untrac_step: test subsets unlearned").items():
             for corpus, nll in panel.split(seen["nll"]).items():
                 unit = losses[corpus] / mean if self.relative else 1.0
-                scores.append(score_row(corpus, subset, before[corpus], nll, unit=unit))
                 changes.append(Change(corpus, subset, corpus, before[corpus], nll, unit))
             own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
-            progress(i + 1)
-        return Influences(
-            pd.DataFrame(scores),
-            own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
-            changes=changes,
-            read=dict(subject.corpora),
-        )
+        columns = ["unlearned", "step", "loss"]
+        return scored(changes, subject.corpora, own_loss=pd.DataFrame(own_loss, columns=columns))
 
     def tokens(self, work: Work) -> Tokens:
         backward = sum(data.read for data in work.subsets.values())
@@ -95,12 +90,12 @@ class UnTracStep(Method):
         forward = (1 + _READINGS) * backward + (1 + len(work.subsets)) * corpora
         return Tokens(forward, backward)
 
-    def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Arrays:
-        """Compute one step.
+    def apart(self, work: Work) -> int:
+        return len(work.subsets)
 
-        Returns:
-            nll (N,), nats of each example of the panel after the step, and own (2,), the subset's
-            loss before and after in nats per token.
+    def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Part:
+        """Compute nll (N,), nats of each example of the panel after the step, and own (2,), the
+        subset's loss before and after in nats per token.
         """
 
         def compute() -> Arrays:
@@ -126,11 +121,10 @@ class UnTracStep(Method):
                 # to a hundredth of the step
                 eta = brentq(excess, 0, high, xtol=0.01 * high, rtol=0.01)
                 own = start + self.rise + excess(eta)
-                nll = subject.losses(panel.data).nll.numpy()
-            return {"nll": nll, "own": np.array([start, own])}
+                return {"own": np.array([start, own]), **panel.evaluate(subject)}
 
         reads = {"unlearned": [data], "panel": panel.datasets.values()}
-        return subject.part("step", compute, reads, draws=False)
+        return Part("step", compute, reads, draws=False)
 
 
 class _Line:

@@ -1,32 +1,62 @@
-"""Scores of methods that evaluate losses."""
+"""Losses of datasets that are evaluated together, and scores from their changes."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pandas as pd
+import torch
 
 from untrac_exp.bootstrap import bootstrap_interval
-from untrac_exp.methods.base import Subset
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.base import SCORES, Arrays, Change, Influences, Subject, Subset
 from untrac_exp.models.loss import Losses
 
+Name = TypeVar("Name", bound=Subset | str)
 
-def score_row(
-    corpus: str,
-    subset: Subset,
-    before: Losses,
-    nll_after: np.ndarray,
-    seed: int = 0,
-    unit: float = 1.0,
-) -> dict[str, Any]:
-    """Return a row of scores: the change in loss per token, with its bootstrap interval.
 
-    nll_after: (N,) negative log-likelihood of each example after unlearning, in nats. unit: as in
-    `Change`.
+class Panel(Generic[Name]):
+    """Named datasets that are evaluated together, so that short ones share batches."""
+
+    def __init__(self, datasets: Mapping[Name, Encoded]) -> None:
+        self.datasets = datasets
+        self.data = Encoded.concatenate(list(datasets.values()))
+        self._ends = np.cumsum([len(data) for data in datasets.values()])[:-1]
+
+    def split(self, nll: np.ndarray) -> dict[Name, np.ndarray]:
+        """Split values (..., N) of all examples into (..., N_i) by dataset."""
+        return dict(zip(self.datasets, np.split(nll, self._ends, axis=-1), strict=True))
+
+    def evaluate(self, subject: Subject) -> Arrays:
+        """Compute nll (N,), nats of each example at the model's current weights."""
+        return {"nll": subject.losses(self.data).nll.numpy()}
+
+    def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
+        """Return the losses of each dataset at θ0, a part of the result that is stored."""
+        reads = {"panel": self.datasets.values()}
+        found = subject.part("before", lambda: self.evaluate(subject), reads, draws=False)
+        return {
+            name: Losses(torch.from_numpy(nll), self.datasets[name].scored)
+            for name, nll in self.split(found["nll"]).items()
+        }
+
+
+def scored(changes: Sequence[Change], read: Mapping[Any, Encoded], **others: Any) -> Influences:
+    """Return the influences, in nats per token, with their bootstrap intervals.
+
+    read, others: as in `Influences`.
     """
-    nll, tokens = before.nll.numpy() / unit, before.tokens.numpy()
-    nll_after = nll_after / unit
-    low, high = bootstrap_interval(nll, nll_after, tokens, seed=seed)
-    influence = float((nll_after - nll).sum() / tokens.sum())
-    return {
-        "corpus": corpus, "testset": subset.testset, "subset": subset.subset,
-        "influence": influence, "ci_low": float(low), "ci_high": float(high),
-    }  # fmt: skip
+    rows = []
+    for corpus, subset, _, before, nll_after, unit in changes:
+        nll, tokens = before.nll.numpy() / unit, before.tokens.numpy()
+        nll_after = nll_after / unit
+        low, high = bootstrap_interval(nll, nll_after, tokens, seed=0)
+        influence = float((nll_after - nll).sum() / tokens.sum())
+        rows.append((corpus, *subset, influence, float(low), float(high)))
+    return Influences(pd.DataFrame(rows, columns=SCORES), changes=changes, read=read, **others)
+
+
+def some(items: Sequence[str]) -> str:
+    """List the first three items and the number of the others."""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more

@@ -1,68 +1,22 @@
-"""Unlearn one dataset and evaluate others during the run; shared by UnTrac and UnTrac-Inv."""
+"""Unlearn datasets and evaluate others during the runs; shared by UnTrac and UnTrac-Inv."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import (
-    Arrays,
-    Change,
-    Influences,
-    Part,
-    Size,
-    Subject,
-    Subset,
-    Tokens,
-)
-from untrac_exp.methods.common.scores import score_row
-from untrac_exp.models.loss import Losses
+from untrac_exp.methods.base import Arrays, Change, Influences, Part, Size, Subject, Subset, Tokens
+from untrac_exp.methods.common.scores import Panel, scored, some
 from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.unlearning import Stopping, unlearn
 
-Name = TypeVar("Name", bound=Subset | str)
-
-
-class Panel(Generic[Name]):
-    """Named datasets that are evaluated together, so that short ones share batches."""
-
-    def __init__(self, datasets: Mapping[Name, Encoded]) -> None:
-        self.names = list(datasets)
-        self.datasets = datasets
-        self.data = Encoded.concatenate(list(datasets.values()))
-        self._ends = np.cumsum([len(data) for data in datasets.values()])[:-1]
-
-    def split(self, nll: np.ndarray) -> dict[Name, np.ndarray]:
-        """Split values (..., N) of all examples into (..., N_i) by dataset."""
-        return dict(zip(self.names, np.split(nll, self._ends, axis=-1), strict=True))
-
-    def losses(self, subject: Subject) -> dict[Name, Losses]:
-        """Compute the losses of each dataset at the model's current weights."""
-        losses = subject.losses(self.data)
-        tokens = self.split(losses.tokens.numpy())
-        return {
-            name: Losses(torch.from_numpy(nll), torch.from_numpy(tokens[name]))
-            for name, nll in self.split(losses.nll.numpy()).items()
-        }
-
-    def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
-        """Return `losses` at θ0, a part of the result that is stored."""
-
-        def compute() -> Arrays:
-            return {"nll": subject.losses(self.data).nll.numpy()}
-
-        reads = {"panel": self.datasets.values()}
-        nll = subject.part("before", compute, reads, draws=False)["nll"]
-        return {
-            name: Losses(torch.from_numpy(one), self.datasets[name].scored)
-            for name, one in self.split(nll).items()
-        }
+Run = tuple[Encoded, Mapping[str, Encoded]]
+"""Forget set of one run, and its retain set by corpus."""
 
 
 @dataclass(frozen=True)
@@ -81,39 +35,56 @@ class Unlearn:
         if self.batch_size < 1:
             raise ValueError(f"method.batch_size={self.batch_size} must be at least 1")
 
-    def record(
-        self, subject: Subject, panel: Panel[Name], warnings: Sequence[str] = ()
-    ) -> "Record[Name]":
-        """Create an empty record with the panel's losses at θ0 and initial warnings."""
-        return Record(
-            panel,
-            panel.losses(subject),
-            subject.model.config.vocab_size,
-            self.stopping.own_loss_rise,
-            warnings,
-        )
-
-    def watch(
+    def unlearned(
         self,
         subject: Subject,
-        name: str,
-        data: Encoded,
+        runs: Mapping[str | Subset, Run],
         panel: Panel,
-        retain: Mapping[str, Encoded],
-    ) -> Part:
-        """Return a part that unlearns `data` from θ0 and evaluates the panel at scheduled steps.
+        warnings: Sequence[str],
+    ) -> Influences:
+        """Unlearn each forget set from θ0 and return the changes of the panel's losses.
 
         Args:
             subject: the model at θ0 and the data.
-            name: name of the forget set.
-            data: the forget set.
-            panel: the datasets to evaluate, N examples.
-            retain: the retain set by corpus.
-
-        Returns:
-            A part with steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of
-            steps, and own_loss (R,), the loss of a sample of `data` in nats per token.
+            runs: by corpus, or by test subset.
+            panel: the datasets to evaluate: the test subsets, or the corpora.
+            warnings: further limits of the scores.
         """
+        before = panel.losses_at_theta0(subject)
+        start = np.concatenate([losses.nll.numpy() for losses in before.values()])
+        parts = {name: self.watch(subject, _text(name), run, panel) for name, run in runs.items()}
+        found = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
+        changes: list[Change] = []
+        trajectory: list[tuple[Any, ...]] = []
+        own_loss: list[tuple[Any, ...]] = []
+        for name, seen in found.items():
+            own, steps = seen["own_loss"], seen["steps"]
+            own_loss += [(_text(name), *row) for row in zip(seen["own_steps"], own, strict=True)]
+            rises = [0.0, *(own[np.searchsorted(seen["own_steps"], steps)] - own[0])]
+            nll = np.stack([start, *seen["nll"]])
+            answers = panel.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
+            for of, path in panel.split(seen["nll"]).items():
+                corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
+                changes.append(Change(corpus, subset, of, before[of], answers[of]))
+                change = path.sum(1) - float(before[of].nll.sum())
+                change /= int(before[of].tokens.sum())
+                trajectory += [(corpus, *subset, *row) for row in zip(steps, change, strict=True)]
+        columns = ["corpus", "testset", "subset", "step", "influence"]
+        return scored(
+            changes,
+            panel.datasets,
+            trajectory=pd.DataFrame(trajectory, columns=columns),
+            own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
+            warnings=[*warnings, *self._warnings(found, subject.model.config.vocab_size)],
+        )
+
+    def watch(self, subject: Subject, name: str, run: Run, panel: Panel) -> Part:
+        """Return a part that unlearns from θ0 and evaluates the panel's N examples at its steps.
+
+        It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
+        own_loss (R,), the loss of a sample of the forget set in nats per token.
+        """
+        data, retain = run
         batch = min(self.batch_size, len(data))
         schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
         wanted = self.stopping.own_loss_rise
@@ -138,7 +109,7 @@ class Unlearn:
                 # that the last two evaluations, which are interpolated, are close together.
                 if step in schedule or (wanted is not None and rise >= wanted / 2):
                     steps.append(step)
-                    nll.append(subject.losses(panel.data).nll.numpy())
+                    nll.append(panel.evaluate(subject)["nll"])
                 return wanted is not None and rise >= wanted
 
             with subject.leaving_theta0() as model:
@@ -183,6 +154,30 @@ class Unlearn:
             forward += probe + len(steps) * (probe + watched)
         return Tokens(forward + backward, backward)
 
+    def _warnings(self, found: Mapping[str | Subset, Arrays], vocab_size: int) -> list[str]:
+        """Warn of runs that ended too early and of collapsed models."""
+        wanted, uniform = self.stopping.own_loss_rise, math.log(vocab_size)
+        early, broken = [], []
+        for name, seen in found.items():
+            start, end = seen["own_loss"][[0, -1]]
+            if wanted is not None and end - start < wanted:
+                steps = seen["own_steps"][-1]
+                early.append(f"of '{_text(name)}' by {end - start:.2f} after {steps} steps")
+            if start <= uniform < end:
+                broken.append(f"{end:.2f} for '{_text(name)}' ({start:.2f} before)")
+        warnings = []
+        if early:
+            warnings.append(
+                f"unlearning ended before the forget-set loss had risen by {wanted:g} nats: "
+                f"{some(early)}; allow more in method.stopping"
+            )
+        if broken:
+            warnings.append(
+                "unlearning collapsed the model: the forget-set loss went past the uniform "
+                f"distribution's {uniform:.2f} nats, to {some(broken)}"
+            )
+        return warnings
+
 
 def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndarray:
     """Interpolate nll (S, N) to where `rises` (S,) first reaches `wanted`; returns (N,).
@@ -199,88 +194,5 @@ def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndar
     return nll[i - 1] + part * (nll[i] - nll[i - 1])
 
 
-class Record(Generic[Name]):
-    """Collects the results of unlearning runs that evaluate one panel."""
-
-    def __init__(
-        self,
-        panel: Panel[Name],
-        before: Mapping[Name, Losses],
-        vocab_size: int,
-        own_loss_rise: float | None = None,
-        warnings: Sequence[str] = (),
-    ) -> None:
-        self.panel, self.before, self.vocab_size = panel, before, vocab_size
-        self.own_loss_rise = own_loss_rise
-        self.warnings = list(warnings)
-        self._start = np.concatenate([losses.nll.numpy() for losses in before.values()])
-        self.scores: list[dict[str, Any]] = []
-        self.changes: list[Change] = []
-        self.trajectory: list[tuple[Any, ...]] = []
-        self.own_loss: list[tuple[Any, ...]] = []
-
-    def add(self, unlearned: str, seen: Arrays, cell: Callable[[Name], tuple[str, Subset]]) -> None:
-        """Add one run. cell: maps an evaluated dataset to its corpus and test subset."""
-        own, steps = seen["own_loss"], seen["steps"]
-        answers = self.panel.split(self._answer(seen))
-        for name, nll in self.panel.split(seen["nll"]).items():
-            (corpus, subset), before = cell(name), self.before[name]
-            self.scores.append(score_row(corpus, subset, before, answers[name]))
-            self.changes.append(Change(corpus, subset, name, before, answers[name]))
-            changes = (nll.sum(1) - float(before.nll.sum())) / int(before.tokens.sum())
-            self.trajectory += [(corpus, *subset, *row) for row in zip(steps, changes, strict=True)]
-        self.own_loss += [(unlearned, *row) for row in zip(seen["own_steps"], own, strict=True)]
-
-    def _answer(self, seen: Arrays) -> np.ndarray:
-        """Return the panel's losses (N,) in nats at the point where runs are compared."""
-        read = np.searchsorted(seen["own_steps"], seen["steps"])
-        rises = np.array([0.0, *(seen["own_loss"][read] - seen["own_loss"][0])])
-        return at_rise(self.own_loss_rise, rises, np.stack([self._start, *seen["nll"]]))
-
-    def influences(self) -> Influences:
-        columns = ["corpus", "testset", "subset", "step", "influence"]
-        return Influences(
-            pd.DataFrame(self.scores),
-            pd.DataFrame(self.trajectory, columns=columns),
-            pd.DataFrame(self.own_loss, columns=["unlearned", "step", "loss"]),
-            self.changes,
-            self.warnings + self._warnings(),
-            self.panel.datasets,
-        )
-
-    def _warnings(self) -> list[str]:
-        """Return a warning about runs that ended too early and one about collapsed models."""
-        runs: dict[str, tuple[float, float, int]] = {}  # forget-set loss at first and last, steps
-        for name, step, loss in self.own_loss:
-            start = runs[name][0] if name in runs else loss
-            runs[name] = (start, loss, step)
-        warnings = []
-        if (wanted := self.own_loss_rise) is not None:
-            early = [
-                f"of '{name}' by {end - start:.2f} after {steps} steps"
-                for name, (start, end, steps) in runs.items()
-                if end - start < wanted
-            ]
-            if early:
-                warnings.append(
-                    f"unlearning ended before the forget-set loss had risen by {wanted:g} nats: "
-                    f"{_some(early)}; allow more in method.stopping"
-                )
-        uniform = math.log(self.vocab_size)
-        broken = [
-            f"{end:.2f} for '{name}' ({start:.2f} before)"
-            for name, (start, end, _) in runs.items()
-            if start <= uniform < end
-        ]
-        if broken:
-            warnings.append(
-                "unlearning collapsed the model: the forget-set loss went past the uniform "
-                f"distribution's {uniform:.2f} nats, to {_some(broken)}"
-            )
-        return warnings
-
-
-def _some(items: list[str]) -> str:
-    """List the first three items and the number of the others."""
-    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-    return ", ".join(items[:3]) + more
+def _text(name: str | Subset) -> str:
+    return name if isinstance(name, str) else "/".join(name)
