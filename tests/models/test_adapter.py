@@ -8,9 +8,9 @@ from tests.trace_checkpoints import BAD, SEQ2SEQ, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.data.base import Row
 from untrac_exp.data.prepare import encode
-from untrac_exp.methods.base import parameters
 from untrac_exp.models.adapter import add_lora, checkpoint_activations
 from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.weights import parameters
 
 FIRST = (".input_layernorm", ".self_attn_layer_norm", ".ln_1", ".layer.0")
 """What a layer computes first: going backward, the last of it need not be computed again."""

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_losses
-from untrac_exp.models.weights import ALL
+from untrac_exp.models.weights import ALL, parameters
 from untrac_exp.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, Wanted
@@ -284,8 +284,3 @@ def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
     """Return scores without intervals, for methods that evaluate no losses."""
     rows = [(corpus, *subset, value, np.nan, np.nan) for (corpus, subset), value in values.items()]
     return pd.DataFrame(rows, columns=SCORES)
-
-
-def parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """Return the trainable parameters, P numbers in all."""
-    return [p for p in model.parameters() if p.requires_grad]

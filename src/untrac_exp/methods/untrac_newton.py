@@ -37,12 +37,11 @@ from untrac_exp.methods.base import (
     Subject,
     Tokens,
     Work,
-    parameters,
 )
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import Vectors, gradient, vectors
 from untrac_exp.methods.common.scores import Panel, scored
-from untrac_exp.models.weights import EMBEDDINGS
+from untrac_exp.models.weights import EMBEDDINGS, parameters
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ from untrac_exp.methods.base import (
     Subject,
     Tokens,
     Work,
-    parameters,
 )
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.scores import Panel, scored
+from untrac_exp.models.weights import parameters
 
 _DOUBLINGS = 30
 """Maximum number of times the first-order step is doubled to reach the rise."""

@@ -14,8 +14,6 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -87,10 +85,9 @@ class Pretrained(ModelSource):
         return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         self._check()
         with self._explained():
-            model, info = auto.from_pretrained(
+            model, info = self.auto.from_pretrained(
                 self.path,
                 dtype=getattr(torch, self.dtype),
                 attn_implementation=self.attention,
@@ -105,21 +102,6 @@ class Pretrained(ModelSource):
             )
         check_block_size(model, self)
         return model.eval()
-
-    def load(
-        self, folder: Path, attention: str, dtype: torch.dtype = torch.float32
-    ) -> PreTrainedModel:
-        """Load with the model's own code if trusted, which `save_pretrained` copied to `folder`.
-
-        Otherwise transformers may use its own class for the same `model_type`.
-        """
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=attention,
-            trust_remote_code=self.trust_remote_code,
-        ).eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         if self.gradient_checkpointing:
@@ -147,13 +129,12 @@ class Pretrained(ModelSource):
 
     def skeleton(self) -> PreTrainedModel | None:
         """Build the model on the meta device; None if its configuration is not cached locally."""
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
         try:
             config = AutoConfig.from_pretrained(self.path, local_files_only=True, **self._where)
         except (OSError, ValueError):
             return None
         with torch.device("meta"):
-            return auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
+            return self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
 
     @property
     def _where(self) -> dict[str, object]:

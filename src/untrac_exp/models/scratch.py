@@ -9,8 +9,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -90,8 +88,7 @@ class Scratch(ModelSource):
             self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
         )
         config._attn_implementation = self.attention
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_config(config, dtype=torch.float32)
+        return self.auto.from_config(config, dtype=torch.float32)
 
     def key(self) -> dict[str, object]:
         return {

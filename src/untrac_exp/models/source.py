@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -26,6 +27,14 @@ class ModelSource(ABC):
 
     attention: str
     """`attn_implementation` of transformers."""
+    trust_remote_code: bool = False
+    """Whether the model's own code may run, which `save_pretrained` copies beside the weights.
+    Without it transformers may use its own class for the same `model_type`."""
+
+    @property
+    def auto(self) -> Any:
+        """The class of transformers that creates and loads the model."""
+        return AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
 
     @abstractmethod
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
@@ -48,8 +57,12 @@ class ModelSource(ABC):
             attention: `attn_implementation` of transformers.
             dtype: dtype of the weights.
         """
-        auto = AutoModelForSeq2SeqLM if self.seq2seq else AutoModelForCausalLM
-        return auto.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
+        return self.auto.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=self.trust_remote_code,
+        ).eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""

@@ -8,6 +8,11 @@ from transformers import PreTrainedModel
 ALL, EMBEDDINGS = "all", "embeddings"
 
 
+def parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the trainable parameters, P numbers in all."""
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 def select_weights(model: PreTrainedModel, weights: str) -> None:
     """Freeze all parameters of `model` but the chosen ones, in place.
 

@@ -26,6 +26,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import token_nll
+from untrac_exp.models.weights import parameters
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
 from untrac_exp.stages.micro_batches import MicroBatch
@@ -82,7 +83,7 @@ class Fisher(Objective):
 
         found = unlearned.of_retain(compute)
         tokens = sum(one.tokens for one in found)
-        theta0 = [p.detach().clone() for p in trained(unlearned.theta0)]
+        theta0 = [p.detach().clone() for p in parameters(unlearned.theta0)]
         fisher = [torch.zeros_like(p) for p in theta0]
         for one in found:
             for total, squares in zip(fisher, one.squares, strict=True):
@@ -95,7 +96,7 @@ class Fisher(Objective):
             pull = torch.stack(
                 [
                     (f * (p - p0).square()).sum()
-                    for f, p, p0 in zip(fisher, trained(model), theta0, strict=True)
+                    for f, p, p0 in zip(fisher, parameters(model), theta0, strict=True)
                 ]
             ).sum()
             return negative_loss(model, micro_batch) + self.weight / 2 * pull
@@ -113,17 +114,12 @@ def information(model: PreTrainedModel, data: Encoded) -> Information:
     Returns:
         The sums in bfloat16 on the CPU, and the number of scored tokens.
     """
-    parameters = trained(model)
-    squares = [torch.zeros_like(p) for p in parameters]
+    weights = parameters(model)
+    squares = [torch.zeros_like(p) for p in weights]
     for i in range(len(data)):
         nll, _ = token_nll(model, data.batch(torch.tensor([i])))
-        gradients = torch.autograd.grad(nll.sum(), parameters, allow_unused=True)
+        gradients = torch.autograd.grad(nll.sum(), weights, allow_unused=True)
         for square, gradient in zip(squares, gradients, strict=True):
             if gradient is not None:
                 square += gradient.square()
     return Information([s.bfloat16().cpu() for s in squares], int(data.scored.sum()))
-
-
-def trained(model: PreTrainedModel) -> list[torch.nn.Parameter]:
-    """Return the trainable parameters."""
-    return [p for p in model.parameters() if p.requires_grad]

@@ -19,12 +19,13 @@ Source: the KL term of Maini et al., "TOFU: A Task of Fictitious Unlearning for 
 after Yao, Xu and Liu, "Large Language Model Unlearning", 2023.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import IGNORED, Encoded
@@ -34,20 +35,12 @@ from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative,
 from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
+Prediction = tuple[Tensor, Tensor]
+"""θ0's prediction of a sequence of at least its T predicted tokens, on the CPU.
 
-class Kept(NamedTuple):
-    """θ0's predictions on N sequences of at most T predicted tokens, on the CPU.
-
-    Attributes:
-        data: the N sequences.
-        top: (N, T, k) int32, ids of the most likely tokens.
-        log_p: (N, T, k + 1) float32, their log-probabilities in nats and that of all other tokens
-            together; (N, T, k) if k is the vocabulary size.
-    """
-
-    data: Encoded
-    top: Tensor
-    log_p: Tensor
+(T, k) int32, ids of the most likely tokens; (T, k + 1) float32, their log-probabilities in nats and
+that of all other tokens together, or (T, k) if k is the vocabulary size.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,16 +76,18 @@ class KL(Objective):
     def prepare(self, unlearned: Unlearned) -> StepLoss:
         check_retain("kl", unlearned.retain)
 
-        def keep(corpus: Encoded) -> Kept:
+        def keep(corpus: Encoded) -> tuple[Encoded, list[Prediction]]:
             sample = corpus.sample(self.examples, unlearned.seed)
             unlearned.meter.forward(sample.read)
-            return predictions(unlearned.theta0, sample, self.top_k, unlearned.max_tokens)
+            found = predictions(unlearned.theta0, sample, self.top_k, unlearned.max_tokens)
+            return sample, found
 
-        kept = concatenate(unlearned.of_retain(keep))
+        samples, found = zip(*unlearned.of_retain(keep), strict=True)
+        pool, kept = Encoded.concatenate(samples), list(chain.from_iterable(found))
         generator = torch.Generator().manual_seed(unlearned.seed)
-        order = torch.randperm(len(kept.data), generator=generator)
+        order = torch.randperm(len(pool), generator=generator)
         n = min(self.batch_size, len(order))
-        scored = kept.data.scored
+        scored = pool.scored
 
         def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             ascent = negative_loss(model, micro_batch)
@@ -101,8 +96,9 @@ class KL(Objective):
             if not len(mine):  # fewer sequences than micro-batches
                 return ascent
             weight = self.weight * micro_batch.parts / int(scored[chosen].sum())
-            unlearned.meter.backward(kept.data.select(mine).read)
-            return ascent + weight * divergence(model, kept, mine)
+            unlearned.meter.backward(pool.select(mine).read)
+            theta0 = [kept[i] for i in mine.tolist()]
+            return ascent + weight * divergence(model, pool.batch(mine), theta0)
 
         return loss
 
@@ -127,41 +123,28 @@ def coarse(logits: Tensor, top: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predictions(model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int) -> Kept:
+def predictions(
+    model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int
+) -> list[Prediction]:
     """Compute the model's `top_k` predictions on each sequence of `data`."""
-    width = data.labels.shape[1]
-    parts: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(data)
+    found: dict[int, Prediction] = {}
     for indices, batch in data.batches(max_tokens):
         logits, _ = logits_and_labels(model, batch)
         top = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1])).indices
-        log_p = coarse(logits, top)
-        missing = (0, 0, 0, width - top.shape[1])
-        for i, index in enumerate(indices.tolist()):
-            parts[index] = (pad(top[i].int().cpu(), missing), pad(log_p[i].cpu(), missing))
-    tops, log_ps = zip(*parts, strict=True)
-    return Kept(data, torch.stack(tops), torch.stack(log_ps))
+        rows = zip(top.int().cpu(), coarse(logits, top).cpu(), strict=True)
+        found.update(zip(indices.tolist(), rows, strict=True))
+    return [found[i] for i in range(len(data))]
 
 
-def concatenate(parts: list[Kept]) -> Kept:
-    """Concatenate along the sequences, padded to the longest."""
-    width = max(part.top.shape[1] for part in parts)
-
-    def widen(tensor: Tensor) -> Tensor:
-        return pad(tensor, (0, 0, 0, width - tensor.shape[1]))
-
-    return Kept(
-        Encoded.concatenate([part.data for part in parts]),
-        torch.cat([widen(part.top) for part in parts]),
-        torch.cat([widen(part.log_p) for part in parts]),
+def divergence(
+    model: PreTrainedModel, batch: dict[str, Tensor], theta0: Sequence[Prediction]
+) -> Tensor:
+    """Return KL(θ0 || model) on a batch, in nats, summed over its scored tokens."""
+    logits, labels = logits_and_labels(model, batch)
+    top, log_p = (
+        pad_sequence(list(rows), batch_first=True)[:, : labels.shape[1]].to(labels.device)
+        for rows in zip(*theta0, strict=True)
     )
-
-
-def divergence(model: PreTrainedModel, kept: Kept, indices: Tensor) -> Tensor:
-    """Return KL(θ0 || model) on the given sequences, in nats, summed over their scored tokens."""
-    logits, labels = logits_and_labels(model, kept.data.batch(indices))
-    width = labels.shape[1]
-    top = kept.top[indices, :width].to(labels)
-    log_p = kept.log_p[indices, :width].to(labels.device)
-    log_q = coarse(logits, top)
+    log_q = coarse(logits, top.long())
     kl = (log_p.exp() * (log_p - log_q)).sum(-1)
     return kl[labels != IGNORED].sum()

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.weights import parameters
 from untrac_exp.stages.compiling import batches, compiled, keep_gradients
 
 
@@ -35,11 +36,7 @@ def mean_gradient(
         if i == 0:
             keep_gradients(passes)
     gradient = torch.cat(
-        [
-            (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
-            for p in model.parameters()
-            if p.requires_grad
-        ]
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters(model)]
     )
     model.zero_grad(set_to_none=True)
     return processes.all_reduce(gradient)

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.weights import parameters
 
 Product = Callable[[Tensor], Tensor]
 """A linear map of parameter-sized vectors, (P,) to (P,)."""
@@ -32,7 +33,7 @@ def hessian_vector_product(
     Returns:
         H v (P,).
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = parameters(model)
     sizes = [p.numel() for p in trained]
     product = torch.zeros(sum(sizes), device=trained[0].device, dtype=trained[0].dtype)
     pieces = [v.view_as(p) for p, v in zip(trained, vector.to(product).split(sizes), strict=True)]

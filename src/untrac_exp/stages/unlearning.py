@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
+from untrac_exp.models.weights import parameters
 from untrac_exp.stages.compiling import compiled, fitting, keep_gradients
 from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches
 from untrac_exp.stages.pretraining import OptimizerFactory
@@ -132,7 +133,7 @@ class Unlearning(lightning.LightningModule):
             optimizer.zero_grad()
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer_factory([p for p in self.model.parameters() if p.requires_grad])
+        return self.optimizer_factory(parameters(self.model))
 
     def cpu(self) -> Self:
         """Do nothing: the trainer would move the model to the CPU after the fit."""

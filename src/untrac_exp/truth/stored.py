@@ -17,19 +17,15 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.store import fingerprint
 from untrac_exp.training import Training
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
-from untrac_exp.truth.models import Truth
 
 _MARK = "# training "
 
 
 @dataclass(frozen=True)
-class Stored(Truth):
+class Stored(LeaveDatasetOut):
     """The precomputed truth of a world of `data.natural`; train_seeds: the seeds to use."""
 
     world: str = "natural"
-
-    def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
-        return []
 
     def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
         return []
@@ -64,14 +60,6 @@ class Stored(Truth):
             [(corpus,) for corpus in truth.pop("corpus")], truth.index, dtype=object
         )
         return truth.assign(without=without)
-
-    def influences(self, changes: pd.DataFrame, corpora: Sequence[str]) -> pd.DataFrame:
-        return LeaveDatasetOut(self.train_seeds).influences(changes, corpora)
-
-    def compared(
-        self, scores: pd.DataFrame, changes: pd.DataFrame
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return LeaveDatasetOut(self.train_seeds).compared(scores, changes)
 
     def _check_texts(self, training: Training, subsets: Mapping[Subset, Encoded]) -> None:
         """Raise `ValueError` for a test subset with other texts than the world's of that name."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import epochs
-from untrac_exp.methods.base import Subject, parameters
+from untrac_exp.methods.base import Subject
+from untrac_exp.models.weights import parameters
 from untrac_exp.stages.hessian import Product, hessian_vector_product
 
 

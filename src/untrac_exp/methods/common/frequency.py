@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from untrac_exp.data.encoding import IGNORED
-from untrac_exp.methods.base import Subject, parameters
-from untrac_exp.models.weights import EMBEDDINGS
+from untrac_exp.methods.base import Subject
+from untrac_exp.models.weights import EMBEDDINGS, parameters
 
 
 def inverse_frequency(subject: Subject, damping: float) -> Tensor:

@@ -59,12 +59,6 @@ def gradient(subject: Subject, data: Encoded) -> Tensor:
         )
 
 
-def gradients(subject: Subject, datasets: Mapping[Name, Encoded]) -> Iterator[tuple[Name, Tensor]]:
-    """Yield the gradient (P,) of each dataset, one at a time to save memory."""
-    for name, data in datasets.items():
-        yield name, gradient(subject, data)
-
-
 def products(
     subject: Subject,
     name: str,
@@ -116,7 +110,8 @@ def products_at(
 
     def read(datasets: Mapping[Any, Encoded], corpora: bool) -> Iterator[tuple[Any, Tensor]]:
         """Yield gradients of corpora or of subsets at the model's current weights."""
-        for one, vector in gradients(subject, datasets):
+        for one, data in datasets.items():  # one at a time, to save memory
+            vector = gradient(subject, data)
             if corpora and normalised and vector.any():
                 vector = vector / vector.norm()
             yield one, solve(vector) if solve is not None and corpora == solve_corpora else vector
