@@ -45,11 +45,11 @@ def rebuilt(before, after):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A folder with a sweep of UnTrac and GradDot, one part for a corpus and one for a test set."""
+    """A folder with a sweep: UnTrac's losses at θ0 and its two corpora, GradDot's products."""
     folder = tmp_path_factory.mktemp("swept")
     write_texts(folder)
     run(folder, SWEEP)
-    assert methods(folder, store(folder, "part")) == {"UnTrac": 2, "GradDot": 1}
+    assert methods(folder, store(folder, "part")) == {"UnTrac": 3, "GradDot": 1}
     return folder
 
 
@@ -113,7 +113,7 @@ def test_force_all_makes_everything_once(swept):
     run(swept, SWEEP, **TRUTH, force="all")
     after = store(swept)
     kinds = sorted(path.parent.name for path in rebuilt(before, after))
-    expected = {"tokenizer": 1, "tokens": 2, "model": 3, "losses": 3, "part": 3}
+    expected = {"tokenizer": 1, "tokens": 2, "model": 3, "losses": 3, "part": 4}
     assert kinds == sorted(kind for kind, n in expected.items() for _ in range(n))
     models, parts = ([after[path] for path in store(swept, kind)] for kind in ("model", "part"))
     assert max(models) < min(made for made in parts if made > max(before.values()))

@@ -38,12 +38,8 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("trainer", "rounding"),
-    # fsdp adds gradients up in another order: float32 rounds a loss of 6 nats to 5e-7
-    [("ddp", 0.0), ("fsdp", 5e-7)],
-)
-def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_two_processes_find_what_one_finds(one, tmp_path, trainer):
     two = tmp_path
     torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
     run(*torchrun, "-m", "untrac_exp", *TINY, f"trainer={trainer}", f"outputs={two}")
@@ -56,7 +52,8 @@ def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
     ):
         largest = mine["influence"].abs().max()
         difference = (mine["influence"] - other["influence"]).abs().max()
-        assert difference <= 1e-4 * largest + rounding
+        # two processes add gradients up in another order, and float32 rounds a loss of 6 nats
+        assert difference <= 1e-4 * largest + 5e-7
     assert len(tables(two, "scores.csv")) == 4
 
 
