@@ -70,6 +70,7 @@ class Source:
         from huggingface_hub.utils import logging
 
         datasets.utils.logging.disable_progress_bar()
+        level = logging.get_verbosity()
         logging.set_verbosity_error()  # else every retry is a log line
         try:
             dataset = datasets.load_dataset(
@@ -92,6 +93,8 @@ class Source:
             if (reason := self._explanation(error)) is None:
                 raise
             raise ValueError(f"{self.key}: {reason}") from error
+        finally:
+            logging.set_verbosity(level)
 
     def _explanation(self, error: Exception) -> str | None:
         """Return what is wrong and its remedy for errors of datasets and huggingface_hub."""
