@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 TINY = [
     "+experiment=toxicity", "method=untrac,untrac_inv,graddot,hif_arnoldi", "seed=0",
     "train_seed=0",
-    "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=6",
+    "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=12",
     "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "unlearning.untrac.batch_size=2",
     "unlearning.untrac_inv.steps=2", "hessian.samples=4", "hessian.arnoldi.iterations=3",
     "hessian.arnoldi.keep=2", "truth.train_seeds=[0]", "trainer.workers=1", "logger=none",
@@ -38,8 +38,12 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
-def test_two_processes_find_what_one_finds(one, tmp_path, trainer):
+@pytest.mark.parametrize(
+    ("trainer", "rounding"),
+    # fsdp adds gradients up in another order: float32 rounds a loss of 6 nats to 5e-7
+    [("ddp", 0.0), ("fsdp", 5e-7)],
+)
+def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
     two = tmp_path
     torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
     run(*torchrun, "-m", "untrac_exp", *TINY, f"trainer={trainer}", f"outputs={two}")
@@ -52,8 +56,7 @@ def test_two_processes_find_what_one_finds(one, tmp_path, trainer):
     ):
         largest = mine["influence"].abs().max()
         difference = (mine["influence"] - other["influence"]).abs().max()
-        # two processes add gradients up in another order, and float32 rounds a loss of 6 nats
-        assert difference <= 1e-4 * largest + 5e-7
+        assert difference <= 1e-4 * largest + rounding
     assert len(tables(two, "scores.csv")) == 4
 
 
