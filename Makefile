@@ -92,10 +92,11 @@ leaderboard: $(BENCHMARKS:%=outputs/%/$(SCALE)/.board) ## every method on every 
 sync: $(READY) ## upload the W&B runs that were logged offline
 	@cd outputs && ../$(BIN)/wandb sync --yes
 
-lint: $(READY) ## formatting, ruff's rules and types
+lint: $(READY) ## formatting, ruff's rules, types and the order of imports
 	@$(BIN)/ruff format --check -q || { echo "not formatted: run 'make format'"; exit 1; }
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > /dev/null || $(BIN)/lint-imports --no-cache
 
 format: $(READY) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check -q --fix-only

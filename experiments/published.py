@@ -18,8 +18,8 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 
 from untrac_exp.report.collect import collect
+from untrac_exp.report.result_files import write_bytes, write_text
 from untrac_exp.report.style import figure_style
-from untrac_exp.result_files import write_bytes, write_text
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from itertools import combinations
 import pandas as pd
 
 from experiments.published import Place, cost, varied
-from untrac_exp.result_files import write_text
+from untrac_exp.report.result_files import write_text
 
 METHODS = {
     "graddot": "GradDot",

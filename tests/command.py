@@ -74,7 +74,7 @@ def _server() -> subprocess.Popen:
 
 
 def _serve() -> None:
-    import untrac_exp.experiment
+    import untrac_exp.job
     import untrac_exp.report.sweep  # noqa: F401
 
     for line in sys.stdin:
@@ -93,7 +93,7 @@ def _run(arguments, folder, largest_file, env):
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = ["untrac_exp", *arguments]
-    from untrac_exp.cli import main
+    from untrac_exp.__main__ import main
 
     status = 0
     try:

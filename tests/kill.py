@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    import untrac_exp.experiment
+    import untrac_exp.job
     import untrac_exp.report.sweep  # noqa: F401
 
     draw = random.Random(args.seed)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from untrac_exp.agreement import (
+from untrac_exp.statistics.agreement import (
     STATISTICS,
     agreement,
     attainable,
@@ -15,7 +15,7 @@ from untrac_exp.agreement import (
     noise_ceiling,
     truth_mean,
 )
-from untrac_exp.bootstrap import bootstrap_interval
+from untrac_exp.statistics.intervals import bootstrap_interval
 
 SCORES = {"s1": [0.1, 0.5, -0.2, 0.3], "s2": [1.0, 0.0, 2.0, 5.0]}
 TRUTH = {"s1": [0.2, 0.4, -0.1, 0.9], "s2": [0.3, 0.1, 0.2, 0.4]}

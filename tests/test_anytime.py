@@ -9,11 +9,12 @@ import torch
 
 from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
-from untrac_exp import anytime, trace
-from untrac_exp.anytime import Board, refine
+from untrac_exp import trace
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.deadline import AUTO_S, budget_s
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens
+from untrac_exp.methods.common import anytime
+from untrac_exp.methods.common.anytime import Board, refine
+from untrac_exp.methods.common.deadline import AUTO_S, budget_s
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
 

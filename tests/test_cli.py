@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import JOB, command, overrides, write_texts
-from untrac_exp.errors import did_you_mean, one_line
+from untrac_exp.config.errors import did_you_mean, one_line
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +37,7 @@ def test_an_override_may_stand_on_several_lines(folder):
 @pytest.mark.parametrize("flag", [("--help",), ("--cfg", "job"), ("--info", "defaults")])
 def test_questions_about_the_configuration_need_no_torch(tmp_path, flag):
     code = (
-        "import sys; from untrac_exp.cli import main\n"
+        "import sys; from untrac_exp.__main__ import main\n"
         "try: main()\n"
         "finally: assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)"
     )
@@ -96,9 +96,9 @@ def test_the_wheel_does_what_the_checkout_does(folder):
     ended = subprocess.run(
         [
             sys.executable, "-c",
-            f"import sys; sys.path.insert(0, {str(target)!r}); import untrac_exp.config as c;"
+            f"import sys; sys.path.insert(0, {str(target)!r}); import untrac_exp.config.schema as c;"
             f"assert str(c.config_dir()).startswith({str(target)!r}), c.config_dir();"
-            "from untrac_exp.cli import main; main()",
+            "from untrac_exp.__main__ import main; main()",
             *overrides(JOB),
         ],
         cwd=folder, env=env, capture_output=True, text=True,

@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from tests.truth.conftest import make_world
-from untrac_exp import store, training
+from untrac_exp import store
+from untrac_exp.stages import training
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import artifact
 from untrac_exp.truth import models

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.trace_checkpoints import BAD, TEXTS, save
-from untrac_exp.config import config_dir
+from untrac_exp.config.schema import config_dir
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

@@ -20,10 +20,10 @@ import untrac_exp.methods
 import untrac_exp.objectives
 from experiments.published import BEGIN, END, fill
 from tests.claims import OLDER, parts, wrong
-from untrac_exp.config import config_dir, job_dir, share_axes, sweep_dir, variant
+from untrac_exp.config.checks import check, fits
+from untrac_exp.config.schema import config_dir, job_dir, share_axes, sweep_dir, variant
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
-from untrac_exp.schema import check, fits
 
 CONF = config_dir()
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from packaging.requirements import Requirement
 from yaml import YAMLError
 
-from untrac_exp.errors import not_text, one_line
+from untrac_exp.config.errors import not_text, one_line
 
 CHECKED = {"hydra-core": ("1.3.2", "1.3.8"), "omegaconf": ("2.3.0", "2.3.1")}
 """The first and the last release that were tried."""

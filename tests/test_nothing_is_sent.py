@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.command import JOB, command, overrides, write_texts
 from tests.trace_checkpoints import save
-from untrac_exp.config import config_dir
+from untrac_exp.config.schema import config_dir
 
 SMALL = {
     "pretraining.steps": "3", "pretraining.checkpoint_every": "2", "pretraining.batch_size": "2",

@@ -8,12 +8,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from untrac_exp.cli import main
-from untrac_exp.config import config_dir
-from untrac_exp.guess import Guess, downloads
+from untrac_exp.__main__ import main
+from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
-from untrac_exp.plan import Sizes, _jobs, _models
+from untrac_exp.report.guess import Guess, downloads
 from untrac_exp.report.plan import spread
+from untrac_exp.report.plan_jobs import Sizes, _jobs, _models
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.stored import Stored
 
@@ -147,7 +147,7 @@ def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
 def test_a_plan_is_asked_for_as_any_boolean(monkeypatch, asked):
     told = []
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main() sets for the whole process
-    monkeypatch.setattr("untrac_exp.plan.plan", lambda *given: told.append(given))
+    monkeypatch.setattr("untrac_exp.report.plan_jobs.plan", lambda *given: told.append(given))
     monkeypatch.setattr(sys, "argv", ["untrac_exp", "method=graddot", asked, "-m"])
     main()
     assert told == [(["method=graddot", asked], True)]

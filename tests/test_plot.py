@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from untrac_exp import plot
-from untrac_exp.report import drawings, style
+from untrac_exp.report import drawings, plot, style
 
 matplotlib.use("agg")
 SCORES = pd.DataFrame(

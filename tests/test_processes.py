@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from untrac_exp import processes
+from untrac_exp.runtime import processes
 
 ROOT = Path(__file__).parents[1]
 TINY = [

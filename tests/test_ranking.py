@@ -8,8 +8,9 @@ import torch
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
-from untrac_exp.ranking import pairs, rank, top_examples, weaknesses, widen
-from untrac_exp.result_files import SCORES, SHARED
+from untrac_exp.report.result_files import SCORES, SHARED
+from untrac_exp.statistics.intervals import widen
+from untrac_exp.statistics.ranking import pairs, rank, top_examples, weaknesses
 
 T = Subset("t", "all")
 NOTHING = pd.DataFrame(columns=SHARED)

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.trace_checkpoints import save
-from untrac_exp import rate
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.common import rate
 from untrac_exp.methods.untrac_step import UnTracStep
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store

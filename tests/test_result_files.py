@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from untrac_exp import result_files as files
+from untrac_exp.report import result_files as files
 
 
 def scores(values, corpora=("a", "b", "c")) -> pd.DataFrame:

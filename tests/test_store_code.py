@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import untrac_exp
-from untrac_exp.data import local
 from untrac_exp.data.prepare import encode_corpus
 from untrac_exp.data.sampling import sampled
+from untrac_exp.data.sources import local
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.store import Store, code
 from untrac_exp.store.code import code_fingerprint
@@ -84,7 +84,7 @@ import untrac_exp
 from untrac_exp.store.code import code_fingerprint
 here = Path(untrac_exp.__file__).parent
 names = {file.stem: f"untrac_exp.methods.{file.stem}" for file in here.glob("methods/*.py")}
-names["theta0"] = "untrac_exp.training"
+names["theta0"] = "untrac_exp.stages.training"
 print(json.dumps({name: code_fingerprint([module]) for name, module in names.items()}))
 """
 EDITS = {

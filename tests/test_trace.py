@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
+from untrac_exp.api import _grammar
 from untrac_exp.report.collect import collect
-from untrac_exp.result_files import SCORES, read_table
-from untrac_exp.tracing import _grammar
+from untrac_exp.report.result_files import SCORES, read_table
 
 HOSTILE = "<script>alert(1)</script>[red]"
 SETTINGS = {"threads": 1, "trainer.accelerator": "cpu"}
@@ -154,7 +154,7 @@ def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
         ("testset", "testsets", {HOSTILE: "bad.jsonl"}),
     ):
         (tmp_path / "conf" / group).mkdir(parents=True)
-        node = {"_target_": f"untrac_exp.data.local.{source}", "paths": paths}
+        node = {"_target_": f"untrac_exp.data.sources.local.{source}", "paths": paths}
         (tmp_path / "conf" / group / "mine.yaml").write_text(json.dumps(node))
     settings = {key: value for key, value in JOB.items() if not key.endswith(".paths")}
     settings |= {"corpora": "mine", "testset": "mine"}

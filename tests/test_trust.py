@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from experiments.natural.trust import Trust, check_claims
-from untrac_exp.ranking import widen_interval
+from untrac_exp.statistics.intervals import widen_interval
 
 CORPORA = list("abcdefgh")
 

@@ -14,10 +14,10 @@ from matplotlib.ticker import NullFormatter
 
 from experiments.published import Place, cost, run, save, unlearning_epochs
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.agreement import agreement, truth_mean
 from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
+from untrac_exp.statistics.agreement import agreement, truth_mean
 
 BATCHES = {"1": "batch of 1", "256": "full batch"}
 UNLEARNING = ("untrac", "untrac_inv")

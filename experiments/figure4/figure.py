@@ -13,9 +13,9 @@ from scipy import stats
 
 from experiments.published import Place, cost, run, save
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import collect
 from untrac_exp.report.style import INK, blank_figure, figure_style
+from untrac_exp.statistics.agreement import truth_mean
 
 BUDGETS = {"epochs": "as many epochs as θ0", "steps": "as many steps as θ0"}
 LOOKS = {"epochs": ("#D55E00", "//"), "steps": ("#0072B2", "")}

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from experiments.published import Place, commits, fill, marks, save
 from experiments.tables import markdown, write_table
-from untrac_exp.agreement import truth_mean
 from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.result_files import write_bytes
 from untrac_exp.report.style import COLOURS, blank_figure, figure_style
-from untrac_exp.result_files import write_bytes
+from untrac_exp.statistics.agreement import truth_mean
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "results.md"

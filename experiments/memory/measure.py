@@ -22,10 +22,10 @@ from hydra.utils import instantiate
 from safetensors.torch import save_model
 from transformers import OPTConfig, OPTForCausalLM
 
-from untrac_exp.config import config_dir
-from untrac_exp.cost import peak_rss, reset_peaks
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Checkpoint, Subject, Subset
+from untrac_exp.runtime.cost import peak_rss, reset_peaks
 from untrac_exp.stages.pretraining import PretrainingRun, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store

@@ -26,9 +26,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from untrac_exp.cost import peak_rss
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.objectives.ascent import negative_loss
+from untrac_exp.runtime.cost import peak_rss
 from untrac_exp.stages.pretraining import PretrainingRun, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.stages.unlearning import Stopping, unlearn

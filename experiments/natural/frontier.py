@@ -25,14 +25,13 @@ from safetensors.torch import load_model
 
 from experiments.published import fill
 from experiments.tables import markdown
-from untrac_exp.agreement import ceilings, truth_mean
-from untrac_exp.asking import make_subject
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
-from untrac_exp.inputs import load_data, prepare_process
+from untrac_exp.config.schema import config_dir
+from untrac_exp.job import load, make_subject, prepare_process
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.untrac_step import UnTracStep
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.statistics.agreement import ceilings, truth_mean
 from untrac_exp.store import Store
 
 WORLDS = ("tuning", "natural")
@@ -48,7 +47,7 @@ def asked(world: str) -> tuple[Subject, pd.DataFrame, Mapping[str, float]]:
         chosen = [f"+experiment={world}", "hydra.mode=RUN", "method=untrac_step", "train_seed=0"]
         cfg = compose("config", chosen)
     prepare_process(cfg)
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     changes = truth.changes(data.training, data.subsets)
     actual = truth.influences(changes, list(data.training.corpora))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from untrac_exp.data.natural import TEXTS
-from untrac_exp.inputs import load_data
+from untrac_exp.data.sources.natural import TEXTS
+from untrac_exp.job import load
 from untrac_exp.store import Store
 from untrac_exp.truth.stored import training_fingerprint
 
@@ -23,7 +23,7 @@ def main(folder: Path, world: str) -> None:
     """Write `texts/<world>_truth.csv` with a line that describes its origin."""
     cfg = OmegaConf.create((folder / ".hydra" / "config.yaml").read_text())
     assert isinstance(cfg, DictConfig)
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     mark = f"# training {training_fingerprint(data.training)}\n"
     (TEXTS / f"{world}_truth.csv").write_text(mark + (folder / "truth.csv").read_text())
 

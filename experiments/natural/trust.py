@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.published import fill
-from untrac_exp.agreement import truth_mean
-from untrac_exp.asking import influences
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
-from untrac_exp.inputs import load_data, prepare_process
+from untrac_exp.config.schema import config_dir
+from untrac_exp.job import influences, load, prepare_process
 from untrac_exp.methods.base import Influences
-from untrac_exp.ranking import pairs
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.statistics.agreement import truth_mean
+from untrac_exp.statistics.ranking import pairs
 from untrac_exp.store import Store
 
 HELD_OUT = "testset.names=[held_out]"
@@ -116,7 +115,7 @@ def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influence
             [*overrides, "hydra.mode=RUN", f"method={method}", f"train_seed={train_seed}"],
         )
     prepare_process(cfg)
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     answer = influences(instantiate(cfg.method), cfg, data, Meter())
     changes = truth.changes(data.training, data.subsets)

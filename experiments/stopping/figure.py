@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from untrac_exp.agreement import agreement, truth_mean
-from untrac_exp.result_files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.report.result_files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
+from untrac_exp.statistics.agreement import agreement, truth_mean
 
 
 def curves(directory: Path) -> pd.DataFrame:

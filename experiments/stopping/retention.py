@@ -16,13 +16,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
-from untrac_exp.asking import make_subject
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.inputs import load_data, prepare_process
+from untrac_exp.job import load, make_subject, prepare_process
 from untrac_exp.methods.base import Subject
 from untrac_exp.objectives.base import Unlearned
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import Stopping, unlearn
 from untrac_exp.store import Store
 
@@ -32,7 +31,7 @@ STEPS = Stopping(epochs=20, evaluations=8)
 
 def theta0(cfg: DictConfig) -> tuple[Subject, Encoded]:
     """The subject of a job, and 256 sequences of the other corpora beside those it samples."""
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     recipe = data.training.model_spec(cfg.train_seed)
     subject = make_subject(cfg, data, recipe, Meter())
     held = {tuple(row) for one in subject.corpora.values() for row in one.input_ids.tolist()}

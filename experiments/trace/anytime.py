@@ -25,7 +25,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from untrac_exp.data import natural
+from untrac_exp.data.sources import natural
 
 LIBRARIES = "numpy scipy torch pandas transformers sympy networkx matplotlib".split()
 TESTS = {

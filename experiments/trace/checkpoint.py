@@ -16,9 +16,9 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from untrac_exp.config import config_dir
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.inputs import encode_data, prepare_process
+from untrac_exp.job import encode_data, prepare_process
 from untrac_exp.store import Store
 
 SUSPICIOUS = ("networkx", "sympy")

@@ -25,7 +25,7 @@ from scipy import stats
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from untrac_exp import trace
-from untrac_exp.cost import peak_rss, reset_peaks
+from untrac_exp.runtime.cost import peak_rss, reset_peaks
 
 WAYS: dict[str, dict[str, Any]] = {
     "all weights, float32": {},

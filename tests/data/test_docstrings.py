@@ -7,7 +7,7 @@ from pathlib import Path
 import networkx
 import pytest
 
-from untrac_exp.data import docstrings
+from untrac_exp.data.sources import docstrings
 
 LINES = "says something about the number {} and goes on for long enough to be kept as a text here"
 

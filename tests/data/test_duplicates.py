@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from untrac_exp.data import local
 from untrac_exp.data.duplicates import shared_texts
+from untrac_exp.data.sources import local
 
 FOX = "The quick brown fox jumps over the lazy dog near the old river bank."
 WIND = "A cold wind came over the hills and the ships stayed in the harbour all night."

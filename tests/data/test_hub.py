@@ -4,8 +4,8 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import errors
 
-from untrac_exp.data import hub
 from untrac_exp.data.base import Row
+from untrac_exp.data.sources import hub
 
 TEXTS = [f"text number {i}" for i in range(50)]
 

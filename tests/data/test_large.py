@@ -11,7 +11,7 @@ ROWS = 2_000
 
 MEASURED = """
 import json, resource, sys
-from untrac_exp.data.local import corpora
+from untrac_exp.data.sources.local import corpora
 from untrac_exp.data.sampling import sampled
 
 def read():

@@ -7,8 +7,8 @@ import pandas
 import pytest
 from omegaconf import OmegaConf
 
-from untrac_exp.data import local
 from untrac_exp.data.base import Row
+from untrac_exp.data.sources import local
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from itertools import chain
 
 import pytest
 
-from untrac_exp.data import fingerprint, miniworld
-from untrac_exp.data.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
+from untrac_exp.data import fingerprint
+from untrac_exp.data.sources import miniworld
+from untrac_exp.data.sources.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
 
 CORPORA = "novels tales news classics forum essays web encyclopedia".split()
 PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from untrac_exp.data import natural
+from untrac_exp.data.sources import natural
 
 WORLDS = ("natural", "tuning")
 

@@ -6,9 +6,9 @@ import logging
 import pandas
 import pytest
 
-from untrac_exp.data import local
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.rows import Columns, parse
+from untrac_exp.data.sources import local
 
 
 def message(role, content):

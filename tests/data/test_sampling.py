@@ -10,9 +10,9 @@ import pandas
 import pytest
 from scipy import stats
 
-from untrac_exp.data import blocks, files, local
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.sampling import reservoir, sampled
+from untrac_exp.data.sources import blocks, files, local
 
 
 def corpus(n=100, **other):

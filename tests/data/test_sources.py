@@ -4,9 +4,9 @@ import datasets
 import pytest
 from huggingface_hub import constants
 
-from untrac_exp.data import local
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.sampling import sampled
+from untrac_exp.data.sources import local
 
 TEXTS = [f"text number {i}" for i in range(300)]
 ROWS = [Row(text) for text in TEXTS]

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from untrac_exp.data import tasks, tasks_csv
 from untrac_exp.data.base import Row
+from untrac_exp.data.sources import tasks, tasks_csv
 
 NUMBERS = {
     7: "seven", 12: "twelve", 20: "twenty", 41: "forty-one", 100: "one hundred",

@@ -1,7 +1,7 @@
 import datasets
 import pytest
 
-from untrac_exp.data import toxigen
+from untrac_exp.data.sources import toxigen
 
 GROUPS = [f"group{i}" for i in range(13)]
 FEATURES = datasets.Features(

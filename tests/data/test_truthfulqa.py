@@ -1,7 +1,7 @@
 import datasets
 import pytest
 
-from untrac_exp.data import truthfulqa
+from untrac_exp.data.sources import truthfulqa
 
 STRINGS = datasets.Sequence(datasets.Value("string"))
 FEATURES = datasets.Features(

@@ -1,7 +1,7 @@
 import datasets
 import pytest
 
-from untrac_exp.data import winobias
+from untrac_exp.data.sources import winobias
 
 SEQUENCE = datasets.Sequence
 FEATURES = datasets.Features(

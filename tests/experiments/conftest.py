@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.conftest import fabricate
-from untrac_exp import result_files as files
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.tables import write_summary
 

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from tests.conftest import make_subject
-from untrac_exp.config import config_dir
+from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 
 METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))

@@ -9,17 +9,17 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import corpora, make_subject, sequences
 from tests.trace_checkpoints import TEXTS, save
-from untrac_exp.asking import make_subject as make_the_jobs
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.inputs import load_data, prepare_process
+from untrac_exp.job import load, prepare_process
+from untrac_exp.job import make_subject as make_the_jobs
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.watch import Unlearn
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import Stopping
 from untrac_exp.store import Store
 
@@ -94,7 +94,7 @@ def plain(trained, folder, seed=0):
         subject,
         subsets={**subject.subsets, Subset("copies", "threes"): copied},
         corpora={name: data.sample(8, seed) for name, data in samples.items()},
-        further=lambda: {name: data.beyond(8, seed) for name, data in samples.items()},
+        outside_sample=lambda: {name: data.beyond(8, seed) for name, data in samples.items()},
     )
 
 
@@ -162,7 +162,7 @@ def job(folder, *overrides):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("config", settings)
     prepare_process(cfg)
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     return make_the_jobs(cfg, data, data.training.model_spec(0), Meter())
 
 

@@ -11,7 +11,7 @@ from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
-from untrac_exp.ranking import pairs, rank
+from untrac_exp.statistics.ranking import pairs, rank
 from untrac_exp.store import Store
 
 

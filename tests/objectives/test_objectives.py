@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from tests.conftest import corpora, sequences, t5
-from untrac_exp.cost import Meter
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.objectives.base import Unlearned
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL
 from untrac_exp.objectives.npo import NPO
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.micro_batches import MicroBatches
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "objective").glob("*.yaml"))

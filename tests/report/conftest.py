@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from untrac_exp import result_files as files
-from untrac_exp.agreement import agreement, ceilings, truth_mean
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
+from untrac_exp.statistics.agreement import agreement, ceilings, truth_mean
 
 CORPORA = ["books", "stories", "news", "gutenberg", "hackernews", "webtext", "crawl", "wiki"]
 TESTSETS = {"toxicity": 13, "bias": 4, "truthfulness": 9}

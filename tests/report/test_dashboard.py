@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.test_wandb_run import read_back
-from untrac_exp import result_files as files
 from untrac_exp.report import dashboard, wandb_run
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 
 DOCS = Path(__file__).parents[2] / "docs" / "wandb.md"

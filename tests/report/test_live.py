@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from untrac_exp.anytime import Done, Round
 from untrac_exp.methods.base import Influences
+from untrac_exp.methods.common.anytime import Done, Round
 from untrac_exp.report.live import board
 
 NOT_READ: Any = None

@@ -12,8 +12,8 @@ from jinja2 import DictLoader
 
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.conftest import fabricate
-from untrac_exp import result_files as files
 from untrac_exp.report import page
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
 from untrac_exp.report.page import (

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from omegaconf import OmegaConf
 
-from untrac_exp import callbacks
 from untrac_exp.report import __main__ as command
+from untrac_exp.report import callback as callbacks
 from untrac_exp.report import sweep
 
 

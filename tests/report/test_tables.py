@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from untrac_exp import result_files as files
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect, short_variants
 from untrac_exp.report.tables import (
     SUMMARY,

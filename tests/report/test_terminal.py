@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from untrac_exp import result_files as files
+from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.page import render
 from untrac_exp.report.tables import ranking, summarise
@@ -69,7 +69,7 @@ def test_invented_corpora_are_called_so_in_the_first_line_and_on_the_page(sweep_
     sweep = collect(sweep_dir)
     assert sweep.invented is None
     for job in sweep.metrics:
-        job["config"]["corpora"] = {"_target_": "untrac_exp.data.miniworld.corpora"}
+        job["config"]["corpora"] = {"_target_": "untrac_exp.data.sources.miniworld.corpora"}
     text = written(lambda out: print_sweep(sweep, sweep_dir / "report.html", out))
     assert text.strip().startswith("Corpora and test sets are invented text")
     assert "invented text" in render(sweep, [])

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from wandb.proto import wandb_internal_pb2
 
-from untrac_exp import result_files as files
+from untrac_exp.report import result_files as files
 from untrac_exp.report import wandb_run
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from transformers import OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import pad
+from untrac_exp.runtime import processes
 from untrac_exp.stages.pretraining import PretrainingRun, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 

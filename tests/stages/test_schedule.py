@@ -10,10 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from tests.command import JOB, overrides, write_texts
-from untrac_exp.asking import make_subject
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
-from untrac_exp.inputs import load_data
+from untrac_exp.config.schema import config_dir
+from untrac_exp.job import load, make_subject
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.store import Store
@@ -140,21 +139,21 @@ def test_scales_decay_unless_they_are_the_papers(job):
 def test_the_schedule_is_in_the_models_key(job):
     ids = set()
     for change in ("constant", "linear", "cosine", "wsd"):
-        training = load_data(job(f"schedule={change}"), Store("store")).training
+        training = load(job(f"schedule={change}"), Store("store")).training
         ids |= {training.model_spec(0).id, training.model_spec(0, "a").id}
-    ids.add(load_data(job("schedule.final=0.1"), Store("store")).training.model_spec(0).id)
+    ids.add(load(job("schedule.final=0.1"), Store("store")).training.model_spec(0).id)
     assert len(ids) == 9
 
 
 def test_a_counterfactual_model_of_fewer_steps_decays_over_its_own(job, monkeypatch):
-    training = load_data(job("schedule.warmup_steps=7"), Store("store")).training
+    training = load(job("schedule.warmup_steps=7"), Store("store")).training
     kept = [len(training.data[name]) for name in ("a", "b")]
     steps = round(8 * kept[1] / sum(kept))
     with pytest.raises(ValueError, match=rf"warmup_steps=7 is longer than a run of {steps} steps"):
         training.model_spec(0, "a", "epochs")
-    training = load_data(job("schedule.warmup_steps=2"), Store("store")).training
+    training = load(job("schedule.warmup_steps=2"), Store("store")).training
     runs = []
-    monkeypatch.setattr("untrac_exp.training.pretrain", lambda _, run, *__: runs.append(run))
+    monkeypatch.setattr("untrac_exp.stages.training.pretrain", lambda _, run, *__: runs.append(run))
     training.model_spec(0, "a", "epochs").folder()
     [run] = runs
     assert run.steps == steps
@@ -164,7 +163,7 @@ def test_a_counterfactual_model_of_fewer_steps_decays_over_its_own(job, monkeypa
 def test_tracin_weighs_a_checkpoint_by_the_rate_of_the_step_before(job):
     settings = ("schedule.warmup_steps=4", "pretraining.checkpoint_every=2")
     cfg = job(*settings, "pretraining.optimizer.lr=0.1")
-    data = load_data(cfg, Store("store"))
+    data = load(cfg, Store("store"))
     subject = make_subject(cfg, data, data.training.model_spec(0), Meter())
     rates = {int(checkpoint.path.stem): checkpoint.lr for checkpoint in subject.checkpoints}
     assert rates == {

@@ -11,8 +11,8 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.stages.trainer import TrainerSettings, quiet
+from untrac_exp.stages.training import Pretraining, Training
 from untrac_exp.store import Store
-from untrac_exp.training import Pretraining, Training
 
 TEXTS = {"sea": "the waves and the tide ", "wood": "an oak or an elm ", "town": "my roof my wall "}
 

@@ -41,7 +41,7 @@ def test_counterfactual_models_never_see_what_is_left_out(world, monkeypatch):
     training, _ = world
     runs = []
     monkeypatch.setattr(
-        "untrac_exp.training.pretrain", lambda model, run, trainer, out: runs.append(run)
+        "untrac_exp.stages.training.pretrain", lambda model, run, trainer, out: runs.append(run)
     )
     training.model_spec(0, ["wood"]).folder()
     training.model_spec(0, ["wood"], "epochs").folder()
@@ -61,7 +61,7 @@ def test_each_model_is_trained_once_and_losses_outlive_it(world, monkeypatch):
     def never(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("untrac_exp.training.pretrain", never)
+    monkeypatch.setattr("untrac_exp.stages.training.pretrain", never)
     again = influences(LeaveDatasetOut([0, 1]), training, subsets)
     assert first.equals(again)
 

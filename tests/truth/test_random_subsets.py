@@ -10,9 +10,9 @@ from scipy import stats
 
 from tests.command import JOB, command, overrides, write_texts
 from tests.truth.test_leave_dataset_out import influences
-from untrac_exp.agreement import agreement, noise_ceiling, truth_mean
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.loss import example_losses
+from untrac_exp.statistics.agreement import agreement, noise_ceiling, truth_mean
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.random_subsets import RandomSubsets
 
@@ -150,7 +150,9 @@ def test_models_without_one_corpus_are_those_of_leave_dataset_out(world, monkeyp
     """Neither truth trains again what the other has left."""
     training, subsets = world
     first = influences(LeaveDatasetOut([0]), training, subsets)
-    monkeypatch.setattr("untrac_exp.training.pretrain", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "untrac_exp.stages.training.pretrain", lambda *_: pytest.fail("trained again")
+    )
     changes = RandomSubsets([0], subsets=3, fraction=0.6).changes(training, subsets)
     ours = changes.assign(corpus=[name for (name,) in changes["without"]])
     key = ["corpus", "testset", "subset"]

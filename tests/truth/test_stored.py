@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 
 from tests.command import JOB, command, overrides, write_texts
 from tests.truth.conftest import TEXTS
-from untrac_exp.config import config_dir
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Row, TestSet
-from untrac_exp.inputs import load_data
+from untrac_exp.job import load
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import Store
 from untrac_exp.truth import stored
@@ -108,7 +108,7 @@ def test_what_ships_is_of_its_experiment(world, models, tmp_path):
             "config",
             ["recipe=natural", *(f"{n}={world}" for n in names), f"store={tmp_path}", "threads=1"],
         )
-    data = load_data(cfg, Store(cfg.store))
+    data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     assert isinstance(truth, Stored)
     changes = truth.changes(data.training, data.subsets)

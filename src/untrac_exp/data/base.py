@@ -46,6 +46,13 @@ class Corpus:
     draw: Callable[[int, int], Iterable[Row]] | None = None
 
 
+class Subset(NamedTuple):
+    """Name of a subset of a test set."""
+
+    testset: str
+    subset: str
+
+
 @dataclass(frozen=True)
 class TestSet:
     """A named set of texts to explain.

@@ -11,7 +11,7 @@ from untrac_exp.data.base import Row
 from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
 from untrac_exp.data.sampling import reservoir
 from untrac_exp.data.tokenizing import ROWS_A_CALL, Pair, Tokenization
-from untrac_exp.progress import Progress
+from untrac_exp.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -13,26 +13,20 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from untrac_exp.cost import Meter
+from untrac_exp.data.base import Subset as Subset
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_losses
 from untrac_exp.models.weights import ALL, parameters
-from untrac_exp.progress import Progress
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, Wanted
 
 Arrays = dict[str, np.ndarray]
 Name = TypeVar("Name")
 
-SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
+SCORES = ["corpus", "testset", "subset", "influence"]
 """Columns of `Influences.scores`."""
-
-
-class Subset(NamedTuple):
-    """Name of a subset of a test set."""
-
-    testset: str
-    subset: str
 
 
 class Checkpoint(NamedTuple):
@@ -69,7 +63,7 @@ class Subject:
         key: store key of the parts without data and seed: θ0, configuration, precision, code.
         seed: seed of the method's random draws.
         max_tokens: maximum number of tokens per micro-batch, including padding.
-        further: draws sequences of each corpus that are not in its sample, for a retain set.
+        outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
 
@@ -83,7 +77,7 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
-    further: Callable[[], Mapping[str, Encoded]] = dict
+    outside_sample: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
 
@@ -188,8 +182,8 @@ class Influences:
     """Result of a method.
 
     Attributes:
-        scores: columns corpus, testset, subset, influence, ci_low, ci_high; in nats per token for
-            methods that evaluate losses, else in a method-specific unit and without interval.
+        scores: columns corpus, testset, subset, influence; in nats per token for methods that
+            evaluate losses, else in a method-specific unit.
         trajectory: columns corpus, testset, subset, step, influence; None without steps.
         own_loss: columns unlearned, step, loss (forget-set loss in nats per token), or None.
         changes: losses per example behind the scores, for methods that evaluate losses.
@@ -281,6 +275,6 @@ class Method(ABC):
 
 
 def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
-    """Return scores without intervals, for methods that evaluate no losses."""
-    rows = [(corpus, *subset, value, np.nan, np.nan) for (corpus, subset), value in values.items()]
+    """Return the scores of a method that evaluates no losses."""
+    rows = [(corpus, *subset, value) for (corpus, subset), value in values.items()]
     return pd.DataFrame(rows, columns=SCORES)

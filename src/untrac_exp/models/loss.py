@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import IGNORED, Encoded
+from untrac_exp.runtime import processes
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import StepLoss
 
 References = dict[str, Any]

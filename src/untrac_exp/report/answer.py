@@ -18,7 +18,7 @@ from rich.table import Table
 from scipy import stats
 
 from untrac_exp.report.collect import JOB, Sweep
-from untrac_exp.result_files import TABLES, plain, read_table, write_text
+from untrac_exp.report.result_files import TABLES, plain, read_table, write_text
 
 _SUBSETS = 3
 """Number of subsets listed per corpus, most influential first."""

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from hydra.utils import get_method
 
-from untrac_exp.agreement import INTERVAL, STATISTICS, noise_key
-from untrac_exp.result_files import TABLES, TRUTH, read_metrics, read_table
+from untrac_exp.report.result_files import TABLES, TRUTH, read_metrics, read_table
+from untrac_exp.statistics.agreement import INTERVAL, STATISTICS, noise_key
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")

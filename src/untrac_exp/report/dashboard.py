@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.result_files import write_text
 from untrac_exp.report.wandb_run import PRETRAINING_STEP, STEP
-from untrac_exp.result_files import write_text
 
 try:
     import wandb_workspaces.reports.v2 as wr

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from untrac_exp.report import drawings
 from untrac_exp.report.collect import Sweep
+from untrac_exp.report.result_files import write_bytes
 from untrac_exp.report.style import INK, figure_style
 from untrac_exp.report.tables import influences, ranking, summarise
-from untrac_exp.result_files import write_bytes
 
 _ALT = {
     "agreement": "Correlation of each method with the truth for each test set, with the attainable "

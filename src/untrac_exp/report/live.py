@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from untrac_exp.anytime import Board, Done, Round
 from untrac_exp.methods.base import Influences
-from untrac_exp.progress import duration
-from untrac_exp.ranking import rank
+from untrac_exp.methods.common.anytime import Board, Done, Round
+from untrac_exp.runtime.progress import duration
+from untrac_exp.statistics.ranking import rank
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ def _rankings(answer: Influences) -> Iterator[tuple[str, pd.DataFrame]]:
     else:
         table = answer.scores.groupby(["testset", "corpus"], sort=False).mean(numeric_only=True)
         table = table.reset_index().sort_values("influence", ascending=False)
+        table = table.assign(ci_low=float("nan"), ci_high=float("nan"))
     for testset, rows in list(table.groupby("testset", sort=False))[:_TESTSETS]:
         yield str(testset), rows
 

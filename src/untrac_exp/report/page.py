@@ -10,9 +10,9 @@ import pandas as pd
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import Sweep
 from untrac_exp.report.figures import Drawing
+from untrac_exp.report.result_files import plain, write_text
 from untrac_exp.report.style import COLOURS
 from untrac_exp.report.tables import (
     TRUTH_LABEL,
@@ -22,7 +22,7 @@ from untrac_exp.report.tables import (
     summarise,
     truths,
 )
-from untrac_exp.result_files import plain, write_text
+from untrac_exp.statistics.agreement import STATISTICS
 
 LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 

@@ -1,4 +1,4 @@
-"""Drawings on a single matplotlib axes, shared by the report and `untrac_exp.plot`."""
+"""Drawings on a single matplotlib axes, shared by the report and `untrac_exp.report.plot`."""
 
 from collections.abc import Sequence
 

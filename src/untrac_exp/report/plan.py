@@ -10,8 +10,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from untrac_exp.methods.base import Tokens
-from untrac_exp.progress import duration
-from untrac_exp.rate import LONG_S, SHORTER, flops
+from untrac_exp.methods.common.rate import LONG_S, SHORTER, flops
+from untrac_exp.runtime.progress import duration
 
 DEVICES = (1, 8, 64)
 
@@ -19,7 +19,7 @@ DEVICES = (1, 8, 64)
 def print_plan(plans: list[dict[str, Any]], title: str) -> None:
     """Print a table of the artifacts of all jobs, their total, and the downloads.
 
-    plans: of each job, from `untrac_exp.plan`.
+    plans: of each job, from `untrac_exp.report.plan_jobs`.
     """
     console = Console(highlight=False, width=None if Console().is_terminal else 118)
     work = pd.json_normalize(plans, "artifacts", ["exact", "parameters", "flops_per_s"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from untrac_exp.agreement import STATISTICS
 from untrac_exp.report.collect import JOB, Sweep, labelled, short_variants
-from untrac_exp.result_files import TRUTH, table_text, write_text
+from untrac_exp.report.result_files import TRUTH, table_text, write_text
+from untrac_exp.statistics.agreement import STATISTICS
 
 SUMMARY = ["method", "variant", "testset", "pearson_mean", "pearson_std", "pearson_low"]
 SUMMARY += ["pearson_high", "spearman_mean", "spearman_std", "ceiling", "attainable", "relative"]

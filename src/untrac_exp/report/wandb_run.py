@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from untrac_exp.agreement import noise_key
 from untrac_exp.report.collect import JOB, KINDS, Sweep, collect
 from untrac_exp.report.figures import heatmap_png
-from untrac_exp.result_files import OWN_LOSS, SCORES, read_table, table_text, write_text
+from untrac_exp.report.result_files import OWN_LOSS, SCORES, read_table, table_text, write_text
+from untrac_exp.statistics.agreement import noise_key
 
 log = logging.getLogger(__name__)
 

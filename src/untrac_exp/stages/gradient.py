@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.weights import parameters
+from untrac_exp.runtime import processes
 from untrac_exp.stages.compiling import batches, compiled, keep_gradients
 
 

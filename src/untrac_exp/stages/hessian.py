@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.weights import parameters
+from untrac_exp.runtime import processes
 
 Product = Callable[[Tensor], Tensor]
 """A linear map of parameter-sized vectors, (P,) to (P,)."""

@@ -17,11 +17,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
-from untrac_exp.progress import Progress
+from untrac_exp.runtime import processes
+from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches
 from untrac_exp.stages.schedule import CONSTANT, Schedule

@@ -8,7 +8,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from untrac_exp import processes
+from untrac_exp.runtime import processes
 
 
 def strategy() -> ModelParallelStrategy:

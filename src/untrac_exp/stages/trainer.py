@@ -36,7 +36,7 @@ class TrainerSettings:
     Unlearning needs the whole model on each device.
     theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
     workers: processes of one job that build its truth's models and its method's parts, one per
-    device; auto for one per device, or per CPU core (see `untrac_exp.workers`).
+    device; auto for one per device, or per CPU core (see `untrac_exp.runtime.workers`).
     options: further arguments of `lightning.Trainer`.
     """
 

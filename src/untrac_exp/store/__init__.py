@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from untrac_exp import processes
-from untrac_exp.progress import listen
+from untrac_exp.runtime import processes
+from untrac_exp.runtime.progress import listen
 from untrac_exp.store.artifact import (
     MANIFEST,
     created,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from untrac_exp.progress import duration, parse_duration
+from untrac_exp.runtime.progress import duration, parse_duration
 from untrac_exp.store import damage, remove
 from untrac_exp.store.artifact import read_manifest
 from untrac_exp.store.lock import short_name, try_lock

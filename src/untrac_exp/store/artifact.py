@@ -13,7 +13,6 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from untrac_exp import __version__
 from untrac_exp.store.key import fingerprint
 
 MANIFEST = "manifest.json"
@@ -128,7 +127,7 @@ def _sha256(file: Path) -> str:
 def versions() -> dict[str, str]:
     """Return the versions of this package, Python and the libraries that results depend on."""
     libraries = ("torch", "transformers", "lightning")
-    own = {"untrac_exp": __version__, "python": python_version()}
+    own = {"untrac_exp": version("untrac-exp"), "python": python_version()}
     return own | {name: version(name) for name in libraries}
 
 

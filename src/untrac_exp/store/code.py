@@ -1,7 +1,7 @@
 """Hash of the code that an artifact depends on, for its key.
 
-The hash covers a module and, transitively, the project's modules that it imports, found by parsing
-import statements without importing anything. Each module is hashed as a syntax tree without
+The hash covers a module and, transitively, the project's modules that it imports, except those of
+the rooms `_UNCOUNTED_ROOMS`. Import statements are parsed; nothing is imported. Each module is hashed as a syntax tree without
 docstrings, so comments, formatting and docstrings do not count. Like an import, a module is read
 once per process; later edits take effect in the next process.
 """
@@ -18,16 +18,8 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 
-_NO_NUMBERS = {
-    f"{_PACKAGE}{module}"
-    for module in (
-        *("", ".agreement", ".bootstrap", ".config", ".cost", ".errors", ".plan", ".progress"),
-        *(".ranking", ".report", ".result_files", ".schema", ".store", ".workers"),
-        # tokens are in every key by content
-        *(".data.base", ".data.fingerprint", ".data.prepare", ".data.rows", ".data.tokenizing"),
-    )
-}
-"""Modules that do not affect numbers; hashed only if they are requested themselves."""
+_UNCOUNTED_ROOMS = {"", "runtime", "store", "config", "report"}
+"""Rooms of the package whose code does not affect numbers; "" is the package itself."""
 
 _LIBRARIES = tuple(
     Path(sysconfig.get_path(name)).resolve()
@@ -67,7 +59,9 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def _counts(module: str) -> bool:
-    return module not in _NO_NUMBERS and not module.startswith(f"{_PACKAGE}.report.")
+    """Return whether an edit of the module may change numbers."""
+    package, _, inside = module.partition(".")
+    return package != _PACKAGE or inside.partition(".")[0] not in _UNCOUNTED_ROOMS
 
 
 @cache

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from untrac_exp.progress import duration
+from untrac_exp.runtime.progress import duration
 from untrac_exp.store.artifact import MANIFEST, read_manifest
 from untrac_exp.store.lock import HEARTBEAT_S, LEASE_S, read_claim
 

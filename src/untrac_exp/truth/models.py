@@ -19,10 +19,10 @@ import pandas as pd
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.loss import example_losses
-from untrac_exp.progress import Progress
+from untrac_exp.runtime.progress import Progress
+from untrac_exp.stages.training import Budget, ModelSpec, Training
 from untrac_exp.store import Wanted
 from untrac_exp.store.code import code_fingerprint
-from untrac_exp.training import Budget, ModelSpec, Training
 
 Losses = dict[Subset, float]
 """Mean loss on every test subset, nats per token."""

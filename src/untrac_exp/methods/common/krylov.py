@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from untrac_exp.progress import Progress
+from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.hessian import Product
 
 _ROWS = 4

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor
 
-from untrac_exp import processes
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Part, Subject, Subset
+from untrac_exp.runtime import processes
 from untrac_exp.stages.gradient import mean_gradient
 
 Name = TypeVar("Name", bound=Hashable)

@@ -45,12 +45,12 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
     """
     if not examples:
         return Apart(subject.corpora, {}, [])
-    further = subject.further()
+    outside = subject.outside_sample()
     read: dict[str, Encoded] = {}
     retain: dict[str, Encoded] = {}
     shrunk = []
     for name, sample in subject.corpora.items():
-        rest = without(further.get(name), set(rows(sample)))
+        rest = without(outside.get(name), set(rows(sample)))
         if rest is not None and len(rest) >= examples:
             read[name], retain[name] = sample, rest
             continue

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from untrac_exp.bootstrap import bootstrap_interval
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import SCORES, Arrays, Change, Influences, Subject, Subset
 from untrac_exp.models.loss import Losses
@@ -42,17 +41,12 @@ class Panel(Generic[Name]):
 
 
 def scored(changes: Sequence[Change], read: Mapping[Any, Encoded], **others: Any) -> Influences:
-    """Return the influences, in nats per token, with their bootstrap intervals.
-
-    read, others: as in `Influences`.
-    """
+    """Return the influences, in nats per token; read, others: as in `Influences`."""
     rows = []
     for corpus, subset, _, before, nll_after, unit in changes:
         nll, tokens = before.nll.numpy() / unit, before.tokens.numpy()
-        nll_after = nll_after / unit
-        low, high = bootstrap_interval(nll, nll_after, tokens, seed=0)
-        influence = float((nll_after - nll).sum() / tokens.sum())
-        rows.append((corpus, *subset, influence, float(low), float(high)))
+        influence = float((nll_after / unit - nll).sum() / tokens.sum())
+        rows.append((corpus, *subset, influence))
     return Influences(pd.DataFrame(rows, columns=SCORES), changes=changes, read=read, **others)
 
 

@@ -10,27 +10,31 @@ corpora; see `Method.relative_error`. If only part of the sample was read (a tim
 single influences are widened too.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import NDArray
 
-from untrac_exp.bootstrap import bootstrap_means, percentile_interval
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
-from untrac_exp.result_files import EXAMPLES, RANKING
+from untrac_exp.statistics.intervals import (
+    bootstrap_means,
+    percentile_interval,
+    spread,
+    widen_interval,
+)
 
 TEST, CORPUS = "test set", "corpus"
+RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
+RANKING += ["lead", "lead_low", "lead_high"]
+EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
 PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
 
 _TOP = 20
 _LONGEST_TEXT = 400
-_ENOUGH = 5
-"""Corpora from which on the spread of their influences leaves one out."""
 FEW = 32
 """Number of test texts below which a warning is given."""
 
@@ -57,46 +61,13 @@ def rank(
     rows = []
     for testset, of_testset in cells.items():
         corpora = [_mean(of_subsets) for of_subsets in of_testset.values()]
-        extra = relative_error * _spread(one.influence for one in corpora)
+        extra = relative_error * spread(one.influence for one in corpora)
         corpora.sort(key=lambda one: -one.influence)
         for i, (one, below) in enumerate(zip_longest(corpora, corpora[1:])):
             lead = (np.nan,) * 3 if below is None else _difference(one, below, extra)
             own = _interval(one.influence, one.draws, extra if partial else 0.0)
             rows.append((testset, i + 1, one.corpus, *own, *lead))
     return pd.DataFrame(rows, columns=RANKING)
-
-
-def widen_interval(
-    difference: ArrayLike, low: ArrayLike, high: ArrayLike, extra: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add an independent source of error to a 95 % interval.
-
-    Each half-width h becomes sqrt(h² + (1.96 · extra)²).
-
-    Args:
-        difference: point estimate, such as the difference of two corpora's influences.
-        low: lower end of its interval.
-        high: upper end.
-        extra: standard error of what the interval leaves out, such as the standard deviation over
-            seeds, steps or directions. All arrays broadcast; nats per token.
-
-    Returns:
-        (low, high).
-    """
-    values = (difference, low, high, extra)
-    middle, low, high, extra = (np.asarray(value, np.float64) for value in values)
-    error = stats.norm.ppf((1 + 0.95) / 2) * extra
-    return middle - np.hypot(middle - low, error), middle + np.hypot(high - middle, error)
-
-
-def widen(scores: pd.DataFrame, relative_error: float) -> pd.DataFrame:
-    """Widen the intervals of scores from part of the sample, as `rank` does."""
-    cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
-    spread = cells.transform(lambda influences: _spread(influences))
-    low, high = widen_interval(
-        scores["influence"], scores["ci_low"], scores["ci_high"], relative_error * spread
-    )
-    return scores.assign(ci_low=low, ci_high=high)
 
 
 def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFrame:
@@ -116,7 +87,7 @@ def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFram
     for change, one in _resampled(changes):
         of_subset.setdefault(change.subset, []).append(one)
     for subset, corpora in of_subset.items():
-        extra = relative_error * _spread(one.influence for one in corpora)
+        extra = relative_error * spread(one.influence for one in corpora)
         for a, b in combinations(sorted(corpora, key=lambda one: -one.influence), 2):
             found.append((*subset, a.corpus, b.corpus, *_difference(a, b, extra)))
     return pd.DataFrame(found, columns=PAIRS)
@@ -242,18 +213,6 @@ def _interval(value: float, draws: NDArray[np.float64], extra: float) -> tuple[f
     """Return a value and the ends of its interval, with a further error."""
     low, high = widen_interval(value, *percentile_interval(draws), extra)
     return value, float(low), float(high)
-
-
-def _spread(influences: Iterable[float]) -> float:
-    """Return the standard deviation over corpora; 0 for a single corpus.
-
-    Of five or more corpora the one farthest from the median is left out, as its distance would
-    count as an error.
-    """
-    values = np.array(list(influences))
-    if len(values) >= _ENOUGH:
-        values = np.delete(values, np.abs(values - np.median(values)).argmax())
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def _texts(n: int) -> str:

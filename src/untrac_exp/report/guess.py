@@ -9,8 +9,8 @@ from typing import Any
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
-from untrac_exp.data import tasks_csv, toxigen, truthfulqa, winobias
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.sources import tasks_csv, toxigen, truthfulqa, winobias
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.source import ModelSource
 

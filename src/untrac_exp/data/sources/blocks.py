@@ -14,9 +14,9 @@ from random import Random
 from typing import BinaryIO
 
 from untrac_exp.data.base import Row
-from untrac_exp.data.files import Text
 from untrac_exp.data.rows import parse
 from untrac_exp.data.sampling import LONGEST, windows
+from untrac_exp.data.sources.files import Text
 
 BLOCK = 2**16
 BLOCKS = 1024

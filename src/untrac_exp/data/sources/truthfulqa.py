@@ -9,8 +9,8 @@ pairs. Source: Lin et al., "TruthfulQA", ACL 2022; the selection is that of Ison
 from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
-from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
 
 
 def testsets(

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow
 
 from untrac_exp.data.base import Row
-from untrac_exp.data.files import File, Record, Records
 from untrac_exp.data.rows import parse
 from untrac_exp.data.sampling import LONGEST, windows
+from untrac_exp.data.sources.files import File, Record, Records
 
 
 def is_saved(folder: Path) -> bool:

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from untrac_exp.statistics.ranking import EXAMPLES, RANKING
+
 SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
 TRAJECTORY = ["corpus", "testset", "subset", "step", "influence"]
 TRUTH = ["train_seed", "corpus", "testset", "subset", "influence"]
 MODELS = ["train_seed", "without", "testset", "subset", "influence"]
 OWN_LOSS = ["unlearned", "step", "loss"]
-RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
-RANKING += ["lead", "lead_low", "lead_high"]
-EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
 SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
 TABLES = {
     "scores": SCORES,

@@ -1,6 +1,8 @@
 """Plots of scores, from `untrac_exp.trace` or a job's scores.csv, in the style of the report.
 
-from untrac_exp import plot, trace
+from untrac_exp.report import plot
+
+from untrac_exp import trace
 
 axes = plot.ranking(trace(...))
 axes.figure.savefig("ranking.png")

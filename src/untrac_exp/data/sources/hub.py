@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.files import Record, Records
 from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import LONGEST, windows
+from untrac_exp.data.sources.files import Record, Records
 from untrac_exp.store import fingerprint
 
 DEFAULT_REVISION = "main"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
-from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
 
 PRONOUNS = {
     "female": {"she", "her", "hers", "herself"},

@@ -6,8 +6,8 @@ Titov, ACL 2024, section 4.2. The dataset is gated; accept its terms and set HF_
 """
 
 from untrac_exp.data.base import Row, TestSet
-from untrac_exp.data.hub import DEFAULT_REVISION, Source
 from untrac_exp.data.sampling import sample
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
 
 TOXIC = 1
 

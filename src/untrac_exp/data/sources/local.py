@@ -23,13 +23,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from untrac_exp.data import blocks
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.files import SMALL, SUFFIXES, File, Text
-from untrac_exp.data.hub import PREFIX, Streamed, named
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.data.sampling import sample
-from untrac_exp.data.saved import Saved, is_saved
+from untrac_exp.data.sources import blocks
+from untrac_exp.data.sources.files import SMALL, SUFFIXES, File, Text
+from untrac_exp.data.sources.hub import PREFIX, Streamed, named
+from untrac_exp.data.sources.saved import Saved, is_saved
 
 log = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.asking import run_method
-from untrac_exp.config import config_dir
-from untrac_exp.cost import Meter
+from untrac_exp.config.checks import check
+from untrac_exp.config.errors import not_text, one_line
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse, subset_of
-from untrac_exp.errors import not_text, one_line
-from untrac_exp.evidence import evidence
-from untrac_exp.inputs import encode_data, prepare_process
+from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.models.in_memory import held
-from untrac_exp.schema import check
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.statistics.evidence import evidence
+from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.store import Store
 
 Texts = str | Path | Sequence[str | Path | Mapping[str, Any]]
@@ -90,13 +90,13 @@ def trace(
         )
         meter = Meter()
         answered = run_method(instantiate(cfg.method), cfg, data, meter)
-        found = evidence(data, answered)
-    scores = answered.answer.scores
-    scores.attrs["warnings"] = [*answered.answer.warnings, *found.warnings]
+        influences = answered.answer
+        tables, warnings = evidence(influences, answered.places, data)
+    scores = with_intervals(influences)
+    scores.attrs["warnings"] = [*influences.warnings, *warnings]
     scores.attrs["cost"] = meter.as_dict()
     scores.attrs["rounds"] = answered.rounds
-    for name in ("ranking", "examples", "shared"):
-        scores.attrs[name] = getattr(found, name)
+    scores.attrs |= tables
     return scores
 
 

@@ -16,20 +16,20 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 
-_HERE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_dir() -> Path:
     """Return conf/ of the checkout, or the copy in the installed package."""
-    checkout = _HERE.parents[1] / "conf"
-    return checkout if (checkout / "config.yaml").exists() else _HERE / "conf"
+    checkout = _PACKAGE.parents[1] / "conf"
+    return checkout if (checkout / "config.yaml").exists() else _PACKAGE / "conf"
 
 
 @dataclass
 class PretrainingConfig:
-    """Schema of `untrac_exp.training.Pretraining`."""
+    """Schema of `untrac_exp.stages.training.Pretraining`."""
 
-    _target_: str = "untrac_exp.training.Pretraining"
+    _target_: str = "untrac_exp.stages.training.Pretraining"
     steps: int = MISSING
     batch_size: int = MISSING
     optimizer: Any = MISSING

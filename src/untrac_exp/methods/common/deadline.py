@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from untrac_exp import processes
-from untrac_exp.progress import parse_duration
+from untrac_exp.runtime import processes
+from untrac_exp.runtime.progress import parse_duration
 
 AUTO_S = 600.0
 """Seconds of `budget=auto` on a CPU."""

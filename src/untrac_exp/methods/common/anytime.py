@@ -17,15 +17,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from untrac_exp import processes
-from untrac_exp.cost import Meter
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.portions import portion
-from untrac_exp.deadline import OutOfTimeError, until
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
-from untrac_exp.progress import duration
-from untrac_exp.ranking import widen
-from untrac_exp.rate import SLOWEST, flops, measure_model, work_of
+from untrac_exp.methods.common.deadline import OutOfTimeError, until
+from untrac_exp.methods.common.rate import SLOWEST, flops, measure_model, work_of
+from untrac_exp.runtime import processes
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.runtime.progress import duration
 
 _SMALLEST = 128
 _TEXTS, _SHORTEST = 8, 16
@@ -275,7 +274,7 @@ def _run(one: Round, total: Meter) -> Done:
     subject = replace(one.subject, meter=meter, references={})
     answer = replace(one.method.influences(subject), relative_error=one.method.relative_error)
     if not one.whole:
-        answer = replace(answer, scores=widen(answer.scores, answer.relative_error), partial=True)
+        answer = replace(answer, partial=True)
     meter.stop()
     total.add(meter)
     return Done(one, answer, meter.wall_s)

@@ -19,15 +19,16 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
-from untrac_exp.config import axes_override, config_dir, parse_overrides
-from untrac_exp.guess import downloads, guessed_corpora, guessed_subsets
-from untrac_exp.inputs import Data, is_finished, job_key, load_data, plain, prepare_process
+from untrac_exp.config.checks import check
+from untrac_exp.config.schema import axes_override, config_dir, parse_overrides
+from untrac_exp.job import is_finished, job_key, load, plain, prepare_process
 from untrac_exp.methods.base import Method, Size, Subset, Work
+from untrac_exp.methods.common.rate import plan_rate
 from untrac_exp.models.source import ModelSource
-from untrac_exp.rate import plan_rate
+from untrac_exp.report.guess import downloads, guessed_corpora, guessed_subsets
 from untrac_exp.report.plan import print_plan
-from untrac_exp.result_files import write_text
-from untrac_exp.schema import check
+from untrac_exp.report.result_files import write_text
+from untrac_exp.stages.inputs import Inputs
 from untrac_exp.store import Force, Store, fingerprint
 from untrac_exp.truth.models import Truth, named
 
@@ -69,7 +70,7 @@ class Sizes:
     subsets: Mapping[Subset, Size]
     summary: Mapping[str, Any]
     tokens: Sequence[Artifact] = ()
-    data: Data | None = None
+    data: Inputs | None = None
 
 
 class ReadOnlyStore(Store):
@@ -155,7 +156,7 @@ def _sizes(cfg: DictConfig, beside: str) -> Sizes:
             for name, corpus in corpora.items()
         ]
     else:
-        data = load_data(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
+        data = load(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
         training, corpora, subsets = data.training, data.training.data, data.subsets
         source, tokenizer = training.source, training.tokenizer
         tokens = [

@@ -18,7 +18,7 @@ from untrac_exp.methods.base import Method, Subject, Tokens, Work
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.pretrained import Pretrained, context
 from untrac_exp.models.source import ModelSource
-from untrac_exp.progress import duration
+from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.trainer import TrainerSettings
 
 LONG_S = 600

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from untrac_exp.config import share_axes
+from untrac_exp.config.schema import share_axes
 
 log = logging.getLogger(__name__)
 

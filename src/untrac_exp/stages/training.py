@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.cost import Meter, reset_peaks
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
+from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.stages.micro_batches import fitting
 from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
 from untrac_exp.stages.schedule import CONSTANT, Schedule

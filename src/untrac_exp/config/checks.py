@@ -10,10 +10,9 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from untrac_exp.agreement import load_statistics
-from untrac_exp.config import Config
-from untrac_exp.errors import did_you_mean, not_text
-from untrac_exp.progress import parse_duration
+from untrac_exp.config.errors import did_you_mean, not_text
+from untrac_exp.config.schema import Config
+from untrac_exp.runtime.progress import parse_duration
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _KINDS = {
@@ -47,7 +46,6 @@ def check(cfg: DictConfig) -> None:
                 f"budget={cfg.budget}: only for models that are not trained here "
                 "(pretraining.steps=0), as in +experiment=trace; use budget=null"
             )
-    load_statistics(cfg.statistics)
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):
         raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")

@@ -1,0 +1,1 @@
+"""Where corpora and test sets come from, one module per source."""

@@ -1,0 +1,1 @@
+"""Processes and devices, cost meter, progress lines: nothing of the domain."""

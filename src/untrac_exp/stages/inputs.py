@@ -1,0 +1,143 @@
+"""The data of a job as tokens: corpora, which models are trained on, and test subsets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from untrac_exp.data.base import Corpus, Subset, TestSet
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.data.fingerprint import testset_fingerprint
+from untrac_exp.data.portions import drawn, token_sample
+from untrac_exp.data.prepare import check_names, encode, encode_corpus
+from untrac_exp.data.sampling import further, sampled
+from untrac_exp.models.source import ModelSource
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.training import Pretraining, Training
+from untrac_exp.store import Store
+
+_CHARS_PER_TOKEN = 4
+"""Approximate; rows of a sample are cut to a window of this many characters per token."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Tokenized corpora and test sets, and the training of models on the corpora.
+
+    Attributes:
+        training: corpora, tokenizer and settings of the training.
+        subsets: tokens of each test subset.
+        corpora: the corpora before tokenization, or the samples drawn of them.
+        testsets: the test sets before tokenization.
+        key: identifies the data and, for a checkpoint, its weights.
+        unsampled: returns tokens of rows outside the samples, if `corpora` are samples of rows.
+    """
+
+    training: Training
+    subsets: Mapping[Subset, Encoded]
+    corpora: Sequence[Corpus]
+    testsets: Sequence[TestSet]
+    key: Mapping[str, Any]
+    unsampled: Callable[[], Mapping[str, Encoded]] = dict
+
+    def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
+        """Return at most `n` sequences of each corpus that are not in its sample of `n`."""
+        sequences = dict(self.unsampled())
+        for name, tokens in self.training.data.items():
+            if (rest := tokens.beyond(n, seed)) is not None:
+                sequences[name] = rest
+        return sequences
+
+
+def encode_inputs(
+    corpora: Sequence[Corpus],
+    testsets: Sequence[TestSet],
+    source: ModelSource,
+    settings: Pretraining,
+    settings_key: Mapping[str, Any],
+    trainer: TrainerSettings,
+    store: Store,
+    *,
+    n_per_corpus: int | None,
+    n_tokens_per_corpus: int | None,
+    max_sequences: Mapping[str, int],
+    seed: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Inputs:
+    """Tokenize corpora and test sets, or take the tokens from the store.
+
+    If nothing is trained (`pretraining.steps=0`), `n_per_corpus` rows, or rows with
+    `n_tokens_per_corpus` tokens, are drawn first, so that no corpus is read in full.
+
+    Args:
+        corpora: the corpora, in the order of the mixture.
+        testsets: the test sets.
+        source: gives the tokenizer and the lengths of sequences.
+        settings: of the training; settings_key: the same as plain values.
+        trainer: device and precision.
+        store: keeps tokens and tokenizer.
+        n_per_corpus: sequences sampled of each corpus.
+        n_tokens_per_corpus: tokens sampled of each corpus if nothing is trained.
+        max_sequences: largest number of sequences of a corpus, by name.
+        seed: of the samples.
+        tokenizer: replaces the tokenizer of `source`.
+
+    Raises:
+        ValueError: the data are invalid.
+    """
+    check_names(corpora, testsets)
+    untrained = settings.steps == 0
+    wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
+    most, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
+    if n_tokens is not None:
+        corpora = [drawn(corpus, n_tokens, most, seed, window) for corpus in wholes]
+    elif most is not None:
+        corpora = [sampled(corpus, most, seed, window) for corpus in wholes]
+    if tokenizer is None:
+        tokenizer = source.tokenizer(corpora, store)
+    folders: dict[str, Path] = {}
+    for corpus in corpora:
+        folder = encode_corpus(
+            corpus,
+            tokenizer,
+            block_size=source.block_size,
+            seq2seq=source.seq2seq,
+            max_sequences=max_sequences.get(corpus.name),
+            store=store,
+            pack=not untrained,
+        )
+        if n_tokens is not None:
+            folder = token_sample(folder, n_tokens, seed, store)
+        folders[corpus.name] = folder
+    encode_rows = partial(
+        encode, tokenizer=tokenizer, block_size=source.block_size, seq2seq=source.seq2seq
+    )
+    subsets = {
+        Subset(testset.name, name): encode_rows(
+            rows, what=f"test set '{testset.name}', subset '{name}'"
+        )
+        for testset in testsets
+        for name, rows in testset.subsets.items()
+    }
+    key: dict[str, Any] = {
+        "corpora": {name: folder.name for name, folder in folders.items()},
+        "testsets": [testset_fingerprint(testset) for testset in testsets],
+    }
+    if "weights" in (model := source.key()):  # the configured path does not identify them
+        key["weights"] = model["weights"]
+
+    def unsampled() -> dict[str, Encoded]:
+        encoded = {}
+        for whole, sample in [] if wholes is corpora else zip(wholes, corpora, strict=True):
+            rows = list(sample.rows)
+            if more := further(whole, most or len(rows), seed, window, rows):
+                encoded[whole.name] = encode_rows(
+                    more, what=f"corpus '{whole.name}'", skip_empty=True
+                )
+        return encoded
+
+    training = Training(source, tokenizer, folders, settings, settings_key, trainer, store)
+    return Inputs(training, subsets, corpora, testsets, key, unsampled)

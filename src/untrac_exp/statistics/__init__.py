@@ -1,0 +1,1 @@
+"""Agreement with the truth, ceilings, intervals and rankings."""
