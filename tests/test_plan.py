@@ -1,21 +1,19 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from untrac_exp.__main__ import main
 from untrac_exp.config.schema import config_dir
-from untrac_exp.methods.base import Subset
-from untrac_exp.report.guess import Guess, downloads
-from untrac_exp.report.plan import spread
-from untrac_exp.report.plan_jobs import Sizes, _jobs, _models
-from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
-from untrac_exp.truth.stored import Stored
+from untrac_exp.config.sweep import compose_jobs, overrides_of_jobs
+from untrac_exp.methods.base import Size, Sizes, Subset
+from untrac_exp.report.plan import _models, downloads
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -83,7 +81,7 @@ def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
             a
             for plan in before
             for a in plan["artifacts"]
-            if a["kind"] == "scores" and a["name"].startswith(metrics["method"] + ",")
+            if a["kind"] == "scores" and re.match(rf"{metrics['method']}[,/]", a["name"])
         ]
         forward, backward = (metrics["cost"][f"{way}_tokens"] for way in ("forward", "backward"))
         if metrics["method"] == "untrac_calibrated":  # ends early, and its anchor reads too
@@ -113,8 +111,10 @@ def test_what_must_be_fetched_is_named_and_nothing_is(tmp_path):
     assert theta0["steps"] == 40_000
     assert theta0["forward"] == theta0["backward"] == 40_000 * 8 * 1024
     assert theta0["size"] == 4 * 125_239_296 * 5  # the weights and four checkpoints
-    tokens = {a["name"]: a["size"] for a in plan["artifacts"] if a["kind"] == "tokens"}
-    assert tokens["pile_cc"] == 96_000 * (8 * 1024 + 4)
+    [without] = [
+        a for a in plan["artifacts"] if a["name"] == "without pile_cc, train seed 0" and a["steps"]
+    ]
+    assert without["forward"] == 40_000 * 8 * 1024
     assert not (tmp_path / "store").exists()
 
 
@@ -130,16 +130,18 @@ def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
 
 @pytest.mark.parametrize(
     ("truth", "models", "losses"),
-    [(None, 1, 0), (Stored([0, 1, 2]), 1, 0), (LeaveDatasetOut([1]), 4, 3)],
-    ids=["none", "stored", "retrained"],
+    [
+        ("truth=none", 1, 0),
+        ("truth=natural", 1, 0),
+        ("truth=leave_dataset_out truth.train_seeds=[1]", 4, 3),
+    ],
 )
-def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
+def test_an_estimate_counts_the_models_that_are_trained(truth, models, losses):
     """θ0, and what a truth trains, which is nothing where it is stored."""
-    data = {name: Guess(20, 7.0) for name in "ab"}
-    sizes = Sizes(data, {Subset("t", "u"): Guess(3, 7.0)}, {"parameters": 1000})
+    sizes = Sizes({name: Size(20, 140) for name in "ab"}, {Subset("t", "u"): Size(3, 21)})
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", ["method=graddot"])
-    kinds = [one.kind for one in _models(cfg, sizes, truth)]
+        cfg = compose("config", ["method=graddot", *truth.split()])
+    kinds = [kind for kind, *_ in _models(cfg, sizes, 1000, None)]
     assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
 
 
@@ -147,7 +149,7 @@ def test_a_guess_counts_the_models_that_are_trained(truth, models, losses):
 def test_a_plan_is_asked_for_as_any_boolean(monkeypatch, asked):
     told = []
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main() sets for the whole process
-    monkeypatch.setattr("untrac_exp.report.plan_jobs.plan", lambda *given: told.append(given))
+    monkeypatch.setattr("untrac_exp.__main__._plan", lambda *given: told.append(given))
     monkeypatch.setattr(sys, "argv", ["untrac_exp", "method=graddot", asked, "-m"])
     main()
     assert told == [(["method=graddot", asked], True)]
@@ -157,27 +159,17 @@ def test_the_jobs_of_a_plan_are_those_of_the_sweep(tmp_path):
     """Axes of the experiment and of the command line, groups and values, in Hydra's order."""
     asked = ["+experiment=harms", "method=graddot,untrac", "optimizer.lr=1,2", "seed=0",
              f"outputs={tmp_path}"]  # fmt: skip
+    found = []
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        found = [
-            (cfg.method._target_.split(".")[-1], cfg.optimizer.lr, cfg.train_seed, folder, outdir)
-            for cfg, folder, outdir in _jobs(asked, False)
-        ]
-    assert [one[:3] for one in found] == [
+        for cfg in compose_jobs(asked, False):
+            HydraConfig.instance().set_config(cfg)
+            method = cfg.method._target_.split(".")[-1]
+            found.append((method, cfg.optimizer.lr, cfg.train_seed, Path(cfg.hydra.run.dir)))
+    assert [values[:3] for values in found] == [
         (method, lr, train_seed)
         for method in ("GradDot", "UnTrac") for train_seed in (0, 1) for lr in (1, 2)
     ]  # fmt: skip
-    assert {one[3] for one in found} == {tmp_path / "harms" / "mini"}
-    assert found[1][4].relative_to(found[1][3]).as_posix() == (
+    assert found[1][3].relative_to(tmp_path / "harms" / "mini").as_posix() == (
         "graddot,optimizer.lr=2,train_seed=0/seed0"
     )
-
-
-def test_the_time_on_many_devices_is_that_of_the_rounds_they_need():
-    models = [("model", f"{i}", 1, 2) for i in range(18)]
-    losses = [("losses", f"{i}", 1, 1) for i in range(18)]
-    scores = [("scores", f"s{i}", 8, 8) for i in range(2)]
-    work = pd.DataFrame([*models, *losses, *scores], columns=["kind", "id", "parts", "hours"])
-    said = spread(work.assign(seconds=3600 * work["hours"]))
-    assert said.startswith("can use 18 devices for models, then 16 for methods: about ")
-    # 54 + 16 hours; 3 rounds of 3 hours and 2 of 1; 1 of each
-    assert "70.0 h on 1, 11.0 h on 8, 4.0 h on 64" in said
+    assert len(overrides_of_jobs(asked[1:], {"train_seed": "0,1", "method": "untrac_inv"})) == 8

@@ -1,18 +1,21 @@
 """Entry point of `python -m untrac_exp`: runs Hydra and prints errors as one line."""
 
 import io
+import json
 import logging
 import os
 import re
 import sys
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import hydra
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import config_dir
@@ -93,11 +96,41 @@ def _hydra() -> None:
     flags = {one for one in sys.argv[1:] if one.startswith("-")}
     overrides = [one for one in sys.argv[1:] if one not in flags]
     if flags <= {*_MULTIRUN, "--run", "-r"} and _PLAN & {one.lower() for one in overrides}:
-        from untrac_exp.report.plan_jobs import plan
-
-        plan(overrides, bool(flags & _MULTIRUN))
+        _plan(overrides, bool(flags & _MULTIRUN))
         return
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+
+
+def _plan(overrides: list[str], multirun: bool) -> None:
+    """Print the plan of the job or sweep with these overrides, and write it to plan.json."""
+    from untrac_exp.config.checks import check
+    from untrac_exp.config.sweep import compose_jobs
+    from untrac_exp.job import is_finished, job_key, load, plain, prepare_process
+    from untrac_exp.report.plan import ReadOnlyStore, downloads, plan_job, print_plan
+    from untrac_exp.report.result_files import write_text
+    from untrac_exp.store import fingerprint
+
+    plans = []
+    with (
+        initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"),
+        TemporaryDirectory(prefix="untrac-plan-") as beside,
+    ):
+        for cfg in compose_jobs(overrides, multirun):
+            HydraConfig.instance().set_config(cfg)  # for the resolvers that name folders
+            sweep, outdir = Path(cfg.hydra.sweep.dir), Path(cfg.hydra.run.dir)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            check(cfg)
+            prepare_process(cfg)
+            inputs, finished, fetched = None, False, downloads(plain(cfg))
+            if not fetched:
+                inputs = load(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
+                key = fingerprint(job_key(cfg, inputs))
+                finished = not cfg.force and is_finished(outdir, key)
+            name = os.path.relpath(outdir, sweep)
+            plans.append(plan_job(cfg, name, fetched, inputs, finished))
+    write_text(sweep / "plan.json", json.dumps(plans, indent=1) + "\n")
+    print_plan(plans, f"{cfg.name} at {cfg.scale} scale")
 
 
 def _exit(line: str, status: int) -> NoReturn:

@@ -23,8 +23,8 @@ from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.job import encode_data, prepare_process, run_method
+from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.models.in_memory import borrowed
-from untrac_exp.runtime.cost import Meter
 from untrac_exp.statistics.evidence import evidence
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.store import Store
@@ -88,14 +88,20 @@ def trace(
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
         )
-        meter = Meter()
-        answered = run_method(instantiate(cfg.method), cfg, data, meter)
-        influences = answered.answer
-        tables, warnings = evidence(influences, answered.places, data)
-    scores = with_intervals(influences)
-    scores.attrs["warnings"] = [*influences.warnings, *warnings]
-    scores.attrs["cost"] = meter.as_dict()
-    scores.attrs["rounds"] = answered.rounds
+        left_s = budget_s(cfg.budget, data.training.trainer.device)
+        rounds: list[Round] = []
+        try:
+            for attributed in run_method(instantiate(cfg.method), cfg, data, left_s):
+                rounds.append(attributed)
+        except (KeyboardInterrupt, SystemExit):  # Lightning answers Ctrl-C by sys.exit(1)
+            if not rounds:
+                raise
+        attributed = rounds[-1]
+        tables, warnings = evidence(attributed.influences, attributed.rows, data)
+    scores = with_intervals(attributed.influences)
+    scores.attrs["warnings"] = [*attributed.influences.warnings, *warnings]
+    scores.attrs["cost"] = attributed.cost.as_dict()
+    scores.attrs["rounds"] = attributed.rounds
     scores.attrs |= tables
     return scores
 

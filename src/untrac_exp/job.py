@@ -8,8 +8,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,17 +21,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.config.schema import number_of_jobs, variant
+from untrac_exp.config.schema import variant
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
-from untrac_exp.methods.common.anytime import Refined, TooLittleTimeError, refine
-from untrac_exp.methods.common.deadline import budget_s
-from untrac_exp.methods.common.rate import forecast
+from untrac_exp.methods.base import Checkpoint, Method, Size, Sizes, Subject
+from untrac_exp.methods.common.budget import Round, attribute, budget_s
+from untrac_exp.models.rate import flops, model_rate
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
+from untrac_exp.report import callback
 from untrac_exp.report import result_files as files
-from untrac_exp.report.live import board
+from untrac_exp.report.live import log_round
 from untrac_exp.report.terminal import print_job
 from untrac_exp.runtime import processes, workers
 from untrac_exp.runtime.cost import Meter, reset_peaks
@@ -71,17 +70,14 @@ _COVERED_BY_THETA0 = (
     *("block_size", "gradient_checkpointing", "n_parameters"),
 )
 """Model keys that determine only weights or tokens, which store keys identify by content."""
-_MOST_AT_ONCE = 1024
-"""Largest micro-batch in tokens on a CPU with a budget, so that a pass can be interrupted soon."""
-_REPORT_S = 20.0
-"""Seconds of the budget reserved for the report."""
+_LONG_S, _SLOWEST = 600, 1e9
+"""Seconds from which on a method's run is long, and FLOP/s that every machine reaches."""
 
 
 class Results(NamedTuple):
-    """What a job has computed; truth and changes are None with truth=none."""
+    """What a job has computed after a round; truth and changes are None with truth=none."""
 
-    refined: Refined
-    meter: Meter
+    attributed: Round
     theta0: Path | None
     truth: Truth | None
     changes: pd.DataFrame | None
@@ -104,7 +100,6 @@ def run(cfg: DictConfig) -> None:
     method = HydraConfig.get().runtime.choices["method"]
     inputs = load(cfg, Store(cfg.store, cfg.force, began, method))
     key = fingerprint(job_key(cfg, inputs))
-    stopped = False
     if processes.broadcast(not cfg.force and is_finished(outdir, key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
@@ -112,22 +107,14 @@ def run(cfg: DictConfig) -> None:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
         with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
             inputs.training.store.start_workers = start_workers
-            try:
-                results = compute(cfg, inputs, began, _place_in_sweep())
-            except TooLittleTimeError as error:
-                log.warning("%s is left out: %s; raise budget=%s", outdir, error, cfg.budget)
-                return
-        stopped = results.refined.interrupted
-        if processes.is_first():
-            # no key for an interrupted job, so that the same command resumes it
-            write(outdir, cfg, inputs, None if stopped else key, results)
-            if (logger := instantiate(cfg.logger)) is not None:
-                logger(outdir=outdir)
+            for results in compute(cfg, inputs, share_of_budget(cfg, inputs)):
+                if processes.is_first():
+                    write(outdir, cfg, inputs, key, results)
+        if processes.is_first() and (logger := instantiate(cfg.logger)) is not None:
+            logger(outdir=outdir)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
-    if stopped:
-        raise KeyboardInterrupt
 
 
 def prepare_process(cfg: DictConfig, workers_of_job: int = 1) -> None:
@@ -172,10 +159,8 @@ def encode_data(
     )
 
 
-def compute(
-    cfg: DictConfig, inputs: Inputs, began: float, place: tuple[int, int] = (0, 1)
-) -> Results:
-    """Train and compute what the store lacks; place: as returned by `_place_in_sweep`."""
+def compute(cfg: DictConfig, inputs: Inputs, left_s: float | None = None) -> Iterator[Results]:
+    """Train and compute what the store lacks; yield the results after each round of a budget."""
     method = instantiate(cfg.method)  # fail early: the truth may take hours
     # truth=none is an empty node
     truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
@@ -183,64 +168,60 @@ def compute(
     theta0 = inputs.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
     folder = theta0.folder() if isinstance(theta0, Trained) else None
-    meter = Meter()
-    return Results(
-        run_method(method, cfg, inputs, meter, began, *place), meter, folder, truth, changes
-    )
+    for attributed in run_method(method, cfg, inputs, left_s):
+        yield Results(attributed, folder, truth, changes)
 
 
 def _work(cfg: DictConfig, began: float, method: str, workers: int) -> None:
     """Do the same in a worker process, which leaves its results in the store."""
     prepare_process(cfg, workers)
-    compute(cfg, load(cfg, Store(cfg.store, cfg.force, began, method)), began)
+    for _ in compute(cfg, load(cfg, Store(cfg.store, cfg.force, began, method))):
+        pass
 
 
 def run_method(
-    method: Method,
-    cfg: DictConfig,
-    inputs: Inputs,
-    meter: Meter,
-    began: float | None = None,
-    job: int = 0,
-    of: int = 1,
-) -> Refined:
-    """Compute the influences of one method within `cfg.budget`, if it is set.
+    method: Method, cfg: DictConfig, inputs: Inputs, left_s: float | None = None
+) -> Iterator[Round]:
+    """Yield a method's influences, or those of each round within a time budget.
 
-    Args:
-        method: the attribution method.
-        cfg: the job's configuration.
-        inputs: its corpora and test subsets, as tokens.
-        meter: adds up the cost.
-        began: start of the command in seconds since the epoch, if a report follows; None for now.
-        job: index of this job among those that share the budget. Each gets an equal part of what
-            the jobs before it have left.
-        of: number of those jobs.
+    left_s: seconds for this method; None for no limit.
     """
-    started = time.time()
-    device = inputs.training.trainer.device
-    if (budget := budget_s(cfg.budget, device)) is None:
-        return Refined(influences(method, cfg, inputs, meter))
+    end, meter = time.time() + (left_s or 0.0), Meter()
     subject = make_subject(cfg, inputs, inputs.training.model_spec(cfg.train_seed), meter)
-    if device.type == "cpu":  # a signal is handled only between passes
-        subject = replace(subject, max_tokens=min(subject.max_tokens, _MOST_AT_ONCE))
-    reserve = 0.0 if began is None else min(_REPORT_S, 0.08 * budget)
-    left = processes.broadcast((began or started) + budget - reserve - time.time())
-    share = duration(max(0.0, left / (of - job)))
-    name = inputs.training.store.method
-    log.info("%s: the weights are loaded; it has %s of the budget", name, share)
-    with board(name, budget) as told:
-        end = time.time() + left / (of - job)
-        return refine(method, subject, budget, end, told, must=job == 0)
-
-
-def influences(method: Method, cfg: DictConfig, inputs: Inputs, meter: Meter) -> Influences:
-    """Compute the influences of one method without a time budget."""
-    subject = make_subject(cfg, inputs, inputs.training.model_spec(cfg.train_seed), meter)
-    if (warning := forecast(method, subject)) is not None:
-        log.warning("%s: %s", inputs.training.store.method, warning)
-    answer = method.influences(subject)
     meter.stop()
-    return replace(answer, relative_error=method.relative_error)
+    name = inputs.training.store.method
+    budget = None if left_s is None else budget_s(cfg.budget, inputs.training.trainer.device)
+    if budget is None:
+        _warn_if_long(name, method, subject)
+    for attributed in attribute(method, subject, budget, end):
+        if budget is not None:
+            log_round(name, attributed)
+        yield attributed
+
+
+def share_of_budget(cfg: DictConfig, inputs: Inputs) -> float | None:
+    """Return the seconds of this job: an equal part of what the jobs before it have left."""
+    budget = budget_s(cfg.budget, inputs.training.trainer.device)
+    if budget is None:
+        return None
+    hydra = HydraConfig.get()
+    later = callback.sweep.jobs - hydra.job.num if hydra.mode == RunMode.MULTIRUN else 1
+    for_report = min(20.0, 0.08 * budget)
+    left = callback.sweep.began + budget - for_report - time.time()
+    return processes.broadcast(max(0.0, left) / max(1, later))
+
+
+def _warn_if_long(name: str, method: Method, subject: Subject) -> None:
+    """Warn of a run that is expected to take over ten minutes."""
+    corpora = {name: Size.of(data) for name, data in subject.corpora.items()}
+    subsets = {name: Size.of(data) for name, data in subject.subsets.items()}
+    tokens = method.tokens(Sizes(corpora, subsets, len(subject.checkpoints)))
+    cost = flops(*tokens, subject.model.num_parameters())
+    if cost > _LONG_S * _SLOWEST and (seconds := cost / model_rate(subject.model)) > _LONG_S:
+        log.warning(
+            "%s: takes about %s as measured here; fewer texts (n_per_corpus), shorter ones "
+            "(model.block_size) or another method take less", name, duration(seconds),
+        )  # fmt: skip
 
 
 def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Meter) -> Subject:
@@ -304,18 +285,10 @@ def _has_budget(cfg: DictConfig) -> bool:
     return budget_s(cfg.budget, instantiate(cfg.trainer).device) is not None
 
 
-def _place_in_sweep() -> tuple[int, int]:
-    """Return the index of this job in its sweep, and the number of jobs."""
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return 0, 1
-    return hydra.job.num, number_of_jobs(hydra.sweeper.params)
-
-
-def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, results: Results) -> None:
+def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str, results: Results) -> None:
     """Write the result files; metrics.json is last and marks the job as finished."""
-    refined, meter, theta0, truth, changes = results
-    answer = refined.answer
+    attributed, theta0, truth, changes = results
+    answer = attributed.influences
     warnings = list(answer.warnings)
     tables = {
         "scores": with_intervals(answer),
@@ -323,7 +296,7 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, result
         "own_loss": answer.own_loss,
     }
     if truth is None and answer.changes:
-        tables_of_evidence, more_warnings = evidence(answer, refined.places, inputs)
+        tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
         warnings += more_warnings
         tables |= tables_of_evidence
     for name, table in tables.items():
@@ -353,11 +326,12 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, result
             "over": None if truth is None else truth.over,
             "agreement": agreed,
             **noise,
-            "cost": meter.as_dict(),
-            **({} if refined.rounds is None else {"rounds": refined.rounds}),
+            "cost": attributed.cost.as_dict(),
+            "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
+            "rounds": attributed.rounds,
             "warnings": warnings,
             "theta0": None if theta0 is None else str(theta0),
-            "fingerprint": key,
+            "fingerprint": key if attributed.is_last else None,  # else the same command goes on
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "versions": versions(),
             "git_commit": _git_commit(),

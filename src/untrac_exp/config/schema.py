@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -174,12 +173,6 @@ def axes_override(overrides: Sequence[str], params: Params) -> str:
         for key, text in _axes(overrides, params).items()
     )
     return f"++hydra.sweeper.params={{{', '.join(quoted)}}}"
-
-
-def number_of_jobs(params: Params) -> int:
-    """Return the number of jobs of a sweep; params as in `variant`."""
-    swept = parse_overrides(f"{key}={values}" for key, values in (params or {}).items())
-    return math.prod(len([*one.sweep_iterator()]) for one in swept if one.is_sweep_override())
 
 
 def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:

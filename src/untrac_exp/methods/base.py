@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -202,45 +202,48 @@ class Influences:
     partial: bool = False
 
 
-class Size(Protocol):
-    """Size of a dataset, for a plan: an `Encoded`, or an estimate before it is encoded."""
+class Size(NamedTuple):
+    """Number of examples of a dataset, and tokens of one pass over them."""
 
-    def __len__(self) -> int:
-        """Number of examples."""
+    n: int
+    tokens: int
 
-    @property
-    def read(self) -> int:
-        """Number of tokens of one forward pass over all examples."""
-
-    def sample(self, n: int | None, seed: int) -> "Size":
-        """Return a sample of `n` examples."""
+    @staticmethod
+    def of(data: Encoded) -> "Size":
+        """Return the size of a dataset."""
+        return Size(len(data), data.read)
 
 
 @dataclass(frozen=True)
-class Work:
-    """Sizes of the datasets of a `Subject`, for a plan. checkpoints: their number."""
+class Sizes:
+    """Sizes of the datasets that a method reads, for estimates of its cost.
+
+    checkpoints: number of those saved during pretraining.
+    """
 
     corpora: Mapping[str, Size]
     subsets: Mapping[Subset, Size]
-    checkpoints: int
-    seed: int = 0
+    checkpoints: int = 0
 
     @property
-    def once(self) -> int:
-        """Number of tokens of all corpora and subsets."""
-        return sum(data.read for data in (*self.corpora.values(), *self.subsets.values()))
+    def corpus_tokens(self) -> int:
+        """Number of tokens of all corpora."""
+        return sum(size.tokens for size in self.corpora.values())
 
-    def drawn(self, samples: int) -> int:
-        """Return the tokens of `samples` sequences of the corpora, at their mean length."""
-        n = sum(map(len, self.corpora.values()))
-        return min(samples, n) * sum(data.read for data in self.corpora.values()) // n
+    @property
+    def subset_tokens(self) -> int:
+        """Number of tokens of all test subsets."""
+        return sum(size.tokens for size in self.subsets.values())
 
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of all datasets."""
+        return self.corpus_tokens + self.subset_tokens
 
-class Tokens(NamedTuple):
-    """Tokens of forward and backward passes, counted as in `Meter`."""
-
-    forward: int
-    backward: int
+    def tokens_of(self, sequences: int) -> int:
+        """Return the tokens of so many sequences of the corpora, at their mean length."""
+        n = sum(size.n for size in self.corpora.values())
+        return min(sequences, n) * self.corpus_tokens // n
 
 
 @dataclass(frozen=True)
@@ -265,13 +268,12 @@ class Method(ABC):
     def influences(self, subject: Subject) -> Influences:
         """Compute the influence of each corpus on each test subset, positive if it helps."""
 
-    def tokens(self, work: Work) -> Tokens | None:
-        """Estimate the tokens that `influences` processes, for `plan=true`; None if unknown."""
-        return None
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        """Estimate the tokens of `influences` in forward and in backward passes, as in `Meter`.
 
-    def apart(self, work: Work) -> int:
-        """Return how many processes can compute `influences` in parallel."""
-        return 1
+        By default those of a gradient of every dataset.
+        """
+        return sizes.tokens, sizes.tokens
 
 
 def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.products import dot, products
 
 
@@ -31,6 +31,3 @@ class GradCos(Method):
     def influences(self, subject: Subject) -> Influences:
         values = products(subject, "products", cosine, draws=False)
         return Influences(gradient_scores(values))
-
-    def tokens(self, work: Work) -> Tokens:
-        return Tokens(work.once, work.once)

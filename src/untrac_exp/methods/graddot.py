@@ -13,7 +13,7 @@ Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS
 
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.products import dot, products
 
 
@@ -23,6 +23,3 @@ class GradDot(Method):
 
     def influences(self, subject: Subject) -> Influences:
         return Influences(gradient_scores(products(subject, "products", dot, draws=False)))
-
-    def tokens(self, work: Work) -> Tokens:
-        return Tokens(work.once, work.once)

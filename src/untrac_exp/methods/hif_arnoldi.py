@@ -20,7 +20,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.krylov import krylov
 from untrac_exp.methods.common.products import dot, products
@@ -75,9 +75,9 @@ class HifArnoldi(Method):
             values = products(subject, "products", dot, solve, normalised=True)
         return Influences(gradient_scores(values))
 
-    def tokens(self, work: Work) -> Tokens:
-        tokens = work.once + 2 * self.iterations * work.drawn(self.samples)
-        return Tokens(tokens, tokens)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        tokens = sizes.tokens + 2 * self.iterations * sizes.tokens_of(self.samples)
+        return tokens, tokens
 
     def _inverse(self, projected: np.ndarray) -> Tensor:
         """Return V (Λ + λ)^-1 V' (n, n) over the kept eigenpairs of T (n, n)."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.stages.ekfac import Factors, fit
@@ -65,9 +65,9 @@ class HifEkfac(Method):
 
         return Influences(gradient_scores(products(subject, "products", dot, solve)))
 
-    def tokens(self, work: Work) -> Tokens:
-        tokens = work.once + 2 * work.drawn(self.samples)
-        return Tokens(tokens, tokens)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        tokens = sizes.tokens + 2 * sizes.tokens_of(self.samples)
+        return tokens, tokens
 
 
 def precondition(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.models.weights import EMBEDDINGS
@@ -51,6 +51,3 @@ class HifFrequency(Method):
         reads = {"trained on": subject.trained_on.values()}
         found = products(subject, "products", dot, solve, draws=False, solve_reads=reads)
         return Influences(gradient_scores(found))
-
-    def tokens(self, work: Work) -> Tokens:
-        return Tokens(work.once, work.once)

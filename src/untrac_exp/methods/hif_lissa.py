@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, Tokens, Work, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.stages.hessian import largest_eigenvalue
@@ -75,12 +75,12 @@ class HifLissa(Method):
 
         return Influences(gradient_scores(products(subject, "products", dot, solve)))
 
-    def tokens(self, work: Work) -> Tokens:
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
         power = _POWER_ITERATIONS * self.iterations * self.repeats if self.scale is None else 0
-        solved = min(len(work.corpora), len(work.subsets))
+        solved = min(len(sizes.corpora), len(sizes.subsets))
         multiplied = power + solved * self.repeats * self.iterations
-        tokens = work.once + 2 * multiplied * work.drawn(self.samples)
-        return Tokens(tokens, tokens)
+        tokens = sizes.tokens + 2 * multiplied * sizes.tokens_of(self.samples)
+        return tokens, tokens
 
     def _largest_eigenvalue(self, hessian: TrainingHessian) -> float:
         def compute() -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ Language Modeling", Computer Speech and Language, 1999. Matching the model's los
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -34,8 +34,7 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from untrac_exp.data.encoding import IGNORED, Encoded
-from untrac_exp.data.portions import within
-from untrac_exp.methods.base import Arrays, Change, Influences, Method, Subject, Tokens, Work
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Sizes, Subject
 from untrac_exp.methods.common.scores import scored, some
 from untrac_exp.models.loss import Losses
 
@@ -52,26 +51,18 @@ class NGram(Method):
 
     Args:
         order: maximum length of an n-gram in tokens, including the predicted one.
-        probe: tokens of a test subset on which the model's loss is evaluated; None for all. The
-            loss only selects the surrogate, but it is most of the cost.
 
     Raises:
-        ValueError: an argument is below 1.
+        ValueError: `order` is below 1.
     """
 
     relative_error: ClassVar[float] = 0.8
 
     order: int = 3
-    probe: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("order", self.order), ("probe", self.probe)):
-            if value is not None and value < 1:
-                raise ValueError(f"method.{name}={value} must be at least 1")
-
-    def probing(self, tokens: int) -> "NGram":
-        """Return a copy that evaluates the model on `tokens` tokens of each subset."""
-        return replace(self, probe=tokens)
+        if self.order < 1:
+            raise ValueError(f"method.order={self.order} must be at least 1")
 
     def influences(self, subject: Subject) -> Influences:
         vocab_size = subject.model.config.vocab_size
@@ -94,34 +85,28 @@ class NGram(Method):
         ]
         return scored(changes, subject.subsets, warnings=warnings if weak else [])
 
-    def tokens(self, work: Work) -> Tokens:
-        most = float("inf") if self.probe is None else self.probe
-        return Tokens(int(sum(min(data.read, most) for data in work.subsets.values())), 0)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        return sizes.subset_tokens, 0
 
     def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
         """Compute losses of all examples of a subset under the surrogate.
 
         Returns:
             before (N,) and after (Z, N), in nats per example, with all corpora and without each;
-            model and surrogate, scalars in nats per token on the evaluated examples.
+            model and surrogate, scalars in nats per token.
         """
-        read, rows = data, torch.arange(len(data))
-        if self.probe is not None:
-            rows = within(data, self.probe, seed=0)
-            read = data.select(rows)
 
         def compute() -> Arrays:
-            model = subject.losses(read).mean
+            model = subject.losses(data).mean
             examples = _grams(data, 1, vocab_size, scored=True)[1]
-            there = np.isin(examples, rows.numpy())
-            nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model, there)
+            nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model)
             sums = np.zeros((len(nll), len(data)))
             for row, values in zip(sums, nll, strict=True):
                 np.add.at(row, examples, values)
-            means = {"model": np.array(model), "surrogate": nll[0][there].mean()}
+            means = {"model": np.array(model), "surrogate": nll[0].mean()}
             return {"before": sums[0], "after": sums[1:], **means}
 
-        reads = {"corpora": subject.trained_on.values(), "subset": [data], "model": [read]}
+        reads = {"corpora": subject.trained_on.values(), "subset": [data]}
         return subject.part("losses", compute, reads, draws=False)
 
 
@@ -145,7 +130,6 @@ def matched_losses(
     order: int,
     vocab_size: int,
     loss: float,
-    at: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return `token_losses` of the weakest n-gram model whose mean loss is at most `loss`.
 
@@ -155,9 +139,7 @@ def matched_losses(
         order: maximum order; if no model reaches `loss`, the best of this order is used.
         vocab_size: V.
         loss: target mean loss in nats per token.
-        at: (T,) bool, the scored tokens over which the mean is taken; None for all.
     """
-    seen = slice(None) if at is None else at
     orders: list[Counts] = []
     for n in range(1, order + 1):
         orders.append(count(corpora, data, n, vocab_size))
@@ -165,7 +147,7 @@ def matched_losses(
         def excess(log_strength: float) -> float:
             alone = [Counts(*(array[:1] for array in one)) for one in orders]
             nll = token_losses(alone, np.exp(log_strength), vocab_size)[0]
-            return float(nll[seen].mean()) - loss
+            return float(nll.mean()) - loss
 
         low, high = np.log(_STRENGTHS)
         best = minimize_scalar(excess, bounds=(low, high), method="bounded", options={"xatol": 0.1})

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from untrac_exp.methods.base import (
     Influences,
     Method,
+    Sizes,
     Subject,
     Subset,
-    Tokens,
-    Work,
     gradient_scores,
 )
 from untrac_exp.methods.common.products import dot, products_at
@@ -44,9 +43,6 @@ class TracIn(Method):
                 values[cell] += lr * value
         return Influences(gradient_scores(values))
 
-    def tokens(self, work: Work) -> Tokens:
-        tokens = work.checkpoints * work.once
-        return Tokens(tokens, tokens)
-
-    def apart(self, work: Work) -> int:
-        return max(1, work.checkpoints)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        tokens = sizes.checkpoints * sizes.tokens
+        return tokens, tokens

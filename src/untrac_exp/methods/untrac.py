@@ -14,7 +14,7 @@ ACL 2024, section 3.1.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
+from untrac_exp.methods.base import Influences, Method, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_forgotten
 from untrac_exp.methods.common.scores import Panel
 from untrac_exp.methods.common.watch import Run, Unlearn
@@ -33,8 +33,5 @@ class UnTrac(Unlearn, Method):
             runs[corpus] = data, {name: one for name, one in apart.retain.items() if name != corpus}
         return self.unlearned(subject, runs, Panel(subject.subsets), apart.warnings)
 
-    def tokens(self, work: Work) -> Tokens:
-        return self.reads(work.corpora.values(), work.subsets.values())
-
-    def apart(self, work: Work) -> int:
-        return len(work.corpora)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        return self.reads(sizes.corpora.values(), sizes.subsets.values())

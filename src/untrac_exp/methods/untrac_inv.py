@@ -15,7 +15,7 @@ ACL 2024, section 3.2.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
+from untrac_exp.methods.base import Influences, Method, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_read
 from untrac_exp.methods.common.scores import Panel
 from untrac_exp.methods.common.watch import Run, Unlearn
@@ -34,8 +34,5 @@ class UnTracInv(Unlearn, Method):
         }
         return self.unlearned(subject, runs, Panel(apart.read), apart.warnings)
 
-    def tokens(self, work: Work) -> Tokens:
-        return self.reads(work.subsets.values(), work.corpora.values())
-
-    def apart(self, work: Work) -> int:
-        return len(work.subsets)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        return self.reads(sizes.subsets.values(), sizes.corpora.values())

@@ -34,9 +34,8 @@ from untrac_exp.methods.base import (
     Influences,
     Method,
     Part,
+    Sizes,
     Subject,
-    Tokens,
-    Work,
 )
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import Vectors, gradient, vectors
@@ -101,13 +100,9 @@ class UnTracNewton(Method):
         ]
         return scored(changes, subject.subsets)
 
-    def tokens(self, work: Work) -> Tokens:
-        corpora = sum(data.read for data in work.corpora.values())
-        subsets = sum(data.read for data in work.subsets.values())
-        return Tokens(corpora + (1 + len(work.corpora)) * subsets, corpora)
-
-    def apart(self, work: Work) -> int:
-        return len(work.corpora)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        evaluations = (1 + len(sizes.corpora)) * sizes.subset_tokens
+        return sizes.corpus_tokens + evaluations, sizes.corpus_tokens
 
     def _slope(
         self, subject: Subject, corpus: str, data: Encoded, inverse: Tensor, kept: Vectors[str]

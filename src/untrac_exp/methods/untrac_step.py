@@ -30,9 +30,8 @@ from untrac_exp.methods.base import (
     Influences,
     Method,
     Part,
+    Sizes,
     Subject,
-    Tokens,
-    Work,
 )
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.scores import Panel, scored
@@ -84,14 +83,9 @@ class UnTracStep(Method):
         columns = ["unlearned", "step", "loss"]
         return scored(changes, subject.corpora, own_loss=pd.DataFrame(own_loss, columns=columns))
 
-    def tokens(self, work: Work) -> Tokens:
-        backward = sum(data.read for data in work.subsets.values())
-        corpora = sum(data.read for data in work.corpora.values())
-        forward = (1 + _READINGS) * backward + (1 + len(work.subsets)) * corpora
-        return Tokens(forward, backward)
-
-    def apart(self, work: Work) -> int:
-        return len(work.subsets)
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        evaluations = (1 + len(sizes.subsets)) * sizes.corpus_tokens
+        return (1 + _READINGS) * sizes.subset_tokens + evaluations, sizes.subset_tokens
 
     def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Part:
         """Compute nll (N,), nats of each example of the panel after the step, and own (2,), the

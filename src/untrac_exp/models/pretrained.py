@@ -121,14 +121,7 @@ class Pretrained(ModelSource):
             weights = f"{self.path}@{commit or self.revision}"
         return {"weights": weights, "seq2seq": self.seq2seq, "dtype": self.dtype}
 
-    def parameters(self, vocab_size: int | None) -> int | None:
-        if self.n_parameters is not None:
-            return self.n_parameters
-        model = self.skeleton()
-        return None if model is None else int(model.num_parameters())
-
-    def skeleton(self) -> PreTrainedModel | None:
-        """Build the model on the meta device; None if its configuration is not cached locally."""
+    def skeleton(self, vocab_size: int | None) -> PreTrainedModel | None:
         try:
             config = AutoConfig.from_pretrained(self.path, local_files_only=True, **self._where)
         except (OSError, ValueError):

@@ -76,9 +76,9 @@ class Scratch(ModelSource):
         torch.manual_seed(seed)
         return self._model(len(tokenizer), pad, end).eval()
 
-    def parameters(self, vocab_size: int | None) -> int | None:
+    def skeleton(self, vocab_size: int | None) -> PreTrainedModel | None:
         with torch.device("meta"):
-            return int(self._model(vocab_size or self.vocab_size or 0, 0, 1).num_parameters())
+            return self._model(vocab_size or self.vocab_size or 0, 0, 1).eval()
 
     def _model(self, vocab_size: int, pad: int, end: int) -> PreTrainedModel:
         special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": end, "eos_token_id": end}

@@ -31,6 +31,9 @@ class ModelSource(ABC):
     """Whether the model's own code may run, which `save_pretrained` copies beside the weights.
     Without it transformers may use its own class for the same `model_type`."""
 
+    n_parameters: int | None = None
+    """Parameter count that `plan=true` uses if the model is not on this machine."""
+
     @property
     def auto(self) -> Any:
         """The class of transformers that creates and loads the model."""
@@ -72,10 +75,16 @@ class ModelSource(ABC):
     def key(self) -> dict[str, object]:
         """Return the part of the store key that determines the weights of `build`."""
 
-    def parameters(self, vocab_size: int | None) -> int | None:
-        """Return the number of parameters without allocating or downloading; None if unknown.
+    def skeleton(self, vocab_size: int | None) -> PreTrainedModel | None:
+        """Build the model on the meta device; None if that needs a download.
 
-        Args:
-            vocab_size: the tokenizer's; None if it has not been trained yet.
+        vocab_size: the tokenizer's; None if it has not been trained yet.
         """
         return None
+
+    def parameters(self, vocab_size: int | None) -> int | None:
+        """Return the number of parameters; None if unknown. vocab_size: as in `skeleton`."""
+        if self.n_parameters is not None:
+            return self.n_parameters
+        model = self.skeleton(vocab_size)
+        return None if model is None else int(model.num_parameters())

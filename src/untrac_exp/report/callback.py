@@ -2,6 +2,8 @@
 
 import logging
 import os
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from untrac_exp.config.schema import share_axes
+from untrac_exp.config.sweep import overrides_of_jobs
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,18 @@ _anytime: list[bool] = []
 """Not empty if that sweep has a budget, so that it is reported when it is interrupted."""
 
 
+@dataclass
+class Sweep:
+    """The sweep of this process: its start, in seconds since the epoch, and number of jobs."""
+
+    began: float = field(default_factory=time.time)
+    jobs: int = 1
+
+
+sweep = Sweep()
+"""Without one, as in the process of a launcher, the start of the process and one job."""
+
+
 class Report(Callback):
     """Passes a sweep's axes to its jobs and writes the report after the last, on any launcher."""
 
@@ -27,6 +42,8 @@ class Report(Callback):
         share_axes(config)
         HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
         _to_report[:] = [Path(config.hydra.sweep.dir)]
+        jobs = overrides_of_jobs(config.hydra.overrides.task, config.hydra.sweeper.params)
+        sweep.began, sweep.jobs = time.time(), len(jobs)
         _anytime[:] = [True] if config.get("budget") is not None else []
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

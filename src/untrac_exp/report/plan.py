@@ -1,95 +1,203 @@
-"""Print the plan of a job or sweep: every artifact once, what exists, and the remaining cost."""
+"""`plan=true`: what a job or sweep trains and reads, what it costs, and what is there already.
 
-import heapq
-from collections.abc import Iterable
+Data on this machine are encoded as in the job, so steps, tokens and what the store has are exact.
+Otherwise they are estimated from the configuration and marked with "~".
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from untrac_exp.methods.base import Tokens
-from untrac_exp.methods.common.rate import LONG_S, SHORTER, flops
-from untrac_exp.runtime.progress import duration
+from untrac_exp.methods.base import Size, Sizes, Subset
+from untrac_exp.models.rate import flops, planned_rate
+from untrac_exp.models.source import ModelSource
+from untrac_exp.stages.inputs import Inputs
+from untrac_exp.stages.training import Budget
+from untrac_exp.store import Force, Store
+from untrac_exp.truth.models import named
 
-DEVICES = (1, 8, 64)
+_NAMES = ("path", "pretrained_tokenizer")
+"""Keys that name a file or folder, or what is to be downloaded."""
+_ROW_TOKENS = 32
+"""Estimated tokens of a test text, or of a row of an encoder-decoder."""
+_SUBSETS = {"toxigen": 13, "winobias": 4, "truthfulqa": 9}
+"""Subsets of the test sets that are downloaded, by the module that reads them."""
+
+
+ARTIFACT = ("kind", "name", "id", "steps", "forward", "backward", "size", "there")
+"""A model, its losses on the test sets, or the scores of a method. id: the same in jobs that share
+it. steps: of the optimizer. forward, backward: tokens, counted as in `Meter`. size: bytes in the
+store. there: whether it exists already; None if unknown."""
+
+
+class ReadOnlyStore(Store):
+    """A store that is only read; what it lacks is built in `beside`, a temporary folder."""
+
+    def __init__(self, root: str, force: Force, beside: str) -> None:
+        super().__init__(root, force)
+        self.beside = Store(beside)
+
+    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        return self.find(kind, key) or self.beside.get(kind, key, build)
+
+
+def downloads(node: Any, key: str = "") -> dict[str, str]:
+    """Return the keys of a configuration that name a hub id or URL, and what they name."""
+    remote: dict[str, str] = {}
+    for name, item in node.items() if isinstance(node, Mapping) else enumerate(node):
+        where = f"{key}.{name}".lstrip(".")
+        if isinstance(item, Mapping | list):
+            remote |= downloads(item, where)
+        elif isinstance(item, str) and item.startswith("hub:"):
+            remote[where] = item
+        elif name in _NAMES and item not in (None, "???") and not Path(item).exists():
+            remote[where] = " ".join(filter(None, (item, node.get("config"))))
+    return remote
+
+
+def plan_job(
+    cfg: DictConfig, name: str, fetched: Mapping[str, str], inputs: Inputs | None, finished: bool
+) -> dict[str, Any]:
+    """Plan one job.
+
+    Args:
+        cfg: the job's configuration.
+        name: of the job.
+        fetched: as `downloads` returns them.
+        inputs: the job's data; None if some must be downloaded.
+        finished: whether its results are there.
+
+    Returns:
+        The job's entry of plan.json; parameters: of the model, None if unknown.
+    """
+    if inputs is None:
+        source, vocab_size = instantiate(cfg.model), None
+        sizes, sample = _estimate(cfg, source)
+    else:
+        source, vocab_size = inputs.training.source, len(inputs.training.tokenizer)
+        sizes, sample = _count(cfg, inputs)
+    sample = replace(sample, checkpoints=cfg.pretraining.steps // cfg.pretraining.checkpoint_every)
+    parameters = source.parameters(vocab_size)
+    rate, origin = cfg.plan_flops_per_s, "plan_flops_per_s"
+    if rate is None:
+        device = None
+        with suppress(MisconfigurationException):  # it is not present
+            device = instantiate(cfg.trainer).device
+        rate, origin = planned_rate(source.skeleton(vocab_size), device)
+    forward, backward = instantiate(cfg.method).tokens(sample)
+    there = None if inputs is None else finished
+    scores = ("scores", name, name, 0, forward, backward, 0, there)
+    artifacts = [*_models(cfg, sizes, parameters, inputs), scores]
+    return {
+        "job": name,
+        "exact": inputs is not None,
+        "parameters": parameters,
+        "flops_per_s": rate,
+        "rate": origin,
+        "downloads": dict(fetched),
+        "artifacts": [dict(zip(ARTIFACT, values, strict=True)) for values in artifacts],
+    }
+
+
+def _count(cfg: DictConfig, inputs: Inputs) -> tuple[Sizes, Sizes]:
+    """Return the sizes of what models are trained on and of what the method reads."""
+    data, n, seed = inputs.training.data, cfg.n_per_corpus, cfg.seed
+    corpora = {name: Size.of(tokens) for name, tokens in data.items()}
+    sample = {name: Size.of(tokens.sample(n, seed)) for name, tokens in data.items()}
+    tests = {name: Size.of(tokens) for name, tokens in inputs.subsets.items()}
+    return Sizes(corpora, tests), Sizes(sample, tests)
+
+
+def _estimate(cfg: DictConfig, source: ModelSource) -> tuple[Sizes, Sizes]:
+    """Estimate what `_count` returns: full blocks, as many as the configuration allows."""
+    length = _ROW_TOKENS if source.seq2seq else source.block_size
+    rows = cfg.corpora.get("n_per_corpus") or cfg.n_per_corpus
+    n, limits = rows or (cfg.n_tokens_per_corpus or length) // length, cfg.max_sequences or {}
+    # the suites of tasks that are downloaded have four each
+    names = limits or cfg.corpora.get("datasets") or cfg.corpora.get("paths") or range(1, 5)
+    counts = {str(name): limits.get(name, n) for name in names}
+    corpora = {name: Size(n, n * length) for name, n in counts.items()}
+    fewer = {name: min(n, cfg.n_per_corpus or n) for name, n in counts.items()}
+    sample = {name: Size(n, n * length) for name, n in fewer.items()}
+    parts = [node for node in cfg.testset.values() if isinstance(node, DictConfig)]
+    tests = {}
+    for node in [node for node in parts if "_target_" in node] or [cfg.testset]:
+        module, n = node._target_.split(".")[-2], node.get("n_per_subset", 256)
+        for i in range(_SUBSETS.get(module, 1)):
+            tests[Subset(module, str(i))] = Size(n, n * _ROW_TOKENS)
+    return Sizes(corpora, tests), Sizes(sample, tests)
+
+
+def _models(
+    cfg: DictConfig, sizes: Sizes, parameters: int | None, inputs: Inputs | None
+) -> Iterator[tuple[Any, ...]]:
+    """Yield θ0 and the models of the truth, with the losses that it needs."""
+    settings, n = cfg.pretraining, sum(size.n for size in sizes.corpora.values())
+    truth = instantiate(cfg.truth) if cfg.truth else None  # truth=none is an empty node
+    evaluated = {} if truth is None else dict.fromkeys(truth.models(list(sizes.corpora)))
+    training = None if inputs is None else inputs.training
+    if truth is not None and inputs is not None:
+        jobs = truth.jobs(training, inputs.subsets)
+        evaluated = {(job.seed, job.without): job.is_done for job in jobs}
+    for seed, without in {(cfg.train_seed, ()): None, **evaluated} if settings.steps else ():
+        kept, steps = n - sum(sizes.corpora[corpus].n for corpus in without), settings.steps
+        budget: Budget = "steps" if truth is None else truth.budget
+        if without and budget == "epochs":
+            steps = max(1, round(steps * kept / n))
+        name = f"{named(without)}, train seed {seed}"
+        id_, there = f"{name}, {steps} steps", None
+        if training is not None:
+            key, store = training.model_spec(seed, without, budget).key, training.store
+            id_, there = store.path("model", key).name, store.find("model", key) is not None
+        tokens = steps * min(settings.batch_size, kept) * sizes.corpus_tokens // n
+        # float32 weights, and θ0's checkpoints
+        size = 4 * (parameters or 0) * (1 if without else 1 + steps // settings.checkpoint_every)
+        yield "model", name, id_, steps, tokens, tokens, size, there
+        if (seed, without) in evaluated:
+            yield "losses", name, id_, 0, sizes.subset_tokens, 0, 0, evaluated[seed, without]
 
 
 def print_plan(plans: list[dict[str, Any]], title: str) -> None:
-    """Print a table of the artifacts of all jobs, their total, and the downloads.
-
-    plans: of each job, from `untrac_exp.report.plan_jobs`.
-    """
+    """Print the artifacts of all jobs, each once, the cost of those missing, and downloads."""
     console = Console(highlight=False, width=None if Console().is_terminal else 118)
     work = pd.json_normalize(plans, "artifacts", ["exact", "parameters", "flops_per_s"])
     work = work.drop_duplicates(["kind", "id"])
-    known = work[["forward", "backward", "parameters"]].astype(float)  # NaN if unknown
-    work["flops"] = [flops(Tokens(read, back), n) for read, back, n in known.to_numpy()]
-    work["seconds"] = work["flops"] / work["flops_per_s"].astype(float)
-    missing = work[work["there"].ne(True)]
-    total = missing[["steps", "forward", "backward", "flops", "seconds", "size"]].sum()
-
+    work["flops"] = flops(work["forward"], work["backward"], work["parameters"].astype(float))
+    work["hours"] = work["flops"] / work["flops_per_s"].astype(float) / 3600
+    total = work[work["there"].ne(True)].sum(numeric_only=True, skipna=False)
     table = Table(title=f"plan of {title}: nothing is run, built or fetched", title_justify="left")
-    for name in ("what", "name"):
-        table.add_column(name, overflow="fold")
-    for name in ("steps", "tokens read", "with gradient", "FLOPs", "hours", "disk", "there"):
-        table.add_column(name, justify="right")
-    for one in work.to_dict("records"):
-        there = {True: "yes", False: "no"}.get(one["there"], "?")
-        table.add_row(one["kind"], one["name"], *_cells(one, "" if one["exact"] else "~"), there)
+    for heading in ("what", "name"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("steps", "tokens read", "with gradient", "FLOPs", "hours", "disk", "there"):
+        table.add_column(heading, justify="right")
+    for row in work.to_dict("records"):
+        there = {True: "yes", False: "no"}.get(row["there"], "?")
+        table.add_row(row["kind"], row["name"], *_cells(row, "" if row["exact"] else "~"), there)
     table.add_section()
     table.add_row("total", "of what is not there", *_cells(total))
     console.print(table)
-
     last = plans[-1]
-    n, rate = last["parameters"], last["flops_per_s"]
-    size = "unknown size" if n is None else f"{n:,} parameters"
-    how = "as measured here" if last["measured"] else "plan_flops_per_s"
-    console.print(f"model of {size}; hours of one device at {rate:.2g} FLOP/s ({how})")
-    if total["seconds"] > LONG_S:
-        console.print(f"[yellow]over ten minutes:[/] {SHORTER}", soft_wrap=True)
-    if len(missing):
-        console.print(spread(missing), soft_wrap=True)
-    if fetched := {key: what for plan in plans for key, what in plan["downloads"].items()}:
-        console.print("to be fetched, as far as no cache holds it:")
-        for key, what in fetched.items():
-            console.print(f"  {key}: {what}", soft_wrap=True)
-        console.print("~ estimated from the configuration; exact once the data are downloaded")
-    if unknown := ", ".join(missing.loc[missing["flops"].isna(), "name"]):
-        console.print(f"? not counted, the method does not say: {unknown}")
+    rate = f"{last['flops_per_s']:.2g} FLOP/s ({last['rate']})"
+    console.print(f"model of {last['parameters'] or '?'} parameters; hours of a device at {rate}")
+    fetched = {key: what for plan in plans for key, what in plan["downloads"].items()}
+    if fetched:
+        console.print("~ estimated; exact once these are downloaded (unless a cache has them):")
+    for key, what in fetched.items():
+        console.print(f"  {key}: {what}", soft_wrap=True)
 
 
-def spread(missing: pd.DataFrame) -> str:
-    """Describe how many devices a sweep can use, and how long it takes on 1, 8 and 64.
-
-    Models are trained first, each with its losses on one device. The parts of the methods' scores
-    follow, since a job needs the whole truth.
-
-    Args:
-        missing: columns kind, id, parts and seconds (on one device) of artifacts.
-    """
-    trained = missing[missing["kind"].isin(["model", "losses"])].groupby("id")["seconds"].sum()
-    scores = missing[missing["kind"] == "scores"]
-    parts = (scores["seconds"].fillna(0) / scores["parts"]).repeat(scores["parts"].tolist())
-    times = [f"{duration(_makespan(trained, n) + _makespan(parts, n))} on {n}" for n in DEVICES]
-    return (
-        f"can use {len(trained)} devices for models, then {len(parts)} for methods: "
-        f"about {', '.join(times)} (trainer.workers, hydra/launcher; see docs/cluster.md)"
-    )
-
-
-def _makespan(seconds: Iterable[float], devices: int) -> float:
-    """Return the time that `devices` take for pieces of work, the longest first."""
-    busy = [0.0] * devices
-    for one in sorted(seconds, reverse=True):
-        heapq.heappush(busy, heapq.heappop(busy) + one)
-    return max(busy)
-
-
-def _cells(one: Any, about: str = "") -> list[str]:
+def _cells(row: Any, about: str = "") -> list[str]:
     """Format steps, tokens, FLOPs, hours and disk; "?" if unknown."""
-    tokens = [(one["forward"], "{:,.0f}"), (one["backward"], "{:,.0f}")]
-    costs = [*tokens, (one["flops"], "{:.2g}"), (one["seconds"] / 3600, "{:.2g}")]
-    known = ["?" if pd.isna(cost) else about + form.format(cost) for cost, form in costs]
-    return [f"{one['steps']:,.0f}", *known, decimal(int(one["size"]))]
+    costs = [f"{row['forward']:,.0f}", f"{row['backward']:,.0f}"]
+    costs += [f"{row[name]:.2g}".replace("nan", "?") for name in ("flops", "hours")]
+    return [f"{row['steps']:,.0f}", *(about + cost for cost in costs), decimal(int(row["size"]))]

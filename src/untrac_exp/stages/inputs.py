@@ -1,14 +1,16 @@
 """The data of a job as tokens: corpora, which models are trained on, and test subsets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus, Subset, TestSet
+from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.portions import drawn, token_sample
@@ -42,6 +44,23 @@ class Inputs:
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
     unsampled: Callable[[], Mapping[str, Encoded]] = dict
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """Test texts that occur in a corpus: the columns of `shared_texts`, and testset."""
+        corpora = {
+            corpus.name: (row.input + row.target for row in corpus.rows) for corpus in self.corpora
+        }
+        tests: dict[Hashable, list[str]] = {
+            Subset(testset.name, name): [row.target for row in rows]
+            for testset in self.testsets
+            for name, rows in testset.subsets.items()
+        }
+        table = shared_texts(corpora, tests)
+        subsets = table.pop("subset")
+        table["testset"] = [subset.testset for subset in subsets]
+        table["subset"] = [subset.subset for subset in subsets]
+        return table
 
     def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
         """Return at most `n` sequences of each corpus that are not in its sample of `n`."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Change, Influences, Part, Size, Subject, Subset, Tokens
+from untrac_exp.methods.base import Arrays, Change, Influences, Part, Size, Subject, Subset
 from untrac_exp.methods.common.scores import Panel, scored, some
 from untrac_exp.objectives.base import Objective, Unlearned
 from untrac_exp.stages.pretraining import OptimizerFactory
@@ -138,21 +138,21 @@ class Unlearn:
         }
         return Part("unlearning", compute, reads)
 
-    def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> Tokens:
+    def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> tuple[int, int]:
         """Estimate the tokens of unlearning each of `unlearned` and evaluating `panel`.
 
         Excludes the objective's additional tokens; an upper bound if `own_loss_rise` is set.
         """
-        watched = sum(data.read for data in panel)
+        watched = sum(size.tokens for size in panel)
         forward, backward = watched, 0
-        for data in unlearned:
-            batch = min(self.batch_size, len(data))
-            steps = self.stopping.readings(self.stopping.limit(len(data), batch))
-            probe = data.sample(self.stopping.probe, seed=0).read
+        for n, tokens in unlearned:
+            batch = min(self.batch_size, n)
+            steps = self.stopping.readings(self.stopping.limit(n, batch))
+            probe = min(self.stopping.probe, n) * tokens // n
             taken = zip([0, *steps], steps, strict=False)
-            backward += sum((step - last) * batch * data.read // len(data) for last, step in taken)
+            backward += sum((step - last) * batch * tokens // n for last, step in taken)
             forward += probe + len(steps) * (probe + watched)
-        return Tokens(forward + backward, backward)
+        return forward + backward, backward
 
     def _warnings(self, found: Mapping[str | Subset, Arrays], vocab_size: int) -> list[str]:
         """Warn of runs that ended too early and of collapsed models."""

@@ -1,0 +1,106 @@
+"""Influences within a time budget: rounds on samples of doubling size.
+
+The first round reads about 512 tokens of every corpus and test subset, each further one twice as
+many, which include those before. The last one reads the whole sample. A round starts if twice the
+time of the one before is left. The parts of each round are kept in the store, so an interrupted
+command resumes.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from untrac_exp.data.portions import sample_rows
+from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.runtime import processes
+from untrac_exp.runtime.cost import Meter
+from untrac_exp.runtime.progress import duration, parse_duration
+
+_AUTO_S = 600.0
+"""Seconds of `budget=auto` on a CPU."""
+_FIRST = 512
+"""Tokens of each dataset in the first round."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Influences that a method computed from a sample.
+
+    Attributes:
+        influences: with a warning that says how much was read, unless all was.
+        cost: of this round and those before.
+        rows: indices (n,) of the examples read, by dataset; empty if all were.
+        is_last: whether no round follows.
+        rounds: tokens of each dataset and seconds of this round and those before, which include
+            parts that the store had; empty without a budget.
+    """
+
+    influences: Influences
+    cost: Meter
+    rows: Mapping[Any, Tensor] = field(default_factory=dict)
+    is_last: bool = True
+    rounds: Sequence[Mapping[str, float]] = ()
+
+
+def budget_s(value: Any, device: torch.device) -> float | None:
+    """Return the key `budget` in seconds, for a model on `device`; None for no limit."""
+    if value == "auto":
+        return _AUTO_S if device.type == "cpu" else None
+    return None if value is None else parse_duration("budget", value)
+
+
+def attribute(
+    method: Method, subject: Subject, budget: float | None = None, end: float = 0.0
+) -> Iterator[Round]:
+    """Yield the influences of the whole sample, or of growing samples within a budget.
+
+    Args:
+        method: the attribution method.
+        subject: the trained model and the whole samples. Its meter adds up the cost of all rounds.
+        budget: in seconds; None for a single round.
+        end: when the time is over, in seconds since the epoch. The first round always runs.
+    """
+    all_tokens = max(data.read for data in (*subject.corpora.values(), *subject.subsets.values()))
+    tokens = all_tokens if budget is None else min(_FIRST, all_tokens)
+    rounds: list[Mapping[str, float]] = []
+    is_last = False
+    while not is_last:
+        whole = tokens == all_tokens
+        rows = {} if whole else _draw(subject, tokens)
+        meter = Meter()
+        influences = method.influences(replace(_select(subject, rows), meter=meter, references={}))
+        meter.stop()
+        subject.meter.add(meter)
+        influences = replace(influences, relative_error=method.relative_error)
+        next_s = 2 * meter.wall_s
+        is_last = processes.broadcast(whole or time.time() + next_s > end)
+        if budget is not None:
+            rounds.append({"tokens": tokens, "seconds": meter.wall_s})
+        if budget is not None and not whole:
+            text = (
+                f"within budget={duration(budget)}: the scores are from about {tokens:,} tokens of "
+                f"each corpus and test subset; the next round takes about {duration(next_s)} more"
+            )
+            influences = replace(influences, partial=True, warnings=[*influences.warnings, text])
+        yield Round(influences, subject.meter, rows, is_last, tuple(rounds))
+        tokens = min(2 * tokens, all_tokens)
+
+
+def _draw(subject: Subject, tokens: int) -> dict[Any, Tensor]:
+    datasets: dict[Any, Any] = {**subject.corpora, **subject.subsets}
+    return {name: sample_rows(data, tokens, subject.seed) for name, data in datasets.items()}
+
+
+def _select(subject: Subject, rows: Mapping[Any, Tensor]) -> Subject:
+    """Return the subject with these rows of its datasets; all if there are none."""
+    if not rows:
+        return subject
+    return replace(
+        subject,
+        corpora={name: data.select(rows[name]) for name, data in subject.corpora.items()},
+        subsets={name: data.select(rows[name]) for name, data in subject.subsets.items()},
+    )
