@@ -61,7 +61,8 @@ def downloads(node: Any, key: str = "") -> dict[str, str]:
         elif isinstance(item, str) and item.startswith("hub:"):
             remote[where] = item
         elif name in _NAMES and item not in (None, "???") and not Path(item).exists():
-            remote[where] = " ".join(filter(None, (item, node.get("config"))))
+            config = node.get("config")
+            remote[where] = f"{item} {config}" if isinstance(config, str) else item
     return remote
 
 
