@@ -5,22 +5,20 @@
 Creates an OPT of 12 layers of 768 with random weights and a byte-level BPE tokenizer, eight corpora
 of 1 MB (Python source of eight installed libraries) and three test sets of 512 sentences (from the
 natural and the tuning world), and runs `+experiment=trace` on them in a separate process with the
-given overrides. Prints when each round ended, how long the command took, how many of the first
-round's intervals contain the last round's influence, and how many pairs of corpora with disjoint
-intervals in the first round are reversed in the last.
+given overrides. Prints when each ranking was written, how long the command took, how many of the
+first round's intervals contain the last round's influence, and how many pairs of corpora with
+disjoint intervals in the first round are reversed in the last.
 """
 
 import argparse
 import json
-import re
-import resource
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -98,17 +96,12 @@ def write(path: Path, texts: list[str]) -> None:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
 
 
-Ranking = dict[tuple[str, str], tuple[float, float, float]]
-"""Influence, ci_low and ci_high by test set and corpus."""
-
-_LINE = re.compile(r"\[(\d\d):(\d\d):(\d\d)\] (.*)")
-_ROUND = re.compile(r"(\w+): round (\d+) took (.+?);")
-_RANKING = re.compile(r"  (\w+): (.*\[.*)")
-_CELL = re.compile(r"(\w+) ([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\]")
+Rankings = list[tuple[float, pd.DataFrame]]
+"""Seconds since the command started, and ranking.csv then."""
 
 
-def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, list[str]]:
-    """Run the command; return its seconds and its output."""
+def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, dict[str, Rankings]]:
+    """Run the command; return its seconds, and the rankings that each method wrote meanwhile."""
 
     def named(place: str) -> str:
         files = sorted((folder / place).glob("*.jsonl"))
@@ -119,51 +112,35 @@ def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, list
         *(f"corpora.paths={named('corpora')}", f"testset.paths={named('tests')}"),
         *(f"budget={budget}", *overrides),
     ]
-    start = time.monotonic()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.monotonic() - start
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return seconds, done.stdout.splitlines()
+    rankings: dict[str, Rankings] = {}
+    written: dict[Path, int] = {}
+    began, start, running = time.time_ns(), time.monotonic(), True
+    with (folder / "trace.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        while running:
+            running = process.poll() is None
+            for file in (folder / "outputs").rglob("metrics.json"):
+                if (stamp := file.stat().st_mtime_ns) > written.get(file, began):
+                    written[file] = stamp
+                    method = json.loads(file.read_text())["method"]
+                    ranking = pd.read_csv(file.with_name("ranking.csv"))
+                    rankings.setdefault(method, []).append((time.monotonic() - start, ranking))
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit((folder / "trace.log").read_text())
+    return time.monotonic() - start, rankings
 
 
-def rounds(lines: list[str]) -> dict[str, list[Ranking]]:
-    """Return the ranking after every round by method; print when each was available."""
-    found: dict[str, list[Ranking]] = {}
-    loaded: int | None = None
-    method = ""
-    for line in filter(None, map(_LINE.fullmatch, lines)):
-        hours, minutes, seconds = (int(line[i]) for i in (1, 2, 3))
-        now, text = 3600 * hours + 60 * minutes + seconds, line[4]
-        if "the weights are loaded" in text:
-            loaded = now
-            print(text)
-        elif "is left out" in text:
-            print(text)
-        elif match := _ROUND.match(text):
-            method = match[1]
-            found.setdefault(method, []).append({})
-            assert loaded is not None
-            print(f"{method}: ranking {match[2]} {now - loaded} s after its weights were loaded")
-        elif (match := _RANKING.match(text)) and method:
-            for corpus, *numbers in _CELL.findall(match[2]):
-                influence, low, high = map(float, numbers)
-                found[method][-1][match[1], corpus] = (influence, low, high)
-    return found
-
-
-def compare(first: Ranking, last: Ranking) -> str:
+def compare(first: pd.DataFrame, last: pd.DataFrame) -> str:
     """Compare the last ranking with the first."""
-    inside = sum(low <= last[cell][0] <= high for cell, (_, low, high) in first.items())
-    told = reversed_ = 0
-    for (testset, a), (other, b) in combinations(first, 2):
-        if testset != other or first[testset, a][1] <= first[testset, b][2]:
-            continue  # the first of a pair stands above: cells are in the order of the ranking
-        told += 1
-        reversed_ += last[testset, a][0] < last[testset, b][0]
+    both = first.merge(last, on=["testset", "corpus"], suffixes=("", "_last"))
+    inside = both["influence_last"].between(both["ci_low"], both["ci_high"]).sum()
+    pairs = both.merge(both, on="testset", suffixes=("_a", "_b"))
+    told = pairs[pairs["ci_low_a"] > pairs["ci_high_b"]]
+    reversed_ = (told["influence_last_a"] < told["influence_last_b"]).sum()
     return (
-        f"{inside} of {len(first)} influences within the first intervals; "
-        f"{reversed_} of {told} pairs with intervals apart the other way round"
+        f"{inside} of {len(both)} influences within the first intervals; "
+        f"{reversed_} of {len(told)} pairs with disjoint intervals the other way round"
     )
 
 
@@ -174,14 +151,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("outputs/trace_anytime"))
     arguments, overrides = parser.parse_known_args()
     prepare(arguments.folder)
-    seconds, lines = traced(arguments.folder, arguments.budget, overrides)
-    for method, found in rounds(lines).items():
-        print(f"{method}: {compare(found[0], found[-1])}")
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(
-        f"the command took {seconds:.0f} s of a budget of {arguments.budget}, "
-        f"{spent.ru_utime + spent.ru_stime:.0f} s of them of a processor"
-    )
+    seconds, rankings = traced(arguments.folder, arguments.budget, overrides)
+    for method, found in rankings.items():
+        times = ", ".join(f"{elapsed:.0f}" for elapsed, _ in found)
+        print(f"{method}: rankings {times} s after the start; {compare(found[0][1], found[-1][1])}")
+    print(f"the command took {seconds:.0f} s of a budget of {arguments.budget}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Portions by tokens: as large as asked, nested, and cut as the encoder cuts."""
+"""Samples by tokens: as large as asked, and nested."""
 
 import pytest
-import torch
 
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.encoding import IGNORED, Encoded
-from untrac_exp.data.portions import drawn, portion, shortened, token_sample, within
+from untrac_exp.data.encoding import Encoded
+from untrac_exp.data.portions import drawn, sample_rows, token_sample
 from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.store import Store
 
@@ -20,27 +19,12 @@ def encoded(rows, block_size=64, seq2seq=False):
     return encode(rows, tokenizer(), block_size, seq2seq, "texts")
 
 
-@pytest.mark.parametrize("rows", [ROWS, WITH_CONTEXT], ids=["plain", "with context"])
-@pytest.mark.parametrize("width", [4, 9, 16])
-def test_examples_are_shortened_as_they_would_be_encoded(rows, width):
-    ours, theirs = shortened(encoded(rows), width), encoded(rows, width)
-    assert torch.equal(ours.lengths, theirs.lengths)
-    assert torch.equal(ours.input_ids, theirs.input_ids)
-    assert torch.equal(ours.labels, theirs.labels)
-
-
-def test_encoder_decoder_examples_keep_something_to_score():
-    ours = shortened(encoded(WITH_CONTEXT, seq2seq=True), 6)
-    assert ours.input_ids.shape[1] == ours.labels.shape[1] == 6
-    assert (ours.scored > 0).all()
-
-
 @pytest.mark.parametrize("seq2seq", [False, True])
-def test_a_portion_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2seq):
+def test_a_sample_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2seq):
     data = encoded(WITH_CONTEXT, seq2seq=seq2seq)
     before: list[int] = []
     for tokens in (1, 40, 80, 160, data.read):
-        rows = within(data, tokens, seed=3)
+        rows = sample_rows(data, tokens, seed=3)
         read = data.select(rows).read
         longest = max(data.select(rows[i : i + 1]).read for i in range(len(rows)))
         assert read >= tokens
@@ -49,15 +33,6 @@ def test_a_portion_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2
             assert rows.tolist()[: len(before)] == before
             before = rows.tolist()
     assert rows.tolist() == list(range(len(data)))
-
-
-def test_a_portion_of_short_examples_counts_them_as_they_are_cut():
-    part, rows = portion(encoded(ROWS), 100, width=4, seed=0)
-    assert int(part.lengths.max()) == 4
-    assert 100 <= part.read < 104
-    assert part.input_ids.shape[1] == 4
-    assert (part.labels[:, 1:] != IGNORED).any(1).all()
-    assert len(rows) == len(part)
 
 
 def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):

@@ -8,8 +8,6 @@ import pytest
 
 from tests.conftest import VOCAB, corpora, sequences, subsets
 from untrac_exp.data.encoding import IGNORED, pad
-from untrac_exp.data.portions import within
-from untrac_exp.methods.base import Work
 from untrac_exp.methods.ngram import NGram, count, matched_losses, token_losses
 from untrac_exp.statistics.intervals import with_intervals
 
@@ -129,29 +127,3 @@ def test_a_model_that_knows_more_is_warned_of(subject, monkeypatch):
 def test_a_vocabulary_that_numbers_cannot_hold_is_one_line(subject):
     with pytest.raises(ValueError, match=r"method\.order=40 is too large"):
         NGram(order=40).influences(subject)
-
-
-def test_of_a_probe_alone_the_model_is_read(subject, monkeypatch):
-    """And there the surrogate is as good as the model; its own losses are of all texts."""
-    wanted, read = log(VOCAB) - 0.05, []
-
-    def losses(self, data):
-        read.append(data.fingerprint)
-        return type("L", (), {"mean": wanted})()
-
-    monkeypatch.setattr(type(subject), "losses", losses)
-    found = NGram(order=2).probing(5).influences(subject)
-    probes = {name: within(data, 5, seed=0) for name, data in subject.subsets.items()}
-    assert read == [subject.subsets[name].select(rows).fingerprint for name, rows in probes.items()]
-    for change in found.changes:
-        rows = probes[change.subset]
-        assert len(rows) < len(subject.subsets[change.subset]) == len(change.before.nll)
-        ours = change.before.nll[rows].sum() / change.before.tokens[rows].sum()
-        assert float(ours) == pytest.approx(wanted, abs=0.01)
-
-
-def test_a_probe_costs_its_tokens(subject):
-    work = Work(subject.corpora, subject.subsets, 0)
-    sizes = [data.read for data in subject.subsets.values()]
-    assert NGram(probe=5).tokens(work) == (5 * len(sizes), 0)
-    assert NGram().tokens(work) == (sum(sizes), 0)

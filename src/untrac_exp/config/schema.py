@@ -69,10 +69,11 @@ class Config:
     """Run a job again though its results exist: true recomputes the method's scores, all also
     tokens, θ0 and the truth."""
     budget: Any = None
-    """Time limit of the command, such as 90s, 5min or 2h, within which the result is refined; only
-    if nothing is trained, as in trace. auto: 10min on a CPU, else no limit; null: no limit."""
+    """Time limit of the command, such as 90s, 5min or 2h, within which the result is refined in
+    rounds; its jobs share the time. Only if nothing is trained, as in trace. auto: 10min on a CPU,
+    else no limit; null: no limit."""
     plan: bool = False
-    """Print the steps and the estimated cost without running anything."""
+    """Print what would be trained and read, its cost, and what is there, without running it."""
     plan_flops_per_s: float | None = None
     """FLOP/s assumed by a plan; null measures this machine, or assumes 5e13 if the device is not
     present."""
