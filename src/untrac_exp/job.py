@@ -37,8 +37,9 @@ from untrac_exp.runtime import processes, workers
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
+from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
-from untrac_exp.stages.training import ModelSpec, Pretraining, Trained, Training
+from untrac_exp.stages.training import ModelSpec, Trained, Training
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.statistics.evidence import evidence
 from untrac_exp.statistics.intervals import with_intervals
@@ -140,7 +141,7 @@ def encode_data(
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Inputs:
     """Tokenize these corpora and test sets with the configured sizes; see `encode_inputs`."""
-    settings: Pretraining = instantiate(cfg.pretraining)
+    settings: PretrainingSettings = instantiate(cfg.pretraining)
     if settings.steps == 0 and cfg.truth:
         raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
     return encode_inputs(

@@ -13,7 +13,7 @@ from transformers import OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGe
 
 from untrac_exp.data.encoding import pad
 from untrac_exp.runtime import processes
-from untrac_exp.stages.pretraining import PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 
 SPECIAL = {"vocab_size": 20, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
@@ -53,12 +53,14 @@ def main(folder, architecture, dies_at="0"):
     data = pad(tokens, tokens, architecture == "t5")
     # eps: some biases have no gradient but rounding errors, which Adam would blow up
     adam = partial(Adam, lr=0.01, eps=1e-4, fused=True)
-    run = PretrainingRun(data, None, 12, 4, 2, adam, 1.0, 3, 5, True)
+    settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5)
+    strategy = "ddp" if world > 1 else "auto"
+    longest = data.input_ids.shape[1] + (data.labels.shape[1] if data.seq2seq else 0)
     trainer = TrainerSettings(
-        "cpu", world, strategy="ddp" if world > 1 else "auto", shard=world > 1
+        "cpu", world, strategy=strategy, max_tokens=2 * longest, shard=world > 1
     )
     out = Path(folder) / ("" if processes.is_first() else "other")  # as the store has it
-    pretrain(build(architecture), run, trainer, out)
+    pretrain(build(architecture), data, settings, trainer, out, seed=3)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Pretraining against a bare PyTorch loop, and a killed run against an undisturbed one."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,12 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.order import batches
-from untrac_exp.stages.pretraining import CHECKPOINTS, PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import (
+    CHECKPOINTS,
+    Pretraining,
+    PretrainingSettings,
+    pretrain,
+)
 from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 
@@ -39,13 +46,13 @@ def data():
     return pad(rows, rows, False)
 
 
-def a_run(data, **changes) -> PretrainingRun:
+def train(data, out, model=None, trainer=TRAINER, keep=None, **changes):
     settings = {
-        "data": data, "keep": None, "steps": 12, "batch_size": 4, "micro_batch_size": 4,
-        "optimizer": partial(torch.optim.Adam, lr=0.01), "clip": 1.0, "seed": 3,
-        "checkpoint_every": 5, "keep_checkpoints": True,
+        "steps": 12, "batch_size": 4, "optimizer": partial(torch.optim.Adam, lr=0.01), "clip": 1.0,
+        "checkpoint_every": 5, **changes,
     }  # fmt: skip
-    return PretrainingRun(**{**settings, **changes})
+    model = tiny_opt() if model is None else model
+    pretrain(model, data, PretrainingSettings(**settings), trainer, out, seed=3, keep=keep)
 
 
 def weights(out) -> dict[str, torch.Tensor]:
@@ -67,7 +74,7 @@ RATES = [0.25, 0.5, 0.75, *[1.0] * 6, 0.775, 0.55, 0.325]
     ("schedule", "rates"), [(Schedule(), [1.0] * 12), (WSD, RATES)], ids=["constant", "wsd"]
 )
 def test_it_is_the_bare_loop(data, tmp_path, schedule, rates):
-    pretrain(tiny_opt(), a_run(data, schedule=schedule), TRAINER, tmp_path)
+    train(data, tmp_path, schedule=schedule)
     model = tiny_opt()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
@@ -90,21 +97,23 @@ def test_it_is_the_bare_loop(data, tmp_path, schedule, rates):
 
 def test_bfloat16_is_near_float32_with_the_presets_optimizer(data, tmp_path):
     mixed = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
-    fused = a_run(data, optimizer=partial(torch.optim.Adam, lr=0.01, fused=True), clip=0.1)
+    adam = partial(torch.optim.Adam, lr=0.01, fused=True)
     losses = {}
     for name, trainer in (("float32", TRAINER), ("bfloat16", mixed)):
-        pretrain(tiny_opt(), fused, trainer, tmp_path / name)
+        train(data, tmp_path / name, trainer=trainer, optimizer=adam, clip=0.1)
         losses[name] = pd.read_csv(tmp_path / name / "loss.csv")["loss"].to_numpy()
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
     assert (losses["bfloat16"] != losses["float32"]).any()
 
 
-def test_accumulated_shares_give_the_steps_of_the_whole_batch(data, tmp_path):
+def test_accumulated_micro_batches_give_the_steps_of_the_whole_batch(data, tmp_path):
     # SGD, since Adam blows up the rounding noise of gradients that are zero but for it
     sgd = partial(torch.optim.SGD, lr=0.1)
-    run = partial(a_run, data, batch_size=6, optimizer=sgd, schedule=WSD)
-    pretrain(tiny_opt(), run(micro_batch_size=6), TRAINER, tmp_path / "a")
-    pretrain(tiny_opt(), run(micro_batch_size=2), TRAINER, tmp_path / "b")
+    for name, max_tokens in (("a", 6 * 12), ("b", 2 * 12)):
+        trainer = replace(TRAINER, max_tokens=max_tokens)
+        train(
+            data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD
+        )
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
 
 
@@ -119,12 +128,11 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
 
     It is taken up in the warm-up, on the plateau and in the decay of `WSD`.
     """
-    run = partial(a_run, data, checkpoint_every=2, schedule=schedule)
 
     def begin(seed, out, **changes):
         model = tiny_opt(0.2)
         torch.manual_seed(seed)
-        pretrain(model, run(**changes), TRAINER, out)
+        train(data, out, model, checkpoint_every=2, schedule=schedule, **changes)
 
     begin(1, tmp_path / "whole")
 
@@ -164,10 +172,10 @@ def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, mo
     monkeypatch.setattr(torch.nn.functional, "dropout", recorded)
     found = {}
     for name, keep in {"theta0": None, "without": torch.arange(24) < 16}.items():
-        run = a_run(pad(rows, rows, False), keep=keep, micro_batch_size=2, steps=4)
         model = tiny_opt(0.2)
         torch.manual_seed(len(found))
-        pretrain(model, run, TRAINER, tmp_path / name)
+        trainer = replace(TRAINER, max_tokens=2 * 12)
+        train(pad(rows, rows, False), tmp_path / name, model, trainer, keep, steps=4)
         found[name] = torch.stack(masks)
         masks.clear()
     theta0, without = found.values()
@@ -177,25 +185,36 @@ def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, mo
 
 
 def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):
-    pretrain(tiny_opt(), a_run(data, steps=10), TRAINER, tmp_path / "long")
-    pretrain(tiny_opt(), a_run(data, steps=5), TRAINER, tmp_path / "short")
+    train(data, tmp_path / "long", steps=10)
+    train(data, tmp_path / "short", steps=5)
     saved = sorted((tmp_path / "long" / CHECKPOINTS).iterdir())
     assert [path.stem for path in saved] == ["00000005", "00000010"]
     assert_same(load_file(saved[0]), load_file(tmp_path / "short" / CHECKPOINTS / saved[0].name))
 
 
 def test_divergence_is_one_line_with_the_remedy(data, tmp_path):
-    run = a_run(data, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
     with pytest.raises(ValueError, match=r"diverged: the loss is nan.*lower pretraining"):
-        pretrain(tiny_opt(), run, TRAINER, tmp_path)
+        train(data, tmp_path, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
+
+
+def test_the_module_runs_in_any_trainer(data, tmp_path):
+    adam = partial(torch.optim.Adam, lr=0.01)
+    settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5, schedule=WSD)
+    module = Pretraining(tiny_opt(), data, settings, seed=3)
+    lightning.Trainer(
+        accelerator="cpu", max_steps=12, max_epochs=-1, gradient_clip_val=1.0, logger=False,
+        enable_progress_bar=False, default_root_dir=tmp_path / "trainer",
+    ).fit(module)  # fmt: skip
+    train(data, tmp_path / "ours", schedule=WSD)
+    expected = weights(tmp_path / "ours")
+    assert_same({k: v for k, v in module.model.state_dict().items() if k in expected}, expected)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_it_takes_the_same_steps(data, tmp_path):
-    pretrain(tiny_opt(), a_run(data), TRAINER, tmp_path / "eager")
-    compiled = TrainerSettings(accelerator="cpu", compile=True)
-    pretrain(tiny_opt(), a_run(data), compiled, tmp_path / "compiled")
+    train(data, tmp_path / "eager")
+    train(data, tmp_path / "compiled", trainer=replace(TRAINER, compile=True))
     # not the weights: Adam makes steps of the noise where a gradient is 0, as the key bias' is
     losses = [pd.read_csv(tmp_path / name / "loss.csv")["loss"] for name in ("eager", "compiled")]
     np.testing.assert_allclose(*losses, rtol=1e-5)

@@ -1,87 +1,168 @@
-"""Unlearning against a bare loop, and when it is read and stopped."""
+"""Unlearning against a bare loop, and when it is evaluated and stopped."""
 
 import copy
+import shutil
+from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
 
+import lightning
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from tests.conftest import CPU, sequences
+from tests.conftest import CPU, opt, sequences
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, Unlearning, unlearn
+
+ADAM = partial(torch.optim.Adam, lr=0.01)
 
 
-def run(model, data, *, stop_at=None, optimizer=None, **settings):
-    """The weights (P,) after unlearning, and the steps that were observed."""
+def flat(model):
+    return parameters_to_vector(model.parameters()).detach()
+
+
+def unlearned(model, data, **settings):
+    """The weights (P,) after unlearning."""
     model = copy.deepcopy(model)
-    seen = []
+    settings = {"batch_size": 2, "max_tokens": 999, "steps": 7, "trainer": CPU, **settings}
+    unlearn(model, data, negative_loss, optimizer=ADAM, seed=3, **settings)
+    return flat(model)
 
-    def observe(step):
-        seen.append(step)
-        return step == stop_at
 
-    unlearn(
-        model, data, negative_loss, seed=3, trainer=CPU, observe=observe,
-        optimizer=optimizer or partial(torch.optim.Adam, lr=0.01),
-        **{
-            "batch_size": 2, "max_tokens": 999, "stopping": Stopping(steps=7, evaluations=3),
-            **settings,
-        },
-    )  # fmt: skip
-    return parameters_to_vector(model.parameters()).detach(), seen
+def scheduled(stopping, limit, losses=None, nll=lambda: np.zeros(1)):
+    """Evaluations whose forget-set losses are given, or 0."""
+    values = iter([0.0] * 99 if losses is None else losses)
+    return ScheduledEvaluations(stopping, limit, lambda: next(values), nll, "the forget set")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 99])
 def test_it_is_the_bare_loop(trained, batch_size):
     data = sequences(1, 3, 5, ragged=True)
-    found, _ = run(trained[0], data, batch_size=batch_size)
+    found = unlearned(trained[0], data, batch_size=batch_size)
     model = copy.deepcopy(trained[0])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for indices in islice(batches(5, batch_size, seed=3), 7):
         optimizer.zero_grad()
         (-mean_loss(model, data.batch(indices))).backward()
         optimizer.step()
-    expected = parameters_to_vector(model.parameters()).detach()
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found, flat(model), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 1), (5, 3)])
+def test_the_module_runs_in_any_trainer(trained, batch_size, parts, tmp_path):
+    quiet()
+    data = sequences(1, 3, 5, ragged=True)
+    module = Unlearning(copy.deepcopy(trained[0]), data, negative_loss, ADAM, batch_size, 3)
+    lightning.Trainer(
+        accelerator="cpu", max_steps=7, max_epochs=-1, accumulate_grad_batches=parts,
+        default_root_dir=tmp_path, logger=False, enable_progress_bar=False,
+    ).fit(module)  # fmt: skip
+    expected = unlearned(trained[0], data, batch_size=batch_size)
+    torch.testing.assert_close(flat(module.model), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("max_tokens", [8, 16, 24])
-def test_shares_take_the_steps_of_the_whole_batch(trained, max_tokens):
-    data = sequences(1, 3, 5, ragged=True)
-    whole, seen = run(trained[0], data, batch_size=5)
-    parts, seen_too = run(trained[0], data, batch_size=5, max_tokens=max_tokens)
+def test_micro_batches_take_the_steps_of_the_whole_batch(trained, max_tokens):
+    data, stopping = sequences(1, 3, 5, ragged=True), Stopping(steps=7, evaluations=3)
+    whole = unlearned(trained[0], data, batch_size=5)
+    evaluations = scheduled(stopping, 7)
+    parts = unlearned(
+        trained[0], data, batch_size=5, max_tokens=max_tokens, callbacks=[evaluations]
+    )
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
-    assert seen == seen_too == [1, 3, 7]
+    assert evaluations.steps == [1, 3, 7]
+    assert evaluations.own_steps == [0, 1, 3, 7]
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 15), (2, 8), (99, 3)])
-def test_epochs_are_steps_over_the_dataset(trained, batch_size, steps):
-    stopping = Stopping(epochs=3, evaluations=1)
-    _, seen = run(trained[0], sequences(1, 3, 5), batch_size=batch_size, stopping=stopping)
-    assert seen == [steps]
+def test_epochs_are_steps_over_the_dataset(batch_size, steps):
+    assert Stopping(epochs=3).limit(5, batch_size) == steps
 
 
-def test_it_ends_where_the_observer_says_so(trained):
-    data = sequences(1, 3, 5)
-    stopped, seen = run(trained[0], data, stop_at=3)
-    assert seen == [1, 3]
-    short, _ = run(trained[0], data, stopping=Stopping(steps=3))
-    assert torch.equal(stopped, short)
+def test_it_ends_at_the_rise(trained):
+    """The datasets are evaluated as often as the forget set from half the rise on."""
+    data, stopping = sequences(1, 3, 5), Stopping(steps=9, own_loss_rise=0.4, evaluations=1)
+    evaluations = scheduled(stopping, 9, [1.0, 1.1, 1.2, 1.3, 1.5])
+    stopped = unlearned(trained[0], data, steps=9, callbacks=[evaluations])
+    assert evaluations.own_steps == [0, 1, 2, 3, 4]
+    assert evaluations.own_losses == [1.0, 1.1, 1.2, 1.3, 1.5]
+    assert evaluations.steps == [3, 4]
+    assert torch.equal(stopped, unlearned(trained[0], data, steps=4))
 
 
-def test_a_short_run_is_the_beginning_of_a_long_one(trained):
-    data = sequences(1, 3, 5)
-    first, _ = run(trained[0], data, stopping=Stopping(steps=4))
-    again, _ = run(trained[0], data, stopping=Stopping(steps=9, evaluations=9), stop_at=4)
-    assert torch.equal(first, again)
+def test_evaluations_are_of_the_weights_of_their_step(trained):
+    data, stopping = sequences(1, 3, 5), Stopping(steps=7, evaluations=3)
+    model, weights = copy.deepcopy(trained[0]), []
+
+    def nll():
+        weights.append(flat(model))
+        return np.zeros(1)
+
+    unlearn(
+        model, data, negative_loss, optimizer=ADAM, seed=3, batch_size=2, max_tokens=8, steps=7,
+        trainer=CPU, callbacks=[scheduled(stopping, 7, nll=nll)],
+    )  # fmt: skip
+    for at, steps in zip(weights, (1, 3, 7), strict=True):
+        assert torch.equal(at, unlearned(trained[0], data, max_tokens=8, steps=steps))
+
+
+def test_divergence_is_one_line_with_the_remedy(trained):
+    evaluations = scheduled(Stopping(steps=7, evaluations=3), 7, [1.0, 2.0, float("nan")])
+    with pytest.raises(ValueError, match=r"'the forget set' diverged: .* nan at step 3; lower opt"):
+        unlearned(trained[0], sequences(1, 3, 5), callbacks=[evaluations])
+
+
+class Counting:
+    """A backend of `torch.compile`: how many graphs it was given, and how often they ran."""
+
+    def __init__(self):
+        self.graphs = self.runs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+
+        def run(*args):
+            self.runs += 1
+            return graph(*args)
+
+        return run
+
+
+def test_packed_sequences_are_compiled_once_and_others_are_not(monkeypatch):
+    """By a backend that runs what torch traces as it is, and counts; needs no C++ compiler."""
+    torch._dynamo.reset()
+    backend = Counting()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    model = opt(torch.float64)
+    compiled = {"trainer": replace(CPU, compile=True), "batch_size": 1}
+    ragged, packed = sequences(1, 3, 5, ragged=True), sequences(1, 3, 5)
+    unlearned(model, ragged, **compiled)
+    assert backend.runs == 0
+    for _ in range(2):
+        found = unlearned(model, packed, **compiled)
+        eager = unlearned(model, packed, batch_size=1)
+        torch.testing.assert_close(found, eager, rtol=1e-6, atol=1e-8)
+    assert backend.graphs == 1
+    assert backend.runs == 14
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_with_inductor_it_takes_the_same_steps():
+    torch._dynamo.reset()
+    model, data = opt(), sequences(1, 3, 5)
+    found = unlearned(model, data, trainer=replace(CPU, compile=True), batch_size=3, max_tokens=16)
+    eager = unlearned(model, data, batch_size=3, max_tokens=16)
+    torch.testing.assert_close(found, eager, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 100, 12345])
-def test_the_own_loss_is_read_often_enough(limit):
+def test_the_own_loss_is_evaluated_often_enough(limit):
     stopping = Stopping(steps=limit, own_loss_rise=0.5, evaluations=4)
     readings = stopping.readings(limit)
     assert readings[0] == 1

@@ -10,8 +10,9 @@ from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
+from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.training import Pretraining, Training
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
 
 TEXTS = {"sea": "the waves and the tide ", "wood": "an oak or an elm ", "town": "my roof my wall "}
@@ -47,7 +48,7 @@ def make_world(folder, dropout=0.0, checkpoint=False, texts=TEXTS):
     training = Training(
         source=source, tokenizer=tokenizer,
         corpora={corpus.name: encode_it(corpus) for corpus in corpora},
-        settings=Pretraining(
+        settings=PretrainingSettings(
             steps=30, batch_size=4, optimizer=partial(torch.optim.Adam, lr=0.01), clip=1.0,
             checkpoint_every=10,
         ),

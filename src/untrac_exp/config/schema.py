@@ -26,9 +26,9 @@ def config_dir() -> Path:
 
 @dataclass
 class PretrainingConfig:
-    """Schema of `untrac_exp.stages.training.Pretraining`."""
+    """Schema of `untrac_exp.stages.pretraining.PretrainingSettings`."""
 
-    _target_: str = "untrac_exp.stages.training.Pretraining"
+    _target_: str = "untrac_exp.stages.pretraining.PretrainingSettings"
     steps: int = MISSING
     batch_size: int = MISSING
     optimizer: Any = MISSING

@@ -14,24 +14,26 @@ ACL 2024, section 3.1.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from untrac_exp.methods.base import Influences, Method, Sizes, Subject, Subset
+from untrac_exp.methods.base import Influences, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_forgotten
-from untrac_exp.methods.common.scores import Panel
-from untrac_exp.methods.common.watch import Run, Unlearn
+from untrac_exp.methods.common.scores import EvaluationSet
+from untrac_exp.methods.common.unlearn import UnlearningMethod, UnlearningRun
 
 
 @dataclass(frozen=True)
-class UnTrac(Unlearn, Method):
+class UnTrac(UnlearningMethod):
     """Unlearns corpora; the paper uses batches of one and one epoch."""
 
     rate_key: ClassVar[str] = "untrac"
 
     def influences(self, subject: Subject) -> Influences:
-        apart = retain_of_forgotten(subject, self.objective.held)
-        runs: dict[str | Subset, Run] = {}
+        split = retain_of_forgotten(subject, self.objective.retain_size)
+        runs: dict[str | Subset, UnlearningRun] = {}
         for corpus, data in subject.corpora.items():
-            runs[corpus] = data, {name: one for name, one in apart.retain.items() if name != corpus}
-        return self.unlearned(subject, runs, Panel(subject.subsets), apart.warnings)
+            others = {name: kept for name, kept in split.retain.items() if name != corpus}
+            runs[corpus] = UnlearningRun(data, others)
+        evaluated = EvaluationSet(subject.subsets)
+        return self.changes_by_unlearning(subject, runs, evaluated, split.warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.corpora.values(), sizes.subsets.values())

@@ -15,24 +15,24 @@ ACL 2024, section 3.2.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from untrac_exp.methods.base import Influences, Method, Sizes, Subject, Subset
+from untrac_exp.methods.base import Influences, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_read
-from untrac_exp.methods.common.scores import Panel
-from untrac_exp.methods.common.watch import Run, Unlearn
+from untrac_exp.methods.common.scores import EvaluationSet
+from untrac_exp.methods.common.unlearn import UnlearningMethod, UnlearningRun
 
 
 @dataclass(frozen=True)
-class UnTracInv(Unlearn, Method):
+class UnTracInv(UnlearningMethod):
     """Unlearns test subsets; the paper uses full batches (256) and five steps."""
 
     rate_key: ClassVar[str] = "untrac_inv"
 
     def influences(self, subject: Subject) -> Influences:
-        apart = retain_of_read(subject, self.objective.held)
-        runs: dict[str | Subset, Run] = {
-            subset: (data, apart.retain) for subset, data in subject.subsets.items()
+        split = retain_of_read(subject, self.objective.retain_size)
+        runs: dict[str | Subset, UnlearningRun] = {
+            subset: UnlearningRun(data, split.retain) for subset, data in subject.subsets.items()
         }
-        return self.unlearned(subject, runs, Panel(apart.read), apart.warnings)
+        return self.changes_by_unlearning(subject, runs, EvaluationSet(split.read), split.warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.subsets.values(), sizes.corpora.values())

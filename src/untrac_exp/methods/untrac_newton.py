@@ -39,7 +39,7 @@ from untrac_exp.methods.base import (
 )
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import Vectors, gradient, vectors
-from untrac_exp.methods.common.scores import Panel, scored
+from untrac_exp.methods.common.scores import EvaluationSet, scored
 from untrac_exp.models.weights import EMBEDDINGS, parameters
 
 
@@ -67,8 +67,8 @@ class UnTracNewton(Method):
             raise ValueError(f"method.rise={self.rise} must be positive")
 
     def influences(self, subject: Subject) -> Influences:
-        panel = Panel(subject.subsets)
-        before = panel.losses_at_theta0(subject)
+        evaluated = EvaluationSet(subject.subsets)
+        before = evaluated.losses_at_theta0(subject)
         inverse = inverse_frequency(subject, self.damping)
         with vectors() as kept:
             slopes = subject.parts(
@@ -88,7 +88,7 @@ class UnTracNewton(Method):
             eta = self.rise / slope
             seen = subject.parts(
                 {
-                    corpus: self._step(subject, corpus, data, eta * inverse, kept, panel)
+                    corpus: self._step(subject, corpus, data, eta * inverse, kept, evaluated)
                     for corpus, data in subject.corpora.items()
                 },
                 "untrac_newton: corpora unlearned",
@@ -96,7 +96,7 @@ class UnTracNewton(Method):
         changes = [
             Change(corpus, subset, subset, before[subset], nll, unit)
             for corpus, one in seen.items()
-            for subset, nll in panel.split(one["nll"]).items()
+            for subset, nll in evaluated.split(one["nll"]).items()
         ]
         return scored(changes, subject.subsets)
 
@@ -131,9 +131,9 @@ class UnTracNewton(Method):
         data: Encoded,
         rates: Tensor,
         kept: Vectors[str],
-        panel: Panel,
+        evaluated: EvaluationSet,
     ) -> Part:
-        """Compute nll (N,), nats of each example of the panel after a step with `rates` (P,)."""
+        """Compute nll (N,), nats of each evaluated example after a step with `rates` (P,)."""
 
         def compute() -> Arrays:
             vector = kept.get(corpus)
@@ -144,13 +144,13 @@ class UnTracNewton(Method):
                 steps = (rates * vector).split([weight.numel() for weight in weights])
                 for weight, step in zip(weights, steps, strict=True):
                     weight.add_(step.view_as(weight).to(weight))
-                return panel.evaluate(subject)
+                return evaluated.evaluate(subject)
 
         reads = {
             "unlearned": [data],
             "corpora": subject.corpora.values(),
             "trained on": subject.trained_on.values(),
-            "panel": panel.datasets.values(),
+            "evaluated": evaluated.datasets.values(),
         }
         return Part("step", compute, reads, draws=False)
 

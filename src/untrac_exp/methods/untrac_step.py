@@ -34,7 +34,7 @@ from untrac_exp.methods.base import (
     Subject,
 )
 from untrac_exp.methods.common.products import gradient
-from untrac_exp.methods.common.scores import Panel, scored
+from untrac_exp.methods.common.scores import EvaluationSet, scored
 from untrac_exp.models.weights import parameters
 
 _DOUBLINGS = 30
@@ -66,17 +66,17 @@ class UnTracStep(Method):
             raise ValueError(f"method.rise={self.rise} must be positive")
 
     def influences(self, subject: Subject) -> Influences:
-        panel = Panel(subject.corpora)
-        before = panel.losses_at_theta0(subject)
+        evaluated = EvaluationSet(subject.corpora)
+        before = evaluated.losses_at_theta0(subject)
         losses = {corpus: one.mean for corpus, one in before.items()}
         mean = sum(losses.values()) / len(losses)
         parts = {
-            subset: self._step(subject, "/".join(subset), data, panel)
+            subset: self._step(subject, "/".join(subset), data, evaluated)
             for subset, data in subject.subsets.items()
         }
         changes, own_loss = [], []
         for subset, seen in subject.parts(parts, "untrac_step: test subsets unlearned").items():
-            for corpus, nll in panel.split(seen["nll"]).items():
+            for corpus, nll in evaluated.split(seen["nll"]).items():
                 unit = losses[corpus] / mean if self.relative else 1.0
                 changes.append(Change(corpus, subset, corpus, before[corpus], nll, unit))
             own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
@@ -87,8 +87,8 @@ class UnTracStep(Method):
         evaluations = (1 + len(sizes.subsets)) * sizes.corpus_tokens
         return (1 + _READINGS) * sizes.subset_tokens + evaluations, sizes.subset_tokens
 
-    def _step(self, subject: Subject, name: str, data: Encoded, panel: Panel) -> Part:
-        """Compute nll (N,), nats of each example of the panel after the step, and own (2,), the
+    def _step(self, subject: Subject, name: str, data: Encoded, evaluated: EvaluationSet) -> Part:
+        """Compute nll (N,), nats of each evaluated example after the step, and own (2,), the
         subset's loss before and after in nats per token.
         """
 
@@ -115,9 +115,9 @@ class UnTracStep(Method):
                 # to a hundredth of the step
                 eta = brentq(excess, 0, high, xtol=0.01 * high, rtol=0.01)
                 own = start + self.rise + excess(eta)
-                return {"own": np.array([start, own]), **panel.evaluate(subject)}
+                return {"own": np.array([start, own]), **evaluated.evaluate(subject)}
 
-        reads = {"unlearned": [data], "panel": panel.datasets.values()}
+        reads = {"unlearned": [data], "evaluated": evaluated.datasets.values()}
         return Part("step", compute, reads, draws=False)
 
 

@@ -71,6 +71,12 @@ def mean_loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
     return nll.sum() / tokens.sum()
 
 
+def example_nll(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of each example of a batch, (B,) float64 on the CPU, in nats."""
+    # to the CPU first: Apple's MPS has no float64
+    return token_nll(model, batch)[0].sum(1).cpu().double()
+
+
 @torch.no_grad()
 def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Losses:
     """Compute the loss of each example of `data`, sharded over processes.
@@ -85,6 +91,5 @@ def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Lo
     """
     nll = torch.zeros(len(data), dtype=torch.float64)
     for indices, batch in processes.shard(data.batches(max_tokens)):
-        # to the CPU first: Apple's MPS has no float64
-        nll[indices] = token_nll(model, batch)[0].sum(1).cpu().double()
+        nll[indices] = example_nll(model, batch)
     return Losses(processes.all_reduce(nll), data.scored)

@@ -16,14 +16,14 @@ References = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Unlearned:
+class ObjectiveInputs:
     """Inputs of an objective before the first unlearning step.
 
     Attributes:
         theta0: the model with weights θ0.
-        data: the forget set.
-        retain: the retain set, sequences by corpus name. It covers all corpora if a test subset is
-            unlearned, and the other corpora if a corpus is. The method evaluates none of them.
+        forget_set: the dataset to unlearn.
+        retain_set: sequences by corpus name, of all corpora if a test subset is unlearned, and of
+            the other corpora if a corpus is. The method evaluates none of them.
         max_tokens: maximum number of tokens per micro-batch, including padding.
         seed: seed for sampling.
         references: cache shared by the runs of a job, which all start at the same θ0.
@@ -31,35 +31,35 @@ class Unlearned:
     """
 
     theta0: PreTrainedModel
-    data: Encoded
-    retain: dict[str, Encoded]
+    forget_set: Encoded
+    retain_set: dict[str, Encoded]
     max_tokens: int
     seed: int
     references: References = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
-    def of_retain(self, compute: Callable[[Encoded], Any]) -> list[Any]:
+    def per_retained_corpus(self, compute: Callable[[Encoded], Any]) -> list[Any]:
         """Return `compute(corpus)` for each corpus of the retain set, computed once per job."""
-        for name, corpus in self.retain.items():
+        for name, corpus in self.retain_set.items():
             if name not in self.references:
                 self.references[name] = compute(corpus)
-        return [self.references[name] for name in self.retain]
+        return [self.references[name] for name in self.retain_set]
 
 
 class Objective(ABC):
     """An unlearning objective; its fields are its hyperparameters."""
 
     @property
-    def held(self) -> int:
+    def retain_size(self) -> int:
         """Number of retain-set sequences per corpus; 0 if the objective uses no retain set."""
         return 0
 
     @abstractmethod
-    def prepare(self, unlearned: Unlearned) -> StepLoss:
+    def prepare(self, inputs: ObjectiveInputs) -> StepLoss:
         """Compute the quantities that depend on θ0 and return the loss of the steps.
 
         Args:
-            unlearned: the model at θ0, the forget set and the retain set.
+            inputs: the model at θ0, the forget set and the retain set.
 
         Returns:
             The loss to minimise, a function of the model and a micro-batch. Its values over the
@@ -76,9 +76,9 @@ def check_not_negative(key: str, value: float) -> None:
         raise ValueError(f"objective.{key}={value} must not be negative (0 is plain ascent)")
 
 
-def check_retain(kind: str, retain: dict[str, Encoded]) -> None:
+def check_retain_set(kind: str, retain_set: dict[str, Encoded]) -> None:
     """Raise `ValueError` if the retain set is empty."""
-    if not retain:
+    if not retain_set:
         raise ValueError(
             f"objective={kind} needs a retain set, and no sequence of the other corpora is left "
             "for it; give at least two corpora and more texts, or use objective=npo"

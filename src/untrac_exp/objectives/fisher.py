@@ -28,7 +28,12 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import token_nll
 from untrac_exp.models.weights import parameters
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
+from untrac_exp.objectives.base import (
+    Objective,
+    ObjectiveInputs,
+    check_not_negative,
+    check_retain_set,
+)
 from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -70,23 +75,23 @@ class Fisher(Objective):
             raise ValueError(f"objective.examples={self.examples} must be at least 1")
 
     @property
-    def held(self) -> int:
+    def retain_size(self) -> int:
         return self.examples
 
-    def prepare(self, unlearned: Unlearned) -> StepLoss:
-        check_retain("fisher", unlearned.retain)
+    def prepare(self, inputs: ObjectiveInputs) -> StepLoss:
+        check_retain_set("fisher", inputs.retain_set)
 
         def compute(corpus: Encoded) -> Information:
-            sample = corpus.sample(self.examples, unlearned.seed)
-            unlearned.meter.backward(sample.read)
-            return information(unlearned.theta0, sample)
+            sample = corpus.sample(self.examples, inputs.seed)
+            inputs.meter.backward(sample.read)
+            return information(inputs.theta0, sample)
 
-        found = unlearned.of_retain(compute)
-        tokens = sum(one.tokens for one in found)
-        theta0 = [p.detach().clone() for p in parameters(unlearned.theta0)]
+        by_corpus = inputs.per_retained_corpus(compute)
+        tokens = sum(statistics.tokens for statistics in by_corpus)
+        theta0 = [p.detach().clone() for p in parameters(inputs.theta0)]
         fisher = [torch.zeros_like(p) for p in theta0]
-        for one in found:
-            for total, squares in zip(fisher, one.squares, strict=True):
+        for statistics in by_corpus:
+            for total, squares in zip(fisher, statistics.squares, strict=True):
                 total += squares.to(total) / tokens
         mean = sum(float(f.sum()) for f in fisher) / sum(f.numel() for f in fisher)
         for total in fisher:

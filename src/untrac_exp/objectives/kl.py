@@ -31,7 +31,12 @@ from transformers import PreTrainedModel
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.models.loss import logits_and_labels
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative, check_retain
+from untrac_exp.objectives.base import (
+    Objective,
+    ObjectiveInputs,
+    check_not_negative,
+    check_retain_set,
+)
 from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -70,35 +75,34 @@ class KL(Objective):
                 raise ValueError(f"objective.{name}={value} must be at least 1")
 
     @property
-    def held(self) -> int:
+    def retain_size(self) -> int:
         return self.examples
 
-    def prepare(self, unlearned: Unlearned) -> StepLoss:
-        check_retain("kl", unlearned.retain)
+    def prepare(self, inputs: ObjectiveInputs) -> StepLoss:
+        check_retain_set("kl", inputs.retain_set)
 
-        def keep(corpus: Encoded) -> tuple[Encoded, list[Prediction]]:
-            sample = corpus.sample(self.examples, unlearned.seed)
-            unlearned.meter.forward(sample.read)
-            found = predictions(unlearned.theta0, sample, self.top_k, unlearned.max_tokens)
-            return sample, found
+        def predict(corpus: Encoded) -> tuple[Encoded, list[Prediction]]:
+            sample = corpus.sample(self.examples, inputs.seed)
+            inputs.meter.forward(sample.read)
+            return sample, predictions(inputs.theta0, sample, self.top_k, inputs.max_tokens)
 
-        samples, found = zip(*unlearned.of_retain(keep), strict=True)
-        pool, kept = Encoded.concatenate(samples), list(chain.from_iterable(found))
-        generator = torch.Generator().manual_seed(unlearned.seed)
+        samples, by_corpus = zip(*inputs.per_retained_corpus(predict), strict=True)
+        pool, theta0 = Encoded.concatenate(samples), list(chain.from_iterable(by_corpus))
+        generator = torch.Generator().manual_seed(inputs.seed)
         order = torch.randperm(len(pool), generator=generator)
         n = min(self.batch_size, len(order))
         scored = pool.scored
 
         def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             ascent = negative_loss(model, micro_batch)
-            chosen = order[(micro_batch.step * n + torch.arange(n)) % len(order)]
-            mine = chosen.tensor_split(micro_batch.parts)[micro_batch.part]
-            if not len(mine):  # fewer sequences than micro-batches
+            batch = order[(micro_batch.step * n + torch.arange(n)) % len(order)]
+            indices = batch.tensor_split(micro_batch.parts)[micro_batch.part]
+            if not len(indices):  # fewer sequences than micro-batches
                 return ascent
-            weight = self.weight * micro_batch.parts / int(scored[chosen].sum())
-            unlearned.meter.backward(pool.select(mine).read)
-            theta0 = [kept[i] for i in mine.tolist()]
-            return ascent + weight * divergence(model, pool.batch(mine), theta0)
+            weight = self.weight * micro_batch.parts / int(scored[batch].sum())
+            inputs.meter.backward(pool.select(indices).read)
+            reference = [theta0[i] for i in indices.tolist()]
+            return ascent + weight * divergence(model, pool.batch(indices), reference)
 
         return loss
 
@@ -127,13 +131,13 @@ def predictions(
     model: PreTrainedModel, data: Encoded, top_k: int | None, max_tokens: int
 ) -> list[Prediction]:
     """Compute the model's `top_k` predictions on each sequence of `data`."""
-    found: dict[int, Prediction] = {}
+    by_index: dict[int, Prediction] = {}
     for indices, batch in data.batches(max_tokens):
         logits, _ = logits_and_labels(model, batch)
         top = logits.topk(min(top_k or logits.shape[-1], logits.shape[-1])).indices
         rows = zip(top.int().cpu(), coarse(logits, top).cpu(), strict=True)
-        found.update(zip(indices.tolist(), rows, strict=True))
-    return [found[i] for i in range(len(data))]
+        by_index.update(zip(indices.tolist(), rows, strict=True))
+    return [by_index[i] for i in range(len(data))]
 
 
 def divergence(

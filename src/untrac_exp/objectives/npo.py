@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrac_exp.models.loss import example_losses, token_nll
-from untrac_exp.objectives.base import Objective, Unlearned, check_not_negative
+from untrac_exp.objectives.base import Objective, ObjectiveInputs, check_not_negative
 from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -49,15 +49,15 @@ class NPO(Objective):
     def __post_init__(self) -> None:
         check_not_negative("beta", self.beta)
 
-    def prepare(self, unlearned: Unlearned) -> StepLoss:
-        unlearned.meter.forward(unlearned.data.read)
-        losses = example_losses(unlearned.theta0, unlearned.data, unlearned.max_tokens)
+    def prepare(self, inputs: ObjectiveInputs) -> StepLoss:
+        inputs.meter.forward(inputs.forget_set.read)
+        losses = example_losses(inputs.theta0, inputs.forget_set, inputs.max_tokens)
         reference = losses.nll / losses.tokens
 
         def loss(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             nll, tokens = token_nll(model, micro_batch.inputs)
             log_ratio = reference[micro_batch.indices].to(nll) - nll.sum(1) / tokens
-            return (self._bounded(log_ratio) * tokens / tokens.sum()).sum() * micro_batch.tokens
+            return (self._bounded(log_ratio) * tokens / tokens.sum()).sum() * micro_batch.weight
 
         return loss
 

@@ -17,8 +17,9 @@ from untrac_exp.data.portions import drawn, token_sample
 from untrac_exp.data.prepare import check_names, encode, encode_corpus
 from untrac_exp.data.sampling import further, sampled
 from untrac_exp.models.source import ModelSource
+from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import TrainerSettings
-from untrac_exp.stages.training import Pretraining, Training
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
 
 _CHARS_PER_TOKEN = 4
@@ -75,7 +76,7 @@ def encode_inputs(
     corpora: Sequence[Corpus],
     testsets: Sequence[TestSet],
     source: ModelSource,
-    settings: Pretraining,
+    settings: PretrainingSettings,
     settings_key: Mapping[str, Any],
     trainer: TrainerSettings,
     store: Store,

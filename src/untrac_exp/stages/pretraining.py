@@ -23,9 +23,9 @@ from untrac_exp.models.loss import mean_loss
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
-from untrac_exp.stages.micro_batches import MicroBatch, MicroBatches
+from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.trainer import Stream, TrainerSettings
+from untrac_exp.stages.trainer import TrainerSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,60 +41,92 @@ class OptimizerFactory(Protocol):
 
 
 @dataclass(frozen=True)
-class PretrainingRun:
-    """Settings of one training run.
+class PretrainingSettings:
+    """How models are trained on the mixture; the `pretraining` keys.
 
-    data: the mixture, N sequences. keep: (N,) bool, sequences to train on; None for all.
-    batch_size: sequences per step. micro_batch_size: sequences per forward pass. seed: seed of the
-    data order and of dropout.
+    Attributes:
+        steps: optimizer steps; 0 uses the model untrained.
+        batch_size: sequences per step.
+        optimizer: factory of the optimizer.
+        clip: largest gradient norm; 0 for no clipping.
+        checkpoint_every: steps between checkpoints, for resuming and for TracIn.
+        schedule: learning-rate schedule.
     """
 
-    data: Encoded
-    keep: Tensor | None
     steps: int
     batch_size: int
-    micro_batch_size: int
     optimizer: OptimizerFactory
     clip: float
-    seed: int
     checkpoint_every: int
-    keep_checkpoints: bool
     schedule: Schedule = CONSTANT
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"pretraining.{name}={getattr(self, name)} must be at least 1")
+        if self.steps < 0:
+            raise ValueError(
+                f"pretraining.steps={self.steps} must be at least 1 (or 0, to take the model as it "
+                "is)"
+            )
+        if self.clip < 0:
+            raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
+        if self.steps:
+            self.schedule(0, self.steps)  # raises where it does not fit
 
 
 class Pretraining(lightning.LightningModule):
-    """Minimises the loss per token of each batch of the mixture."""
+    """Minimises the loss per token of each batch of the mixture.
 
-    def __init__(self, model: PreTrainedModel, run: PretrainingRun, out: Path) -> None:
+    Args:
+        model: the model, in training mode.
+        data: the mixture, N sequences.
+        settings: batch size, optimizer and schedule.
+        seed: seed of the data order and of dropout.
+        keep: (N,) bool, sequences to train on; None for all.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        data: Encoded,
+        settings: PretrainingSettings,
+        seed: int,
+        keep: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.run, self.out = model, run, out
+        self.model, self.data, self.settings, self.seed = model, data, settings, seed
+        self.keep = keep
         self.losses: list[float] = []
-        self._micro: list[Tensor] = []
+        """Loss of each step so far, in nats per token."""
+        self._micro_losses: list[Tensor] = []
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:
             sharding.shard(self.model, self.device_mesh["data_parallel"])
 
     def train_dataloader(self) -> Any:
-        run, trainer = self.run, self.trainer
-        order = batches(len(run.data), run.batch_size, run.seed, run.keep, skip=trainer.global_step)
-        cut = MicroBatches(
-            run.batch_size, run.micro_batch_size, trainer.global_rank, trainer.world_size
+        trainer = self.trainer
+        order = batches(
+            len(self.data), self.settings.batch_size, self.seed, self.keep, trainer.global_step
         )
-        return Stream(cut(run.data, order))
+        return micro_batches(
+            self.data, order, trainer.accumulate_grad_batches,
+            trainer.global_rank, trainer.world_size,
+        )  # fmt: skip
 
-    def training_step(self, micro_batch: MicroBatch, index: int) -> Tensor:
-        seed = _seed(self.run.seed, self.trainer.global_step, micro_batch.part)
+    def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
+        seed = _dropout_seed(self.seed, self.trainer.global_step, batch.part)
         # torch.manual_seed also prepares the generators of devices that are not used, which is slow
         generator = torch.default_generator if self.device.type == "cpu" else torch
         generator.manual_seed(seed)
-        loss = mean_loss(self.model, micro_batch.inputs) * micro_batch.tokens
-        self._micro.append(loss.detach())
+        loss = mean_loss(self.model, batch.inputs) * batch.weight
+        self._micro_losses.append(loss.detach())
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        loss = float(self.trainer.strategy.reduce(torch.stack(self._micro).mean()))
-        self._micro.clear()
+        loss = float(self.trainer.strategy.reduce(torch.stack(self._micro_losses).mean()))
+        self._micro_losses.clear()
         step = len(self.losses) + 1
         if not loss < float("inf"):
             raise ValueError(
@@ -104,8 +136,8 @@ class Pretraining(lightning.LightningModule):
         self.losses.append(loss)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.run.optimizer(self.model.parameters())
-        factor = partial(self.run.schedule, total=self.run.steps)
+        optimizer = self.settings.optimizer(self.model.parameters())
+        factor = partial(self.settings.schedule, total=self.settings.steps)
         scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -115,11 +147,10 @@ class Pretraining(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if gradient_clip_val and self.trainer.precision == "bf16-mixed":
-            # Lightning rejects fused optimizers here too, though only float16 needs loss scaling
+        # not by Lightning, which rejects fused optimizers in bf16-mixed, though only float16 needs
+        # loss scaling
+        if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["losses"] = list(self.losses)
@@ -128,7 +159,7 @@ class Pretraining(lightning.LightningModule):
         self.losses = list(checkpoint["losses"])
 
 
-def _seed(train_seed: int, step: int, part: int) -> int:
+def _dropout_seed(train_seed: int, step: int, part: int) -> int:
     """Return the dropout seed of a micro-batch.
 
     It is independent of previous draws, so a resumed run has the same dropout as an uninterrupted
@@ -140,17 +171,20 @@ def _seed(train_seed: int, step: int, part: int) -> int:
 
 
 class _KeepWeights(Callback):
-    """Saves the weights during training, for TracIn."""
+    """Saves the weights to `folder` every `every` steps, for TracIn."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: Pretraining, *_: object
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
     ) -> None:
-        step, every = trainer.global_step, module.run.checkpoint_every
-        path = module.out / CHECKPOINTS / f"{step:08d}.safetensors"
-        if not step or step % every:
+        step = trainer.global_step
+        if not step or step % self.every:
             return
         model = sharding.whole(module.model)
         if trainer.is_global_zero:
+            path = self.folder / f"{step:08d}.safetensors"
             path.parent.mkdir(exist_ok=True)
             temporary = path.with_suffix(".tmp")
             save_model(model, str(temporary))
@@ -158,23 +192,40 @@ class _KeepWeights(Callback):
 
 
 class _ShowProgress(Callback):
-    def on_train_start(self, trainer: lightning.Trainer, module: Pretraining) -> None:
-        self.progress = Progress("pretraining", module.run.steps, trainer.global_step)
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.progress = Progress("pretraining", trainer.max_steps, trainer.global_step)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: Pretraining, *_: object
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
     ) -> None:
         if module.losses:
             self.progress(trainer.global_step, f", loss {module.losses[-1]:.3f}")
 
 
 def pretrain(
-    model: PreTrainedModel, run: PretrainingRun, trainer: TrainerSettings, out: Path
+    model: PreTrainedModel,
+    data: Encoded,
+    settings: PretrainingSettings,
+    trainer: TrainerSettings,
+    out: Path,
+    *,
+    seed: int,
+    keep: Tensor | None = None,
 ) -> None:
     """Train `model` in place and save weights, the loss of each step and checkpoints to `out`.
 
     If `out` has the checkpoint of an interrupted run, training resumes from it with the same result
     as an uninterrupted run.
+
+    Args:
+        model: the model with its initial weights.
+        data: the mixture, N sequences.
+        settings: steps, batch size, optimizer and schedule.
+        trainer: device, precision and memory.
+        out: folder of the results.
+        seed: seed of the data order and of dropout.
+        keep: (N,) bool, sequences to train on, of a counterfactual model, whose checkpoints are not
+            kept; None for all.
 
     Raises:
         ValueError: the loss is not finite.
@@ -182,39 +233,38 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     if trainer.compile:
         model.compile()  # in place: its weights keep their names
-    module = Pretraining(model.train(), run, out)
+    module = Pretraining(model.train(), data, settings, seed, keep)
     resume = out / _RESUME
-    left = processes.broadcast(str(resume) if resume.exists() else None)
-    if left:
-        log.info("resuming pretraining from %s", left)
+    checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
+    if checkpoint:
+        log.info("resuming pretraining from %s", checkpoint)
     callbacks: list[Callback] = [
         ModelCheckpoint(
             out,
             filename="last",
-            every_n_train_steps=run.checkpoint_every,
+            every_n_train_steps=settings.checkpoint_every,
             save_top_k=1,
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         ),
         _ShowProgress(),
     ]
-    if run.keep_checkpoints:
-        callbacks.append(_KeepWeights())
+    if keep is None:
+        callbacks.append(_KeepWeights(out / CHECKPOINTS, settings.checkpoint_every))
+    batch_size = min(settings.batch_size, len(data) if keep is None else int(keep.sum()))
     fitter = trainer.build(
         **({"strategy": sharding.strategy()} if trainer.shard else {}),
-        max_steps=run.steps,
+        max_steps=settings.steps,
         max_epochs=-1,
-        gradient_clip_val=run.clip or None,
+        accumulate_grad_batches=number_per_process(data, batch_size, trainer.max_tokens),
+        gradient_clip_val=settings.clip or None,
         callbacks=callbacks,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
     )
-    fitter.accumulate_grad_batches = MicroBatches(
-        run.batch_size, run.micro_batch_size, world=fitter.world_size
-    ).per_process
-    fitter.fit(module, ckpt_path=left, weights_only=True)
+    fitter.fit(module, ckpt_path=checkpoint, weights_only=True)
     trained = sharding.whole(model.eval())
     if not fitter.is_global_zero:
         return

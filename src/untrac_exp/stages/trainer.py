@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,8 +9,6 @@ from typing import Any, Literal
 import lightning
 import torch
 import transformers
-
-Batches = Iterator[Any]
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 _HALF = "it casts the weights to 16 bits: θ0 is not restored exactly, and rounding hides influences"
@@ -30,8 +27,8 @@ class TrainerSettings:
     gradients, while losses are evaluated in the weights' dtype.
     max_tokens: maximum number of tokens per forward pass, including padding; larger batches are
     split into micro-batches.
-    compile: use `torch.compile` for pretraining, unlearning steps and gradients of datasets;
-    evaluations and Hessians run eagerly. See `stages.compiling`.
+    compile: use `torch.compile` for pretraining, and for unlearning of sequences of one length, as
+    those of packed corpora are; all else runs eagerly.
     shard: shard weights, gradients and optimizer state over devices in pretraining (FSDP).
     Unlearning needs the whole model on each device.
     theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
@@ -83,19 +80,6 @@ class TrainerSettings:
         """Return the autocast context of gradients computed outside a trainer."""
         mixed = self.precision == "bf16-mixed"
         return torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext()
-
-
-class Stream:
-    """Iterable of collated batches; the trainer decides how many are drawn.
-
-    Avoids the overhead of torch's DataLoader.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Batches:
-        return self.batches
 
 
 def quiet() -> None:

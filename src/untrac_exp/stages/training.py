@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,49 +15,12 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
 from untrac_exp.models.source import ModelSource
 from untrac_exp.runtime.cost import Meter, reset_peaks
-from untrac_exp.stages.micro_batches import fitting
-from untrac_exp.stages.pretraining import CHECKPOINTS, OptimizerFactory, PretrainingRun, pretrain
-from untrac_exp.stages.schedule import CONSTANT, Schedule
+from untrac_exp.stages.pretraining import CHECKPOINTS, PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store, Wanted, fingerprint
 from untrac_exp.store.code import code_fingerprint, targets
 
 Budget = Literal["steps", "epochs"]
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """How models are trained on the mixture; the `pretraining` keys.
-
-    Attributes:
-        steps: optimizer steps; 0 uses the model untrained.
-        batch_size: sequences per step.
-        optimizer: factory of the optimizer.
-        clip: largest gradient norm; 0 for no clipping.
-        checkpoint_every: steps between checkpoints, for resuming and for TracIn.
-        schedule: learning-rate schedule.
-    """
-
-    steps: int
-    batch_size: int
-    optimizer: OptimizerFactory
-    clip: float
-    checkpoint_every: int
-    schedule: Schedule = CONSTANT
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"pretraining.{name}={getattr(self, name)} must be at least 1")
-        if self.steps < 0:
-            raise ValueError(
-                f"pretraining.steps={self.steps} must be at least 1 (or 0, to take the model as it "
-                "is)"
-            )
-        if self.clip < 0:
-            raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
-        if self.steps:
-            self.schedule(0, self.steps)  # raises where it does not fit
 
 
 class ModelSpec(ABC):
@@ -140,7 +103,7 @@ class Training:
     source: ModelSource
     tokenizer: PreTrainedTokenizerBase
     corpora: Mapping[str, Path]
-    settings: Pretraining
+    settings: PretrainingSettings
     settings_key: Mapping[str, Any]
     trainer: TrainerSettings
     store: Store
@@ -218,21 +181,9 @@ class Training:
         meter = Meter()
         data = Encoded.concatenate(list(self.data.values()))
         batch_size = min(self.settings.batch_size, len(data) if keep is None else int(keep.sum()))
-        run = PretrainingRun(
-            data=data,
-            keep=keep,
-            steps=steps,
-            batch_size=batch_size,
-            micro_batch_size=fitting(data, batch_size, self.trainer.max_tokens),
-            optimizer=self.settings.optimizer,
-            clip=self.settings.clip,
-            seed=train_seed,
-            checkpoint_every=self.settings.checkpoint_every,
-            keep_checkpoints=keep is None,
-            schedule=self.settings.schedule,
-        )
         model = self.source.build(self.tokenizer, train_seed).to(dtype)
-        pretrain(model, run, self.trainer, out)
+        settings = replace(self.settings, steps=steps)
+        pretrain(model, data, settings, self.trainer, out, seed=train_seed, keep=keep)
         meter.backward(steps * batch_size * data.read // len(data))
         meter.stop()
         meter.save(out / "cost.json")

@@ -18,8 +18,8 @@ import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subset
-from untrac_exp.models.loss import example_losses
 from untrac_exp.runtime.progress import Progress
+from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.stages.training import Budget, ModelSpec, Training
 from untrac_exp.store import Wanted
 from untrac_exp.store.code import code_fingerprint
@@ -100,7 +100,7 @@ class Truth(ABC):
 
     def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list["Job"]:
         """Return the models to train and evaluate, θ0 of each train seed first."""
-        code = code_fingerprint([example_losses.__module__])
+        code = code_fingerprint([evaluate.__module__])
         return [
             Job(training, dict(subsets), seed, without, self.budget, code)
             for seed, without in self.models(list(training.corpora))
@@ -167,11 +167,9 @@ class Job:
 
     def _evaluate(self, names: list[Subset], out: Path) -> None:
         trainer = self.training.trainer
-        model = self.model_spec.load("sdpa").to(trainer.device)
-        losses = [
-            example_losses(model, self.subsets[name], trainer.max_tokens).mean for name in names
-        ]
-        (out / "losses.json").write_text(json.dumps(losses))
+        datasets = [self.subsets[name] for name in names]
+        losses = evaluate(self.model_spec.load("sdpa"), datasets, trainer.max_tokens, trainer)
+        (out / "losses.json").write_text(json.dumps([subset.mean for subset in losses]))
 
 
 def named(without: Sequence[str]) -> str:

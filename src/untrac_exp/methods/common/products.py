@@ -54,9 +54,7 @@ def gradient(subject: Subject, data: Encoded) -> Tensor:
     """Compute the gradient (P,) of the loss per token of `data` at the model's current weights."""
     subject.meter.backward(data.read)
     with subject.trainer.autocast(subject.model.device):
-        return mean_gradient(
-            subject.model, data, subject.max_tokens, compile=subject.trainer.compile
-        )
+        return mean_gradient(subject.model, data, subject.max_tokens)
 
 
 def products(

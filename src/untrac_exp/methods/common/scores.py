@@ -10,11 +10,12 @@ import torch
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import SCORES, Arrays, Change, Influences, Subject, Subset
 from untrac_exp.models.loss import Losses
+from untrac_exp.stages.evaluation import evaluate
 
 Name = TypeVar("Name", bound=Subset | str)
 
 
-class Panel(Generic[Name]):
+class EvaluationSet(Generic[Name]):
     """Named datasets that are evaluated together, so that short ones share batches."""
 
     def __init__(self, datasets: Mapping[Name, Encoded]) -> None:
@@ -32,11 +33,17 @@ class Panel(Generic[Name]):
 
     def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
         """Return the losses of each dataset at θ0, a part of the result that is stored."""
-        reads = {"panel": self.datasets.values()}
-        found = subject.part("before", lambda: self.evaluate(subject), reads, draws=False)
+
+        def compute() -> Arrays:
+            subject.meter.forward(self.data.read)
+            [losses] = evaluate(subject.model, [self.data], subject.max_tokens, subject.trainer)
+            return {"nll": losses.nll.numpy()}
+
+        reads = {"evaluated": self.datasets.values()}
+        before = subject.part("before", compute, reads, draws=False)
         return {
             name: Losses(torch.from_numpy(nll), self.datasets[name].scored)
-            for name, nll in self.split(found["nll"]).items()
+            for name, nll in self.split(before["nll"]).items()
         }
 
 

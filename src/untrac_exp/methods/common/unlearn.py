@@ -3,25 +3,38 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Change, Influences, Part, Size, Subject, Subset
-from untrac_exp.methods.common.scores import Panel, scored, some
-from untrac_exp.objectives.base import Objective, Unlearned
+from untrac_exp.methods.base import (
+    Arrays,
+    Change,
+    Influences,
+    Method,
+    Part,
+    Size,
+    Subject,
+    Subset,
+)
+from untrac_exp.methods.common.scores import EvaluationSet, scored, some
+from untrac_exp.objectives.base import Objective, ObjectiveInputs
 from untrac_exp.stages.pretraining import OptimizerFactory
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
 
-Run = tuple[Encoded, Mapping[str, Encoded]]
-"""Forget set of one run, and its retain set by corpus."""
+
+class UnlearningRun(NamedTuple):
+    """Forget set of one run, and its retain set by corpus."""
+
+    forget_set: Encoded
+    retain_set: Mapping[str, Encoded]
 
 
 @dataclass(frozen=True)
-class Unlearn:
-    """Configuration of unlearning, shared by UnTrac and UnTrac-Inv."""
+class UnlearningMethod(Method):
+    """A method that unlearns datasets, one run from θ0 for each."""
 
     rate_key: ClassVar[str] = "default"
     """Key of the learning rate in `unlearning.rates`."""
@@ -35,106 +48,98 @@ class Unlearn:
         if self.batch_size < 1:
             raise ValueError(f"method.batch_size={self.batch_size} must be at least 1")
 
-    def unlearned(
+    def changes_by_unlearning(
         self,
         subject: Subject,
-        runs: Mapping[str | Subset, Run],
-        panel: Panel,
+        runs: Mapping[str | Subset, UnlearningRun],
+        evaluated: EvaluationSet,
         warnings: Sequence[str],
     ) -> Influences:
-        """Unlearn each forget set from θ0 and return the changes of the panel's losses.
+        """Unlearn each forget set from θ0 and return the changes of the evaluated losses.
 
         Args:
             subject: the model at θ0 and the data.
             runs: by corpus, or by test subset.
-            panel: the datasets to evaluate: the test subsets, or the corpora.
+            evaluated: the test subsets, or the corpora.
             warnings: further limits of the scores.
         """
-        before = panel.losses_at_theta0(subject)
-        start = np.concatenate([losses.nll.numpy() for losses in before.values()])
-        parts = {name: self.watch(subject, _text(name), run, panel) for name, run in runs.items()}
-        found = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
+        before = evaluated.losses_at_theta0(subject)
+        nll_at_theta0 = np.concatenate([losses.nll.numpy() for losses in before.values()])
+        parts = {
+            name: self._part(subject, _text(name), run, evaluated) for name, run in runs.items()
+        }
+        curves = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
         changes: list[Change] = []
         trajectory: list[tuple[Any, ...]] = []
         own_loss: list[tuple[Any, ...]] = []
-        for name, seen in found.items():
-            own, steps = seen["own_loss"], seen["steps"]
-            own_loss += [(_text(name), *row) for row in zip(seen["own_steps"], own, strict=True)]
-            rises = [0.0, *(own[np.searchsorted(seen["own_steps"], steps)] - own[0])]
-            nll = np.stack([start, *seen["nll"]])
-            answers = panel.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
-            for of, path in panel.split(seen["nll"]).items():
+        for name, curve in curves.items():
+            own, steps = curve["own_loss"], curve["steps"]
+            own_loss += [(_text(name), *row) for row in zip(curve["own_steps"], own, strict=True)]
+            rises = [0.0, *(own[np.searchsorted(curve["own_steps"], steps)] - own[0])]
+            nll = np.stack([nll_at_theta0, *curve["nll"]])
+            nll_after = evaluated.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
+            for of, nll_by_step in evaluated.split(curve["nll"]).items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(Change(corpus, subset, of, before[of], answers[of]))
-                change = path.sum(1) - float(before[of].nll.sum())
+                changes.append(Change(corpus, subset, of, before[of], nll_after[of]))
+                change = nll_by_step.sum(1) - float(before[of].nll.sum())
                 change /= int(before[of].tokens.sum())
                 trajectory += [(corpus, *subset, *row) for row in zip(steps, change, strict=True)]
         columns = ["corpus", "testset", "subset", "step", "influence"]
         return scored(
             changes,
-            panel.datasets,
+            evaluated.datasets,
             trajectory=pd.DataFrame(trajectory, columns=columns),
             own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
-            warnings=[*warnings, *self._warnings(found, subject.model.config.vocab_size)],
+            warnings=[*warnings, *self._warnings(curves, subject.model.config.vocab_size)],
         )
 
-    def watch(self, subject: Subject, name: str, run: Run, panel: Panel) -> Part:
-        """Return a part that unlearns from θ0 and evaluates the panel's N examples at its steps.
+    def _part(
+        self, subject: Subject, name: str, run: UnlearningRun, evaluated: EvaluationSet
+    ) -> Part:
+        """Return a part that unlearns from θ0 and evaluates N examples at its steps.
 
         It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
         own_loss (R,), the loss of a sample of the forget set in nats per token.
         """
-        data, retain = run
-        batch = min(self.batch_size, len(data))
-        schedule = self.stopping.schedule(self.stopping.limit(len(data), batch))
-        wanted = self.stopping.own_loss_rise
+        data, retain_set = run
+        batch_size = min(self.batch_size, len(data))
+        limit = self.stopping.limit(len(data), batch_size)
 
         def compute() -> Arrays:
-            probe = data.sample(self.stopping.probe, seed=0)
-            steps: list[int] = []
-            nll: list[np.ndarray] = []
-            own_steps, own = [0], [subject.losses(probe).mean]
-
-            def observe(step: int) -> bool:
-                subject.meter.backward((step - own_steps[-1]) * batch * data.read // len(data))
-                own_steps.append(step)
-                own.append(subject.losses(probe).mean)
-                if not math.isfinite(own[-1]):
-                    raise ValueError(
-                        f"unlearning '{name}' diverged: its loss is {own[-1]} at step {step}; "
-                        "lower optimizer.lr"
-                    )
-                rise = own[-1] - own[0]
-                # From half the wanted rise on, evaluate the panel as often as the forget set, so
-                # that the last two evaluations, which are interpolated, are close together.
-                if step in schedule or (wanted is not None and rise >= wanted / 2):
-                    steps.append(step)
-                    nll.append(panel.evaluate(subject)["nll"])
-                return wanted is not None and rise >= wanted
-
+            sample = data.sample(self.stopping.probe, seed=0)
+            evaluations = ScheduledEvaluations(
+                self.stopping,
+                limit,
+                forget_loss=lambda: subject.losses(sample).mean,
+                nll=lambda: evaluated.evaluate(subject)["nll"],
+                name=name,
+            )
             with subject.leaving_theta0() as model:
                 with subject.trainer.autocast(model.device):
                     step_loss = self.objective.prepare(
-                        Unlearned(
-                            model, data, dict(retain), subject.max_tokens, subject.seed,
+                        ObjectiveInputs(
+                            model, data, dict(retain_set), subject.max_tokens, subject.seed,
                             subject.references, subject.meter,
                         )
                     )  # fmt: skip
                 unlearn(
                     model, data, step_loss,
-                    optimizer=self.optimizer, batch_size=self.batch_size,
-                    max_tokens=subject.max_tokens, stopping=self.stopping, seed=subject.seed,
-                    trainer=subject.trainer, observe=observe,
+                    optimizer=self.optimizer, batch_size=batch_size,
+                    max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
+                    trainer=subject.trainer, callbacks=[evaluations],
                 )  # fmt: skip
+            taken = evaluations.own_steps[-1]
+            subject.meter.backward(taken * batch_size * data.read // len(data))
             return {
-                "steps": np.array(steps), "nll": np.stack(nll),
-                "own_steps": np.array(own_steps), "own_loss": np.array(own),
+                "steps": np.array(evaluations.steps), "nll": np.stack(evaluations.nlls),
+                "own_steps": np.array(evaluations.own_steps),
+                "own_loss": np.array(evaluations.own_losses),
             }  # fmt: skip
 
         reads = {
             "unlearned": [data],
-            "panel": panel.datasets.values(),
-            "retain": retain.values(),
+            "evaluated": evaluated.datasets.values(),
+            "retain": retain_set.values(),
         }
         return Part("unlearning", compute, reads)
 
@@ -154,27 +159,27 @@ class Unlearn:
             forward += probe + len(steps) * (probe + watched)
         return forward + backward, backward
 
-    def _warnings(self, found: Mapping[str | Subset, Arrays], vocab_size: int) -> list[str]:
+    def _warnings(self, curves: Mapping[str | Subset, Arrays], vocab_size: int) -> list[str]:
         """Warn of runs that ended too early and of collapsed models."""
         wanted, uniform = self.stopping.own_loss_rise, math.log(vocab_size)
-        early, broken = [], []
-        for name, seen in found.items():
-            start, end = seen["own_loss"][[0, -1]]
+        early, collapsed = [], []
+        for name, curve in curves.items():
+            start, end = curve["own_loss"][[0, -1]]
             if wanted is not None and end - start < wanted:
-                steps = seen["own_steps"][-1]
+                steps = curve["own_steps"][-1]
                 early.append(f"of '{_text(name)}' by {end - start:.2f} after {steps} steps")
             if start <= uniform < end:
-                broken.append(f"{end:.2f} for '{_text(name)}' ({start:.2f} before)")
+                collapsed.append(f"{end:.2f} for '{_text(name)}' ({start:.2f} before)")
         warnings = []
         if early:
             warnings.append(
                 f"unlearning ended before the forget-set loss had risen by {wanted:g} nats: "
                 f"{some(early)}; allow more in method.stopping"
             )
-        if broken:
+        if collapsed:
             warnings.append(
                 "unlearning collapsed the model: the forget-set loss went past the uniform "
-                f"distribution's {uniform:.2f} nats, to {some(broken)}"
+                f"distribution's {uniform:.2f} nats, to {some(collapsed)}"
             )
         return warnings
 
