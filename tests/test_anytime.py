@@ -11,7 +11,7 @@ from tests.command import command, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens
+from untrac_exp.methods.base import Influences, Loader, Method, Subject, Subset, Tokens
 from untrac_exp.methods.common import anytime
 from untrac_exp.methods.common.anytime import Board, refine
 from untrac_exp.methods.common.deadline import AUTO_S, budget_s
@@ -38,7 +38,8 @@ class Model(torch.nn.Linear):
 def subject(tmp_path):
     corpora = {"short": texts(900, 20, 0), "long": texts(60, 600, 1), "few": texts(3, 20, 2)}
     return Subject(
-        Model(1, 1), corpora, {T: texts(300, 30, 3)}, [], TrainerSettings(), Store(tmp_path), {},
+        Loader(lambda: Model(1, 1)), corpora, {T: texts(300, 30, 3)}, [], TrainerSettings(),
+        Store(tmp_path), {},
         trained_on=corpora,
     )  # fmt: skip
 

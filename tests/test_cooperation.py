@@ -9,12 +9,12 @@ import time
 from functools import partial
 
 import pytest
+from untrac_exp.store.lock import claim_file, read_claim, try_lock
 
 from untrac_exp import store as store_module
 from untrac_exp.runtime.progress import Progress, listen
 from untrac_exp.store import Store, Wanted, lock
 from untrac_exp.store.__main__ import main as cli
-from untrac_exp.store.lock import claim_file, read_claim, try_lock
 
 fork = multiprocessing.get_context("fork")
 

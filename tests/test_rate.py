@@ -51,7 +51,13 @@ def test_what_takes_over_ten_minutes_is_forecast(model, clock, tmp_path):
     rows = torch.full((100, 16), 5, dtype=torch.int32)
     data = Encoded(rows, rows, torch.full((100,), 16, dtype=torch.int32))
     subject = Subject(
-        model, {"a": data}, {Subset("t", "all"): data}, [], TrainerSettings(), Store(tmp_path), {}
+        lambda: model,
+        {"a": data},
+        {Subset("t", "all"): data},
+        [],
+        TrainerSettings(),
+        Store(tmp_path),
+        {},
     )
     method = UnTracStep()
     tokens = method.tokens(rate.work_of(subject))
@@ -60,7 +66,7 @@ def test_what_takes_over_ten_minutes_is_forecast(model, clock, tmp_path):
     assert rate.forecast(method, subject) is None
     twentyfold = Encoded.concatenate([data] * 20)
     longer = Subject(
-        model, {"a": twentyfold}, {Subset("t", "all"): twentyfold}, [], TrainerSettings(),
+        lambda: model, {"a": twentyfold}, {Subset("t", "all"): twentyfold}, [], TrainerSettings(),
         Store(tmp_path), {},
     )  # fmt: skip
     rate.SLOWEST, slowest = 1.0, rate.SLOWEST

@@ -2,16 +2,21 @@
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from untrac_exp.config.schema import share_axes
 
 log = logging.getLogger(__name__)
+
+STARTED = "UNTRAC_STARTED"
+"""Environment variable of a sweep's jobs: its start, in seconds since the epoch. With `force`,
+artifacts older than this are built again, once for all jobs that share them."""
 
 _to_report: list[Path] = []
 """The directory of this process's sweep until it is reported."""
@@ -25,6 +30,9 @@ class Report(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         share_axes(config)
+        with flag_override(config.hydra, ["readonly", "struct"], False):
+            started = f"++hydra.job.env_set.{STARTED}='{time.time()}'"
+            config.hydra.overrides.hydra.append(started)
         HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
         _to_report[:] = [Path(config.hydra.sweep.dir)]
         _anytime[:] = [True] if config.get("budget") is not None else []

@@ -75,7 +75,7 @@ def spread(missing: pd.DataFrame) -> str:
     times = [f"{duration(_makespan(trained, n) + _makespan(parts, n))} on {n}" for n in DEVICES]
     return (
         f"can use {len(trained)} devices for models, then {len(parts)} for methods: "
-        f"about {', '.join(times)} (trainer.workers, hydra/launcher; see docs/cluster.md)"
+        f"about {', '.join(times)} (parallel, hydra/launcher; see docs/cluster.md)"
     )
 
 

@@ -101,7 +101,7 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
     ):
         for cfg, folder, outdir in _jobs(arguments, multirun):
             check(cfg)
-            prepare_process(cfg)
+            prepare_process(cfg.threads)
             settings = plain(cfg)
             # without training, the seed samples the corpora before they are tokenized
             names = [*_SHARED, "seed"] if cfg.pretraining.steps == 0 else _SHARED
