@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ class Parallel:
     def _joblib(self) -> Any:
         from joblib import Parallel as Joblib
 
+        # after an error, that other tasks are cancelled
+        warnings.filterwarnings("ignore", module=r"joblib\.")
         settings: dict[str, Any] = {
             "backend": self.backend,
             "return_as": "generator_unordered",
