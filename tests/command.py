@@ -21,7 +21,7 @@ JOB = {
     "testset": "local", "testset.paths": "{t: t.txt}",
     "model.block_size": "16", "model.vocab_size": "300", "model.config.num_hidden_layers": "1",
     "pretraining.steps": "3", "pretraining.checkpoint_every": "2", "pretraining.batch_size": "2",
-    "n_per_corpus": "4", "method": "graddot", "logger": "none", "trainer.workers": "1",
+    "n_per_corpus": "4", "method": "graddot", "logger": "none", "parallel": "none",
 }  # fmt: skip
 """The overrides of a job that takes a second, in a folder with `TEXTS`."""
 

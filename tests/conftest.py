@@ -154,8 +154,9 @@ def train(model, steps=60, every=20, folder=None, seq2seq=False):
 
 
 def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
+    held = copy.deepcopy(model)
     return Subject(
-        model=copy.deepcopy(model),
+        load=lambda: held,
         corpora=corpora(seq2seq),
         trained_on=corpora(seq2seq),
         subsets=subsets(seq2seq),

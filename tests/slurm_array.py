@@ -22,7 +22,7 @@ from tests.test_launchers import ROOT, SLURM, SWEEP
 JOBS = 6
 ARRAY = [
     *SWEEP, "pretraining.steps=30", "method=untrac_step,ngram,graddot", "train_seed=0,1",
-    "trainer.workers=1", *SLURM, f"hydra.launcher.array_parallelism={JOBS}",
+    "parallel=none", *SLURM, f"hydra.launcher.array_parallelism={JOBS}",
 ]  # fmt: skip
 
 

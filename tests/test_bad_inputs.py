@@ -87,7 +87,7 @@ TABLE = [
     Bad("vocabulary below the bytes", ("model.vocab_size=100", "at least 258"),
         {"model.vocab_size": "100"}),
     Bad("one corpus and a truth", ("without 'a'", "at least two corpora, or truth=none"),
-        {"corpora.paths": "{a: a.txt}", "truth": "leave_dataset_out", "trainer.workers": "1"}),
+        {"corpora.paths": "{a: a.txt}", "truth": "leave_dataset_out", "parallel": "none"}),
     Bad("name that YAML reads as a boolean",
         ("corpora.paths: the name false is read as bool", "quote it: 'false'"),
         {"corpora": "mine", "corpora.paths": "{b: b.txt}"}, ("--config-dir", "conf"),

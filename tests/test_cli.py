@@ -74,7 +74,7 @@ def test_a_failed_job_leaves_the_others_and_their_report(folder):
 
 @pytest.mark.slow
 def test_the_error_of_a_worker_is_one_line_too(folder):
-    settings = {"truth": "leave_dataset_out", "trainer.workers": "2"}
+    settings = {"truth": "leave_dataset_out", "parallel": "local", "parallel.workers": "2"}
     ended = command(overrides({**JOB, **settings, "pretraining.optimizer.lr": "1e30"}), folder)
     assert ended.status == 1
     [line] = ended.err.splitlines()

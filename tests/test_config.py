@@ -176,7 +176,7 @@ SWEPT = {"method": "untrac,graddot", "optimizer": "sgd,adam", "seed": "0,1"}
 
 def test_what_varies_names_the_job_and_what_is_constant_the_sweep():
     assert variant(COMMON, {}) == ""
-    assert variant([*COMMON, "logger.mode=offline", "threads=4", "trainer.workers=2"], {}) == ""
+    assert variant([*COMMON, "logger.mode=offline", "threads=4", "parallel.workers=2"], {}) == ""
     for params, named, folder in ((SWEPT, "optimizer=sgd", "mini"), ({}, "", "mini-dcc6a8c7")):
         job = [*COMMON, "optimizer=sgd"]
         assert variant(job, params) == named

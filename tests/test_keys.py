@@ -10,7 +10,7 @@ import yaml
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.methods import graddot
 
-TRUTH = {"truth": "leave_dataset_out", "truth.train_seeds": "[0]", "trainer.workers": "1"}
+TRUTH = {"truth": "leave_dataset_out", "truth.train_seeds": "[0]", "parallel": "none"}
 SWEEP = {**JOB, "method": "untrac,graddot", "hydra.mode": "MULTIRUN"}
 SETTINGS = {"unlearning.untrac.steps": "2", "unlearning.untrac.epochs": "null"}
 

@@ -55,7 +55,7 @@ def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
         "seed=0",
         "train_seed=0",
         "truth.train_seeds=[0]",
-        "trainer.workers=1",
+        "parallel=none",
         *tiny,
     ]
     text = command(tmp_path, *overrides, "plan=true")

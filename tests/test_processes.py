@@ -16,7 +16,7 @@ TINY = [
     "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=12",
     "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "unlearning.untrac.batch_size=2",
     "unlearning.untrac_inv.steps=2", "hessian.samples=4", "hessian.arnoldi.iterations=3",
-    "hessian.arnoldi.keep=2", "truth.train_seeds=[0]", "trainer.workers=1", "logger=none",
+    "hessian.arnoldi.keep=2", "truth.train_seeds=[0]", "parallel=none", "logger=none",
     "trainer.accelerator=cpu", "trainer.max_tokens=256",
 ]  # fmt: skip
 

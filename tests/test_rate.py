@@ -59,7 +59,7 @@ def test_a_run_of_over_ten_minutes_is_warned_of(model, clock, tmp_path, monkeypa
     for n in (1, 20):
         data = Encoded.concatenate([data] * n)
         subject = Subject(
-            model, {"a": data}, {test: data}, [], TrainerSettings(), Store(tmp_path), {}
+            lambda: model, {"a": data}, {test: data}, [], TrainerSettings(), Store(tmp_path), {}
         )
         job._warn_if_long("untrac_step", method, subject)
         assert len(caplog.messages) == (n == 20)

@@ -13,11 +13,12 @@ from tests.command import JOB, command, overrides, write_texts
 
 SWEEP = {
     **JOB,
-    "truth": "leave_dataset_out", "truth.train_seeds": "[0]", "trainer.workers": "2",
+    "truth": "leave_dataset_out", "truth.train_seeds": "[0]",
+    "parallel": "local", "parallel.workers": "2",
     "pretraining.steps": "60", "pretraining.checkpoint_every": "5",
     "method": "untrac,graddot", "hydra.mode": "MULTIRUN",
 }  # fmt: skip
-CALM = {"trainer.workers": "1"}
+CALM = {"parallel.workers": "1"}
 """Without processes of its own; how many there are makes no difference to the results."""
 
 MODELS = 3
@@ -133,12 +134,9 @@ def test_killed_at_five_moments_it_ends_as_if_undisturbed(folder, undisturbed):
 @pytest.mark.slow
 def test_interrupted_by_ctrl_c_it_ends_at_once_with_a_line_and_goes_on(folder, undisturbed):
     process = start(folder)
-
-    def second():
-        """The second process of the job, child of a server, as soon as it is there."""
-        return next(filter(None, map(workers_of, workers_of(process.pid))), None)
-
-    workers = wait_for(second)
+    wait_for(some(folder, MOMENTS["while models train"]))
+    workers = workers_of(process.pid)
+    assert len(workers) >= 2
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(30) == 130
     wait_for(lambda: not any(map(alive, workers)), 10)

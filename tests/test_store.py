@@ -126,17 +126,16 @@ def test_different_keys_have_different_hashes(one, other):
 
 
 @pytest.mark.parametrize(
-    ("value", "error", "where"),
+    ("value", "error"),
     [
-        (float("nan"), ValueError, "key.a.b[1]"),
-        (float("-inf"), ValueError, "key.a.b[1]"),
-        (Path("x"), TypeError, "key.a.b[1]"),
-        ({1, 2}, TypeError, "key.a.b[1]"),
-        ({1: 2}, TypeError, "key.a.b[1]"),
+        (float("nan"), ValueError),
+        (float("-inf"), ValueError),
+        (Path("x"), TypeError),
+        ({1, 2}, TypeError),
     ],
 )
-def test_a_key_that_is_not_json_is_refused_by_its_place(value, error, where):
-    with pytest.raises(error, match=re.escape(where)):
+def test_a_key_that_is_not_json_is_refused(value, error):
+    with pytest.raises(error):
         fingerprint({"a": {"b": [0, value]}})
 
 
@@ -363,15 +362,15 @@ def kept(store):
 
 
 def test_ls_shows_kinds_sizes_states_and_keys(filled, capsys):
-    assert cli(["ls", "--verify", "--root", str(filled.root)]) == 0
+    os.truncate(filled.path("theta0", {"name": "bad"}) / "model" / "weights.bin", 1)
+    assert cli(["ls", "--root", str(filled.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = {line.split()[1]: line for line in lines[1:-1]}
+    rows = {re.split(r"[/. ]", line)[1]: line for line in lines[1:-1]}
     assert len(rows) == 4
     row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
-    assert re.search(r"^tokenizer .* complete .*vocab\.size=512", row)
-    assert re.search(r"\d\.\d+ kB", row)
+    assert re.search(r"^tokenizer/.*\(complete, \d\.\d+ kB, .*vocab\.size=512", row)
     assert "40 d ago" in rows[fingerprint({"name": "old"})[:16]]
-    assert " partial" in rows[fingerprint({"vocab": {"size": 99}})[:16]]
+    assert "(partial" in rows[fingerprint({"vocab": {"size": 99}})[:16]]
     bad = rows[fingerprint({"name": "bad"})[:16]]
     assert "damaged" in bad
     assert "model/weights.bin" in bad
@@ -478,7 +477,7 @@ def test_force_builds_again_once(store, force, kept):
         assert forced.find(kind, KEY) is not None
         assert built(forced, kind, "newer") == expected
         assert built(store, kind, "newer") == expected
-    assert not list(store.root.glob("*/*.partial")) + list(store.root.glob("*/*.old"))
+    assert not list(store.root.glob("*/*.partial"))
 
 
 def test_two_that_force_at_once_build_once(store):
@@ -512,7 +511,7 @@ def test_a_forced_build_that_fails_leaves_the_old(store, new_process):
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_a_kill_between_old_and_new_loses_neither(store, new_process, sealed):
+def test_a_kill_before_the_new_has_its_name_keeps_it_if_it_is_complete(store, new_process, sealed):
     built(store, "part", "old")
     path = store.path("part", KEY)
     other = Store(store.root.with_name("other"))
@@ -520,8 +519,8 @@ def test_a_kill_between_old_and_new_loses_neither(store, new_process, sealed):
     new = path.with_name(f"{path.name}.partial")
     other.path("part", KEY).rename(new)
     if not sealed:
-        (new / "manifest.json").unlink()
-    path.rename(path.with_name(f"{path.name}.old"))
+        (new / "manifest.json").write_text("{")
+    (path / "manifest.json").unlink()  # removed first
     new_process()
-    assert built(store, "part", "built again") == ("new" if sealed else "old")
-    assert not list(store.root.glob("part/*.old"))
+    assert built(store, "part", "built again") == ("new" if sealed else "built again")
+    assert not list(store.root.glob("part/*.partial"))

@@ -78,7 +78,7 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
     save_model(model, str(folder / "checkpoint.safetensors"))
     corpora = {str(i): blocks(i, 16) for i in range(3)}
     subject = Subject(
-        model=model,
+        load=lambda: model,
         corpora=corpora,
         trained_on=corpora,
         subsets={Subset("test", str(i)): blocks(i, 8) for i in range(3)},

@@ -15,12 +15,12 @@ import hydra
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from untrac_exp.config.errors import one_line
+from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import config_dir
 from untrac_exp.report.callback import report
-from untrac_exp.runtime import workers
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 
 def job(cfg: DictConfig) -> None:
     """Run one job; at module level so that launchers can pickle it."""
-    _start_workers(cfg)
+    _warm_up(cfg)
     # slow imports, which --help does not need
     from untrac_exp.config.checks import check
     from untrac_exp.job import run
@@ -49,19 +49,15 @@ def job(cfg: DictConfig) -> None:
         raise
 
 
-def _start_workers(cfg: DictConfig) -> None:
-    """Start the server of worker processes early, so that its imports run in parallel to ours.
+def _warm_up(cfg: DictConfig) -> None:
+    """Start workers early, so that their imports run while this process imports.
 
     The configuration has not been validated yet.
     """
     finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
-    trainer, threads = (OmegaConf.select(cfg, key) for key in ("trainer", "threads"))
-    if not isinstance(trainer, DictConfig) or not isinstance(threads, int | None):
-        return
-    if OmegaConf.select(cfg, "budget") is not None:  # one process uses all cores
-        return
-    if workers.number(trainer, threads) > 1 and not finished.exists():
-        workers.context("untrac_exp.job")
+    with suppress(Exception):
+        if cfg.budget is None and not cfg.plan and not finished.exists():
+            parallel_of(cfg).warm_up()
 
 
 def main() -> None:
@@ -121,7 +117,7 @@ def _plan(overrides: list[str], multirun: bool) -> None:
             with open_dict(cfg):
                 del cfg["hydra"]
             check(cfg)
-            prepare_process(cfg)
+            prepare_process(cfg.threads)
             inputs, finished, fetched = None, False, downloads(plain(cfg))
             if not fetched:
                 inputs = load(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))

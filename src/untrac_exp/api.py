@@ -73,7 +73,7 @@ def trace(
         cfg = _configuration(model, method, settings)
         if not {"store", "outputs"} & settings.keys():
             cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
-        prepare_process(cfg)
+        prepare_process(cfg.threads)
         if isinstance(model, PreTrainedModel):
             if tokenizer is None:
                 raise ValueError("tokenizer=None: give the tokenizer of a model in memory")

@@ -6,6 +6,7 @@ losses, parts of methods' results) is kept in a `Store`, so a job computes only 
 
 import json
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -21,20 +22,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import variant
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Checkpoint, Method, Size, Sizes, Subject
+from untrac_exp.methods.base import Checkpoint, Loader, Method, Size, Sizes, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s
 from untrac_exp.models.rate import flops, model_rate
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
-from untrac_exp.report import callback
 from untrac_exp.report import result_files as files
+from untrac_exp.report.callback import JOBS, STARTED
 from untrac_exp.report.live import log_round
 from untrac_exp.report.terminal import print_job
-from untrac_exp.runtime import processes, workers
+from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
+from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.pretraining import PretrainingSettings
@@ -55,7 +57,10 @@ _FORCED = {
     "rebuilds them)",
     "all": "tokens, θ0, truth and the method's parts are computed again",
 }
-_IGNORED_KEYS = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
+_IGNORED_KEYS = (
+    *("outputs", "store", "force", "logger", "threads", "parallel"),
+    *("plan", "plan_flops_per_s"),
+)
 """Keys that do not affect results."""
 _IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
 """Keys left out of the job key if null, so that results from before they existed stay valid."""
@@ -88,29 +93,22 @@ def run(cfg: DictConfig) -> None:
     """Run one job, from its configuration to its result files."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
-    many = 1 if _has_budget(cfg) else workers.number(cfg.trainer, cfg.threads)
-    prepare_process(cfg, many)
+    prepare_process(cfg.threads)
     processes.join(cfg.trainer.devices)
-    if many > 1 and processes.is_distributed():
-        raise ValueError(
-            f"trainer.workers={many}: processes that torchrun starts work on one model; use "
-            "trainer.workers=1, or start without torchrun"
-        )
+    parallel = Parallel() if _has_budget(cfg) else parallel_of(cfg)
     job_code(cfg)  # hash the code now, as imported; it may be edited while data are prepared
-    began = _began()
+    began = processes.broadcast(float(os.environ.get(STARTED, time.time())))
     method = HydraConfig.get().runtime.choices["method"]
-    inputs = load(cfg, Store(cfg.store, cfg.force, began, method))
+    inputs = load(cfg, Store(cfg.store, cfg.force, began, method, parallel))
     key = fingerprint(job_key(cfg, inputs))
     if processes.broadcast(not cfg.force and is_finished(outdir, key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
-            inputs.training.store.start_workers = start_workers
-            for results in compute(cfg, inputs, share_of_budget(cfg, inputs)):
-                if processes.is_first():
-                    write(outdir, cfg, inputs, key, results)
+        for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began)):
+            if processes.is_first():
+                write(outdir, cfg, inputs, key, results)
         if processes.is_first() and (logger := instantiate(cfg.logger)) is not None:
             logger(outdir=outdir)
         processes.barrier()
@@ -118,10 +116,9 @@ def run(cfg: DictConfig) -> None:
         print_job(outdir)
 
 
-def prepare_process(cfg: DictConfig, workers_of_job: int = 1) -> None:
-    """Set the number of threads of this process and silence libraries."""
+def prepare_process(threads: int | None) -> None:
+    """Set the number of CPU threads of this process and silence libraries."""
     quiet()
-    threads = workers.threads_of_each(cfg.trainer, cfg.threads, workers_of_job)
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -173,13 +170,6 @@ def compute(cfg: DictConfig, inputs: Inputs, left_s: float | None = None) -> Ite
         yield Results(attributed, folder, truth, changes)
 
 
-def _work(cfg: DictConfig, began: float, method: str, workers: int) -> None:
-    """Do the same in a worker process, which leaves its results in the store."""
-    prepare_process(cfg, workers)
-    for _ in compute(cfg, load(cfg, Store(cfg.store, cfg.force, began, method))):
-        pass
-
-
 def run_method(
     method: Method, cfg: DictConfig, inputs: Inputs, left_s: float | None = None
 ) -> Iterator[Round]:
@@ -200,15 +190,16 @@ def run_method(
         yield attributed
 
 
-def share_of_budget(cfg: DictConfig, inputs: Inputs) -> float | None:
+def share_of_budget(cfg: DictConfig, inputs: Inputs, began: float) -> float | None:
     """Return the seconds of this job: an equal part of what the jobs before it have left."""
     budget = budget_s(cfg.budget, inputs.training.trainer.device)
     if budget is None:
         return None
     hydra = HydraConfig.get()
-    later = callback.sweep.jobs - hydra.job.num if hydra.mode == RunMode.MULTIRUN else 1
+    place = hydra.job.num if hydra.mode == RunMode.MULTIRUN else 0
+    later = int(os.environ.get(JOBS, 1)) - place
     for_report = min(20.0, 0.08 * budget)
-    left = callback.sweep.began + budget - for_report - time.time()
+    left = began + budget - for_report - time.time()
     return processes.broadcast(max(0.0, left) / max(1, later))
 
 
@@ -226,7 +217,7 @@ def _warn_if_long(name: str, method: Method, subject: Subject) -> None:
 
 
 def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Meter) -> Subject:
-    """Load θ0 onto its device and sample each corpus with `cfg.seed`."""
+    """Sample each corpus with `cfg.seed`; θ0 is loaded on first use."""
     training = inputs.training
     rates = cfg.pretraining.optimizer.lr, training.settings
     checkpoints = [
@@ -234,12 +225,10 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         Checkpoint(path, rates[0] * rates[1].schedule(int(path.stem) - 1, rates[1].steps))
         for path in theta0.checkpoints()
     ]
-    reset_peaks()
-    model = training.source.for_unlearning(theta0.load(training.source.attention))
-    select_weights(model, cfg.method.get("weights", ALL))
-    _check_vocabulary(model, [*inputs.subsets.values(), *training.data.values()])
+    data = [*inputs.subsets.values(), *training.data.values()]
+    largest = max(int(max(tokens.input_ids.max(), tokens.labels.max())) for tokens in data)
     return Subject(
-        model=model.to(training.trainer.device),
+        load=Loader(partial(_load, training, theta0, cfg.method.get("weights", ALL), largest)),
         corpora={
             name: tokens.sample(cfg.n_per_corpus, cfg.seed)
             for name, tokens in training.data.items()
@@ -257,25 +246,21 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
     )
 
 
-def _check_vocabulary(model: PreTrainedModel, datasets: Sequence[Encoded]) -> None:
+def _load(training: Training, theta0: ModelSpec, weights: str, largest: int) -> PreTrainedModel:
+    """Load θ0 for a method; largest: the largest token of the data.
+
+    It stays on the CPU if other processes compute with it.
+    """
+    reset_peaks()
+    model = training.source.for_unlearning(theta0.load(training.source.attention))
+    select_weights(model, weights)
     size = model.get_input_embeddings().num_embeddings
-    largest = max(int(max(data.input_ids.max(), data.labels.max())) for data in datasets)
     if largest >= size:
         raise ValueError(
             f"the tokenizer gives token {largest} and the model knows {size} tokens; use the "
             "tokenizer that the model was trained with"
         )
-
-
-def _began() -> float:
-    """Return the start of the command in seconds since the epoch, the same for all jobs of a sweep.
-
-    With `force`, artifacts older than this are built again, once for all jobs that share them.
-    """
-    hydra = HydraConfig.get()
-    sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # written before the first job
-    began = sweep.stat().st_mtime if hydra.mode == RunMode.MULTIRUN and sweep.exists() else None
-    return processes.broadcast(time.time() if began is None else began)
+    return model.to(training.trainer.device) if training.store.parallel.is_here(1) else model
 
 
 def _has_budget(cfg: DictConfig) -> bool:
@@ -383,7 +368,6 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
         for key, value in plain(cfg).items()
         if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
     }
-    settings["trainer"].pop("workers", None)
     return settings
 
 

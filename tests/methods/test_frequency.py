@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import CPU, Quacking
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.base import Loader, Subject, Subset
 from untrac_exp.methods.common.frequency import inverse_frequency
 from untrac_exp.methods.hif_frequency import HifFrequency
 from untrac_exp.methods.untrac_newton import UnTracNewton, _halves, _mean
@@ -55,7 +55,7 @@ def texts_of(tokens):
 def unigram(tmp_path):
     corpora = {name: texts(counts) for name, counts in COUNTS.items()}
     return Subject(
-        model=Unigram().eval(),
+        load=Loader(lambda: Unigram().eval()),
         corpora=corpora,
         subsets={Subset("t", name): texts(counts) for name, counts in TESTS.items()},
         checkpoints=[],

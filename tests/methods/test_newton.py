@@ -8,7 +8,7 @@ import torch
 from tests import dense
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.base import Loader, Subject, Subset
 from untrac_exp.methods.hif_arnoldi import HifArnoldi
 from untrac_exp.methods.hif_lissa import HifLissa
 from untrac_exp.methods.untrac import UnTrac
@@ -42,7 +42,7 @@ def says(token, n=4):
 @pytest.fixture
 def quadratic(tmp_path):
     return Subject(
-        model=Quadratic(),
+        load=Loader(Quadratic),
         corpora={"first": says(1), "second": says(2)},
         subsets={Subset("test", "third"): says(3), Subset("test", "fourth"): says(4)},
         checkpoints=[],

@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.base import Loader, Subject, Subset
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
 from untrac_exp.statistics.intervals import with_intervals
@@ -26,7 +26,7 @@ def tokens(*ids, n=3):
 def quadratic(tmp_path):
     """Corpora and test subsets of one token each: their losses are quadratic in θ."""
     return Subject(
-        model=Quadratic().eval(),
+        load=Loader(lambda: Quadratic().eval()),
         corpora={f"c{i}": tokens(i) for i in (1, 2, 3, 4)},
         subsets={Subset("t", f"s{i}"): tokens(i) for i in (1, 3)},
         checkpoints=[],

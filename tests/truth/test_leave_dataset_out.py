@@ -94,12 +94,12 @@ def test_a_checkpoint_with_dropout_has_one_truth(tmp_path):
     job = {key: value for key, value in JOB.items() if not key.startswith("model.")}
     job |= {
         "model": "hf", "model.path": "t5", "model.block_size": "16", "pretraining.steps": "6",
-        "truth": "leave_dataset_out", "truth.train_seeds": "[0]",
+        "truth": "leave_dataset_out", "truth.train_seeds": "[0]", "parallel": "local",
     }  # fmt: skip
     found = []
     for workers in ("1", "2"):
         ended = command(
-            overrides({**job, "trainer.workers": workers, "outputs": workers}), tmp_path
+            overrides({**job, "parallel.workers": workers, "outputs": workers}), tmp_path
         )
         assert ended.status == 0, ended.err
         [path] = (tmp_path / workers).rglob("truth.csv")

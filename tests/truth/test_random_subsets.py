@@ -172,7 +172,7 @@ def test_a_sweep_counts_trains_and_reports_it(tmp_path):
     sweep = overrides(
         {
             **JOB, "corpora.paths": "{a: a.txt, b: b.txt, c: c.txt, d: d.txt}",
-            "truth": "random_subsets", "truth.subsets": "6", "trainer.workers": "1",
+            "truth": "random_subsets", "truth.subsets": "6", "parallel": "none",
             "pretraining.steps": "12",
         }
     )  # fmt: skip

@@ -103,7 +103,9 @@ class Config:
     """Additional agreement statistics, by name: `module.function` of the method's and the truth's
     influences, each an array (corpora, subsets)."""
     trainer: Any = MISSING
-    """Device, precision, micro-batch size and worker processes."""
+    """Device, precision and micro-batch size."""
+    parallel: Any = MISSING
+    """Processes that compute the independent parts of a job."""
     logger: Any = None
     """Where scores and curves are logged besides the result files."""
 
@@ -112,7 +114,7 @@ _IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # not the keys
 _NOT_IN_A_NAME = {
     *("logger", "force", "outputs", "store", "threads", "hydra"),  # do not change results
     "budget",  # a larger budget resumes in the same folder
-    *("plan", "plan_flops_per_s", "trainer.workers"),
+    *("plan", "plan_flops_per_s", "parallel"),
 }
 _LONGEST, _LONGEST_VALUE = 120, 80
 

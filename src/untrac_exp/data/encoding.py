@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +29,20 @@ class Encoded:
             label of a token is at its own position, before the shift.
         lengths: (N,) int32, number of the L tokens that are not padding.
         seq2seq: whether the examples are for an encoder-decoder.
+        saved: (folder, n, seed) of examples that `load` read or `sample` drew from them. They are
+            pickled as this reference.
     """
 
     input_ids: Tensor
     labels: Tensor
     lengths: Tensor
     seq2seq: bool = False
+    saved: tuple[Path, int | None, int] | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.saved is not None:
+            return _load_sample, self.saved
+        return Encoded, (self.input_ids, self.labels, self.lengths, self.seq2seq)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -70,7 +79,12 @@ class Encoded:
 
     def sample(self, n: int | None, seed: int) -> "Encoded":
         """Return `n` examples drawn without replacement; all if n is None or exceeds N."""
-        return self if n is None or n >= len(self) else self.select(self.order(seed)[:n])
+        if n is None or n >= len(self):
+            return self
+        sample = self.select(self.order(seed)[:n])
+        if self.saved is None or self.saved[1] is not None:
+            return sample
+        return replace(sample, saved=(self.saved[0], n, seed))
 
     def beyond(self, n: int | None, seed: int) -> "Encoded | None":
         """Return up to `n` examples drawn after those of `sample`; None if there are none."""
@@ -128,7 +142,12 @@ class Encoded:
     def load(folder: Path) -> "Encoded":
         with safe_open(folder / _FILE, "pt") as file:
             ids, labels, lengths = map(file.get_tensor, _TENSORS)
-            return Encoded(ids, labels, lengths, file.metadata()["seq2seq"] == "1")
+            seq2seq = file.metadata()["seq2seq"] == "1"
+            return Encoded(ids, labels, lengths, seq2seq, saved=(folder, None, 0))
+
+
+def _load_sample(folder: Path, n: int | None, seed: int) -> Encoded:
+    return Encoded.load(folder).sample(n, seed)
 
 
 def pad(inputs: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], seq2seq: bool) -> Encoded:

@@ -5,8 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from untrac_exp.models.weights import ALL, parameters
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
-from untrac_exp.store import Store, Wanted
+from untrac_exp.store import Artifact, Store
 
 Arrays = dict[str, np.ndarray]
 Name = TypeVar("Name")
@@ -56,7 +58,7 @@ class Subject:
     """The trained model and the data to attribute.
 
     Attributes:
-        model: at θ0, in evaluation mode; a method that changes its weights restores them.
+        load: returns the model, the same on each call in a process.
         corpora: the sampled sequences of each corpus.
         subsets: the examples of each test subset.
         checkpoints: saved during pretraining; empty for an external checkpoint.
@@ -67,7 +69,7 @@ class Subject:
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
     """
 
-    model: PreTrainedModel
+    load: Callable[[], PreTrainedModel]
     corpora: Mapping[str, Encoded]
     subsets: Mapping[Subset, Encoded]
     checkpoints: Sequence[Checkpoint]
@@ -80,6 +82,17 @@ class Subject:
     outside_sample: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model at θ0, in evaluation mode; a method that changes its weights restores them."""
+        return self.load()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without what workers do not need; they keep the subject of their last task."""
+        new = {"outside_sample": dict, "references": {}, "meter": Meter()}
+        return _revived, (self.token, vars(self) | new)
 
     def losses(self, data: Encoded) -> Losses:
         """Compute the loss of each example of `data` at the model's current weights.
@@ -121,13 +134,13 @@ class Subject:
         """Return independent parts in their order, computing those that the store lacks.
 
         A job with the same `key`, part name and data finds them again, so an interrupted job
-        resumes here. Processes that request the same parts share the work.
+        resumes here. The parts are computed in parallel.
         what: description of the parts for the log.
         """
         outer, start = self.meter, time.monotonic()
         names, progress = list(parts), Progress(what, len(parts))
         found: dict[Name, Arrays] = {}
-        for i, path in self.store.get_all([self.wanted(part) for part in parts.values()]):
+        for i, path in self.store.get_all([self.artifact(part) for part in parts.values()]):
             outer.add(Meter.load(path / "cost.json"))
             with np.load(path / "arrays.npz") as arrays:
                 found[names[i]] = dict(arrays)
@@ -135,7 +148,7 @@ class Subject:
         outer.wall_s -= time.monotonic() - start  # already counted by the parts' meters
         return {name: found[name] for name in names}
 
-    def wanted(self, part: Part) -> Wanted:
+    def artifact(self, part: Part) -> Artifact:
         """Return the store's request for a part."""
         reads = part.reads or {
             "corpora": self.corpora.values(),
@@ -158,7 +171,37 @@ class Subject:
             finally:
                 self.meter = outer
 
-        return Wanted("part", key, build, group=part.group)
+        return Artifact("part", key, build, group=part.group)
+
+
+class Loader:
+    """Loads a model once in each process; pickled without it."""
+
+    def __init__(self, load: Callable[[], PreTrainedModel]) -> None:
+        self.load = load
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        return self.load()
+
+    def __call__(self) -> PreTrainedModel:
+        return self.model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Loader, (self.load,)
+
+
+_kept: dict[str, Subject] = {}
+"""The subject of this worker's last task."""
+
+
+def _revived(token: str, state: Mapping[str, Any]) -> Subject:
+    """Return the subject of this token, with the model that it has loaded."""
+    if token not in _kept:
+        _kept.clear()  # frees the memory of the model before
+        _kept[token] = subject = object.__new__(Subject)
+        vars(subject).update(state)
+    return _kept[token]
 
 
 class Change(NamedTuple):

@@ -3,18 +3,21 @@
 import logging
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from untrac_exp.config.schema import share_axes
 from untrac_exp.config.sweep import overrides_of_jobs
 
 log = logging.getLogger(__name__)
+
+STARTED, JOBS = "UNTRAC_STARTED", "UNTRAC_JOBS"
+"""Environment variables of a sweep's jobs: its start, in seconds since the epoch, and the number of
+its jobs. With `force`, artifacts older than the start are built again, once for all jobs."""
 
 _to_report: list[Path] = []
 """The directory of this process's sweep until it is reported."""
@@ -23,27 +26,17 @@ _anytime: list[bool] = []
 """Not empty if that sweep has a budget, so that it is reported when it is interrupted."""
 
 
-@dataclass
-class Sweep:
-    """The sweep of this process: its start, in seconds since the epoch, and number of jobs."""
-
-    began: float = field(default_factory=time.time)
-    jobs: int = 1
-
-
-sweep = Sweep()
-"""Without one, as in the process of a launcher, the start of the process and one job."""
-
-
 class Report(Callback):
     """Passes a sweep's axes to its jobs and writes the report after the last, on any launcher."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         share_axes(config)
+        with flag_override(config.hydra, ["readonly", "struct"], False):
+            jobs = len(overrides_of_jobs(config.hydra.overrides.task, config.hydra.sweeper.params))
+            config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{STARTED}='{time.time()}'")
+            config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{JOBS}='{jobs}'")
         HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
         _to_report[:] = [Path(config.hydra.sweep.dir)]
-        jobs = overrides_of_jobs(config.hydra.overrides.task, config.hydra.sweeper.params)
-        sweep.began, sweep.jobs = time.time(), len(jobs)
         _anytime[:] = [True] if config.get("budget") is not None else []
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

@@ -3,28 +3,8 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 log = logging.getLogger(__name__)
-
-
-Listener = Callable[[dict[str, Any]], None]
-_listeners: list[Listener] = []
-
-
-@contextmanager
-def listen(listener: Listener) -> Iterator[None]:
-    """Call `listener` after every step in the block, with keys what, done, total and left_s.
-
-    left_s is in seconds. Of nested listeners only the innermost is called.
-    """
-    _listeners.append(listener)
-    try:
-        yield
-    finally:
-        _listeners.remove(listener)
 
 
 class Progress:
@@ -44,18 +24,13 @@ class Progress:
 
     def __call__(self, done: int, detail: str = "") -> None:
         now = time.monotonic()
-        left = None
-        if self.total is not None:
-            left = (now - self.start) / max(1, done - self.first) * (self.total - done)
-        if _listeners:
-            told = {"what": self.what, "done": done, "total": self.total, "left_s": left}
-            _listeners[-1](told)
         if now - self.last < self.every_s:
             return
         self.last = now
-        if left is None:
+        if self.total is None:
             log.info("%s: %d%s", self.what, done, detail)
             return
+        left = (now - self.start) / max(1, done - self.first) * (self.total - done)
         of = f"{done} of {self.total}, about {duration(left)} left"
         log.info("%s: %s%s", self.what, of, detail)
 

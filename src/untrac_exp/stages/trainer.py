@@ -4,7 +4,7 @@ import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -32,8 +32,6 @@ class TrainerSettings:
     shard: shard weights, gradients and optimizer state over devices in pretraining (FSDP).
     Unlearning needs the whole model on each device.
     theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
-    workers: processes of one job that build its truth's models and its method's parts, one per
-    device; auto for one per device, or per CPU core (see `untrac_exp.runtime.workers`).
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -45,7 +43,6 @@ class TrainerSettings:
     compile: bool = False
     shard: bool = False
     theta0_on_cpu: bool = False
-    workers: int | Literal["auto"] = 1
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,9 +51,6 @@ class TrainerSettings:
             raise ValueError(
                 f"trainer.precision={self.precision}: {reason}; use {', '.join(_PRECISIONS)}"
             )
-
-        if self.workers != "auto" and self.workers < 1:
-            raise ValueError(f"trainer.workers={self.workers} must be at least 1, or auto")
 
     def build(self, **stage: Any) -> lightning.Trainer:
         """Create a trainer with these settings and those of the stage."""

@@ -17,7 +17,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.stages.pretraining import CHECKPOINTS, PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings
-from untrac_exp.store import Store, Wanted, fingerprint
+from untrac_exp.store import Artifact, Store, fingerprint
 from untrac_exp.store.code import code_fingerprint, targets
 
 Budget = Literal["steps", "epochs"]
@@ -36,7 +36,7 @@ class ModelSpec(ABC):
         """Hash of everything that the weights depend on."""
         return fingerprint({**self.key, "checkpoint_every": None})
 
-    def wanted(self) -> list[Wanted]:
+    def artifacts(self) -> list[Artifact]:
         """Return the store's artifact of this model, if it has one."""
         return []
 
@@ -59,12 +59,13 @@ class Trained(ModelSpec):
     source: ModelSource
     dtype: torch.dtype
 
-    def wanted(self) -> list[Wanted]:
-        return [Wanted("model", self.key, self.build)]
+    def artifacts(self) -> list[Artifact]:
+        return [Artifact("model", self.key, self.build)]
 
     def folder(self) -> Path:
         """Return the folder of weights, losses, cost and checkpoints, training it if needed."""
-        return self.store.get("model", self.key, self.build)
+        [(_, path)] = self.store.get_all(self.artifacts())
+        return path
 
     def checkpoints(self) -> list[Path]:
         return sorted((self.folder() / CHECKPOINTS).glob("*.safetensors"))
@@ -112,6 +113,10 @@ class Training:
     def data(self) -> dict[str, Encoded]:
         """Tokens of every corpus."""
         return {name: Encoded.load(path) for name, path in self.corpora.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without the tokens, which workers load from the store."""
+        return {name: value for name, value in vars(self).items() if name != "data"}
 
     @cached_property
     def _code(self) -> str:

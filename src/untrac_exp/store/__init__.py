@@ -13,28 +13,44 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from filelock import Timeout
+
 from untrac_exp.runtime import processes
-from untrac_exp.runtime.progress import listen
+from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.store.artifact import (
     MANIFEST,
     created,
     damage,
-    finish_replacing,
+    is_locked,
+    lock_of,
     remove,
     seal,
+    short_name,
     sync,
     trust,
 )
 from untrac_exp.store.key import fingerprint
-from untrac_exp.store.lock import Lock, claim_file, short_name, try_lock
 
 log = logging.getLogger(__name__)
 
-__all__ = ["MANIFEST", "Force", "Store", "StoreError", "Wanted", "damage", "fingerprint", "remove"]
+__all__ = [
+    "MANIFEST",
+    "Artifact",
+    "Force",
+    "Store",
+    "StoreError",
+    "damage",
+    "fingerprint",
+    "remove",
+]
+
+HERE = Parallel()
+"""Builds artifacts one after another in this process."""
 
 _USED = ".used"
 """Touched on every use of an artifact; its mtime is the time of last use."""
@@ -42,8 +58,7 @@ _USED = ".used"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
-_PAUSES_S = (0.05, 5.0)
-"""Shortest and longest polling interval; in between it is a twentieth of the time waited."""
+_POLL_S = 0.1
 
 
 class StoreError(ValueError):
@@ -54,37 +69,25 @@ Force = bool | Literal["all"]
 """What is rebuilt: nothing (False), parts of methods' results (True), or everything ("all")."""
 
 
-class Wanted(NamedTuple):
+class Artifact(NamedTuple):
     """Request for one artifact; kind, key and build as in `Store.get`.
 
-    needs: artifacts that `build` reads, which are built first. group: artifacts of a group share
-    intermediate results, so one process builds all of them.
+    group: artifacts of a group share intermediate results, so one process builds all of them.
     """
 
     kind: str
     key: Mapping[str, Any]
     build: Callable[[Path], None]
-    needs: Sequence["Wanted"] = ()
     group: Hashable = None
-
-
-class _Item(NamedTuple):
-    """Path of a requested artifact, and the artifacts that it needs."""
-
-    path: Path
-    wanted: Wanted
-    needs: list["_Item"]
 
 
 class Store:
     """The artifacts under one folder, which is created by the first build.
 
     force: what to rebuild. since: only artifacts older than this are rebuilt, in seconds since the
-    epoch; by default now. method: name of the job's method, for log lines and `store watch`.
-    start_workers: called with the number of processes that could build at once, if more than one.
+    epoch; by default now. method: name of the job's method, for log lines and manifests. parallel:
+    where independent artifacts are built.
     """
-
-    start_workers: Callable[[int], None] | None = None
 
     def __init__(
         self,
@@ -92,9 +95,10 @@ class Store:
         force: Force = False,
         since: float | None = None,
         method: str = "method",
+        parallel: Parallel = HERE,
     ) -> None:
         self.root = Path(root).absolute()
-        self.force, self.method = force, method
+        self.force, self.method, self.parallel = force, method, parallel
         self.since = time.time() if since is None else since
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
@@ -113,7 +117,7 @@ class Store:
             if fault := damage(path):
                 log.warning("%s is damaged (%s)", short_name(path), fault)
                 return None
-        return self._hand_out(path)
+        return self._touch(path)
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Return the artifact's folder; build it first if it is missing, damaged or forced.
@@ -126,98 +130,105 @@ class Store:
         Raises:
             StoreError: the store's disk is full, or it cannot be read or written.
         """
-        [(_, path)] = self.get_all([Wanted(kind, key, build)])
+        [(_, path)] = self._get_all([Artifact(kind, key, build)], HERE)
         return path
 
-    def get_all(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Path]]:
+    def get_all(self, artifacts: Sequence[Artifact]) -> Iterator[tuple[int, Path]]:
         """Yield the index and folder of each requested artifact as it becomes available; see `get`.
 
-        This process builds the missing artifacts that no other process is building, one at a time.
-        So processes that request the same artifacts share the work without a coordinator, and a
-        process can join later. It waits only while all missing artifacts are being built elsewhere,
-        and takes over the builds of dead processes (see `store.lock`).
+        The missing ones are built by the workers of `parallel`, and those that another command is
+        building are left to it. Only then does this process wait; it builds what a dead one left.
+        So commands that need the same artifacts share the work without a coordinator.
         """
-        items = [self._item(one) for one in wanted]
-        left = dict(enumerate(items))
-        group: Hashable = None
-        waiting: float | None = None  # since when
-        looks = 0
+        return self._get_all(artifacts, self.parallel)
+
+    def _get_all(
+        self, artifacts: Sequence[Artifact], parallel: Parallel
+    ) -> Iterator[tuple[int, Path]]:
+        left, told = dict(enumerate(artifacts)), False
         with self._explained():
             while True:
-                first = processes.is_first()
                 # A complete artifact needs no lock, so a read-only store works
-                there = [i for i, item in left.items() if self._has(item)] if first else []
+                there = [i for i in left if processes.is_first() and self._has(left[i])]
                 for i in processes.broadcast(there):
-                    waiting = None
-                    yield i, self._hand_out(left.pop(i).path)
+                    yield i, self._touch(self._path(left.pop(i)))
                 if not left:
                     return
-                turn = self._turn(left, group, looks) if first else None
-                at = processes.broadcast(None if turn is None else turn[0])
-                if at is None:
-                    waiting, looks = self._wait(left, waiting) if first else None, looks + 1
-                    continue
-                item, waiting, lock = items[at[0]], None, None if turn is None else turn[1]
-                group = item.wanted.group
+                groups: dict[Hashable, list[int]] = {}
+                for i, artifact in left.items():
+                    name = ("alone", i) if artifact.group is None else artifact.group
+                    groups.setdefault(name, []).append(i)
+                units = list(groups.values())
+                tasks = [partial(self._try_build, [left[i] for i in unit]) for unit in units]
+                for n, is_built in parallel.run(tasks):
+                    for i in units[n] if is_built else ():
+                        yield i, self._touch(self._path(left.pop(i)))
+                if left and processes.is_first():
+                    self._wait([self._path(artifact) for artifact in left.values()], told)
+                    told = True
+
+    def _try_build(self, artifacts: Sequence[Artifact]) -> bool:
+        """Build a group of artifacts, unless another process is building one of them."""
+        with ExitStack() as locks:
+            free = True
+            if processes.is_first():
                 try:
-                    self._ensure([*item.needs, item][at[1]], lock)
-                finally:
-                    if lock is not None:
-                        lock.release()
+                    for artifact in artifacts:
+                        locks.enter_context(lock_of(self._path(artifact)).acquire(timeout=0))
+                except Timeout:
+                    free = False
+            if not processes.broadcast(free):
+                return False
+            for artifact in artifacts:
+                self._ensure(artifact)
+            return True
 
-    def _item(self, one: Wanted) -> "_Item":
-        return _Item(self.path(one.kind, one.key), one, [self._item(need) for need in one.needs])
-
-    def _has(self, item: "_Item", quick: bool = False) -> bool:
-        path, kind = item.path, item.wanted.kind
-        return path.is_dir() and not (damage(path, quick=quick) or self._forced(kind, path))
-
-    def _turn(
-        self, left: Mapping[int, "_Item"], group: Hashable, looks: int
-    ) -> tuple[tuple[int, int], Lock] | None:
-        """Choose and lock the next artifact to build; None if others are building all of them.
-
-        group: that of the last build, which is continued. looks: number of polls without success;
-        each poll tries to lock another of the claimed artifacts, whose builder may have died.
-        Returns ((i, j), lock): step j of artifact i of `left`, where the steps are its needs and
-        then itself.
-        """
-        busy: set[Hashable] = set()
-        apart = {i if one.wanted.group is None else one.wanted.group for i, one in left.items()}
-        order = sorted(left, key=lambda i: left[i].wanted.group != group)
-        for n, i in enumerate(order):
-            item = left[i]
-            if (of := item.wanted.group) in busy:
-                continue
-            needs = [(j, need) for j, need in enumerate(item.needs) if not self._has(need, True)]
-            for j, step in needs or [(len(item.needs), item)]:
-                step.path.parent.mkdir(parents=True, exist_ok=True)
-                tried = n == looks % len(order) or not claim_file(step.path).exists()
-                about = {"kind": step.wanted.kind, "key": step.wanted.key, "method": self.method}
-                if tried and (lock := try_lock(step.path, about)):
-                    if self.start_workers is not None and len(apart) > 1:
-                        self.start_workers(len(apart))
-                    return (i, j), lock
-                busy |= {of} - {None}
-        return None
-
-    def _wait(self, left: Mapping[int, "_Item"], since: float | None) -> float:
-        """Sleep for one polling interval; return since when this process has been waiting."""
-        now = time.monotonic()
-        if since is None:
-            first, *more = (item.path for item in left.values())
-            which = f"{short_name(first)} and {len(more)} more" if more else short_name(first)
+    def _wait(self, paths: Sequence[Path], told: bool) -> None:
+        """Wait until one of the artifacts, which others are building, is built or given up."""
+        if not told:
+            which = short_name(paths[0]) + (f" and {len(paths) - 1} more" if paths[1:] else "")
             log.info("waiting for %s, being built by another process", which)
-        shortest, longest = _PAUSES_S
-        time.sleep(min(longest, max(shortest, (now - (since or now)) / 20)))
-        return since or now
+        while all(map(is_locked, paths)):
+            time.sleep(_POLL_S)
 
-    def _hand_out(self, path: Path) -> Path:
-        with suppress(OSError):  # the store may be read-only
-            (path / _USED).touch()
-            if claim_file(path).exists() and (lock := try_lock(path)):
-                lock.release()  # remove the claim of a process killed right after its build
-        return path
+    def _ensure(self, artifact: Artifact) -> None:
+        """Build an artifact, whose lock is held, unless another process has built it."""
+        if not processes.is_first():
+            if processes.broadcast(True):  # take part, and discard the files written here
+                with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
+                    artifact.build(Path(folder))
+                processes.barrier()
+            return
+        path = self._path(artifact)
+        partial = path.with_name(f"{path.name}.partial")
+        if (partial / MANIFEST).exists() and damage(partial) is None:
+            _replace(path, partial)  # its builder was killed right before
+        fault = damage(path) if path.is_dir() else None
+        forced = fault is None and self._forced(artifact.kind, path)
+        if not processes.broadcast(not path.is_dir() or fault is not None or forced):
+            return
+        if fault:
+            log.warning("%s is damaged (%s): removed, building it again", short_name(path), fault)
+            remove(path)
+        if forced and partial.is_dir():  # a forced build does not resume
+            shutil.rmtree(partial)
+        if partial.is_dir():
+            log.info("resuming %s from what an interrupted build left", short_name(path))
+        partial.mkdir(exist_ok=True)
+        started = time.time()
+        try:
+            artifact.build(partial)
+        except BaseException:
+            with suppress(OSError):  # removes the folder only if it is empty
+                partial.rmdir()
+            raise
+        seal(partial, artifact.kind, artifact.key, started, self.method)
+        _replace(path, partial)
+        processes.barrier()
+
+    def _has(self, artifact: Artifact) -> bool:
+        path = self._path(artifact)
+        return path.is_dir() and not (damage(path) or self._forced(artifact.kind, path))
 
     def _forced(self, kind: str, path: Path) -> bool:
         """Return whether an artifact exists at `path` and is to be rebuilt."""
@@ -226,57 +237,14 @@ class Store:
         made = created(path)
         return made is not None and made < self.since
 
-    def _ensure(self, item: "_Item", lock: Lock | None) -> None:
-        """Build an artifact unless another process has built it; lock: None except on rank 0."""
-        path, one = item.path, item.wanted
-        if lock is None:
-            self._build_on_other_rank(one.build)
-            return
-        partial, old = (path.with_name(f"{path.name}.{end}") for end in ("partial", "old"))
-        if old.is_dir():
-            finish_replacing(path, partial, old)
-        fault = damage(path) if path.is_dir() else None
-        forced = fault is None and self._forced(one.kind, path)
-        if path.is_dir() and not (fault or forced):
-            processes.broadcast(False)
-            return
-        if fault:
-            log.warning("%s is damaged (%s): removed, building it again", short_name(path), fault)
-            remove(path)
-        processes.broadcast(True)
-        if forced and partial.is_dir():  # a forced build does not resume
-            shutil.rmtree(partial)
-        if partial.is_dir():
-            log.info("resuming %s from what an interrupted build left", short_name(path))
-        partial.mkdir(exist_ok=True)
-        started = time.time()
-        try:
-            with listen(lock.tell):
-                one.build(partial)
-        except BaseException as error:
-            if not (isinstance(error, Exception) and lock.is_lost):
-                with suppress(OSError):  # removes the folder only if it is empty
-                    partial.rmdir()
-                raise
-        if lock.is_lost:
-            log.warning("%s was taken over by another process meanwhile", short_name(path))
-        else:
-            seal(partial, one.kind, one.key, started, self.method)
-            if forced:
-                path.rename(old)
-            partial.rename(path)
-            sync(path.parent)
-            trust(path)
-            if forced:
-                remove(old)
-        processes.barrier()
+    def _path(self, artifact: Artifact) -> Path:
+        return self.path(artifact.kind, artifact.key)
 
-    def _build_on_other_rank(self, build: Callable[[Path], None]) -> None:
-        """Take part in a build of rank 0 and discard the files written here."""
-        if processes.broadcast(True):
-            with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
-                build(Path(folder))
-            processes.barrier()
+    def _touch(self, path: Path) -> Path:
+        """Note that an artifact is used, and return its folder."""
+        with suppress(OSError):  # the store may be read-only
+            (path / _USED).touch()
+        return path
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -298,3 +266,12 @@ class Store:
                     "it a folder that you may read and write, or choose another"
                 ) from err
             raise
+
+
+def _replace(path: Path, partial: Path) -> None:
+    """Give a sealed partial folder its name, in place of an older artifact."""
+    if path.is_dir():
+        remove(path)
+    partial.rename(path)
+    sync(path.parent)
+    trust(path)

@@ -1,86 +1,84 @@
-"""List, watch and prune a store: `python -m untrac_exp.store ls`, `... watch` and `... gc`."""
+"""List a store and remove from it: `python -m untrac_exp.store ls` and `... gc`."""
 
 import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from filelock import Timeout
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from untrac_exp.runtime.progress import duration, parse_duration
-from untrac_exp.store import damage, remove
-from untrac_exp.store.artifact import read_manifest
-from untrac_exp.store.lock import short_name, try_lock
-from untrac_exp.store.watch import watch
+from untrac_exp.store.artifact import (
+    damage,
+    is_locked,
+    lock_of,
+    read_manifest,
+    remove,
+    short_name,
+)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One folder of a store: an artifact, or the partial folder of a build."""
+class Entry(NamedTuple):
+    """One folder of a store: an artifact, or the partial folder of a build.
+
+    state: complete, damaged, partial or building. about: the damage, or else the key. size: in
+    bytes. created, used: in seconds since the epoch.
+    """
 
     folder: Path
-    state: str  # complete, damaged, partial, building
-    about: str  # the damage, or else the key
-    size: int  # bytes
-    created: float  # seconds since the epoch
-    used: float  # seconds since the epoch
+    state: str
+    about: str
+    size: int
+    created: float
+    used: float
 
-    @property
-    def artifact(self) -> Path:
-        return self.folder.with_suffix("")  # without .partial
-
-    @property
-    def ago(self) -> str:
-        return f"{duration(max(0.0, time.time() - self.used))} ago"
+    def __str__(self) -> str:
+        ago = duration(max(0.0, time.time() - self.used))
+        return f"{short_name(self.folder)} ({self.state}, {decimal(self.size)}, used {ago} ago)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status, 1 on failure."""
-    args = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(prog="python -m untrac_exp.store", description=__doc__)
+    parser.add_argument("command", choices=["ls", "gc"], help="list, or remove what fits all of:")
+    parser.add_argument("--root", type=Path, default=Path("outputs/store"), help="(%(default)s)")
+    parser.add_argument("--kind", default="*", help="of this kind, such as model")
+    parser.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h, 90min")
+    parser.add_argument("--partial", action="store_true", help="left by interrupted builds")
+    parser.add_argument("--damaged", action="store_true", help="with a wrong checksum")
+    parser.add_argument("--dry-run", action="store_true", help="gc: print what would be removed")
+    args = parser.parse_args(argv)
+    states = [state for state in ("partial", "damaged") if getattr(args, state)]
+    if args.command == "gc" and not (args.older_than or states or args.kind != "*"):
+        parser.error("give at least one of --older-than, --kind, --partial, --damaged")
     if not args.root.is_dir():
         print(f"error: there is no store at {args.root}: name its folder with --root")
         return 1
     try:
-        return int(args.run(args))
-    except OSError as err:
-        print(f"error: the store {args.root} cannot be used ({err.strerror}: {err.filename})")
+        entries = [
+            entry
+            for entry in _entries(args.root, args.kind, args.damaged)
+            if entry.used <= time.time() - (args.older_than or 0)
+            and (not states or entry.state in (*states, "building"))
+        ]
+        if args.command == "ls":
+            _list(entries)
+        else:
+            entries = [entry for entry in entries if _remove(entry, args.dry_run)]
+    except OSError as error:
+        print(f"error: the store {args.root} cannot be used ({error.strerror}: {error.filename})")
         return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m untrac_exp.store", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--root", type=Path, default=Path("outputs/store"), help="(%(default)s)")
-    shared.add_argument("--kind", help="only artifacts of this kind")
-
-    ls = commands.add_parser("ls", parents=[shared], help="list what the store holds")
-    ls.add_argument("--verify", action="store_true", help="verify every checksum")
-    ls.set_defaults(run=_ls)
-
-    about = "show running builds, their processes and the time left"
-    live = commands.add_parser("watch", parents=[shared], help=about)
-    live.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds (%(default)s)")
-    live.add_argument("--once", action="store_true", help="print once and exit")
-    live.set_defaults(run=_watch)
-
-    about = "remove artifacts, which are rebuilt when needed"
-    gc = commands.add_parser("gc", parents=[shared], help=about)
-    gc.description = "Remove artifacts that match all given filters (--partial and --damaged "
-    gc.description += "together match either). Running builds are kept."
-    gc.add_argument("--older-than", type=_age, metavar="30d", help="unused for 30d, 12h or 90min")
-    gc.add_argument("--partial", action="store_true", help="left by interrupted builds")
-    gc.add_argument("--damaged", action="store_true", help="with a wrong checksum")
-    gc.add_argument("--dry-run", action="store_true", help="print what would be removed")
-    gc.set_defaults(run=_gc, parser=gc)
-    return parser
+    size = decimal(sum(entry.size for entry in entries))
+    verb = {"ls": "", "gc": "would remove " if args.dry_run else "removed "}[args.command]
+    print(f"{verb}{len(entries)} in {args.root}, {size}")
+    return 0
 
 
 def _age(text: str) -> float:
@@ -90,104 +88,55 @@ def _age(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _ls(args: argparse.Namespace) -> int:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("kind", "hash", "size", "created", "last used", "state"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "size" else "left")
-    table.add_column("what", no_wrap=True, overflow="ellipsis")
-    total = count = 0
-    for entry in _entries(args.root, args.kind, verify=args.verify):
-        count, total = count + 1, total + entry.size
-        created = f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}"
-        names = entry.folder.parent.name, entry.artifact.name
-        rest = created, entry.ago, entry.state, entry.about
-        table.add_row(*names, decimal(entry.size), *rest)
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    console.print(f"{count} in {args.root}, {decimal(total)}")
-    return 0
+def _list(entries: Sequence[Entry]) -> None:
+    table = Table("artifact", "created", "key", box=None, header_style="bold", pad_edge=False)
+    for entry in entries:
+        table.add_row(str(entry), f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}", entry.about)
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
-def _watch(args: argparse.Namespace) -> int:
-    with suppress(KeyboardInterrupt):
-        watch(args.root.absolute(), args.kind, args.every, args.once)
-    return 0
-
-
-def _gc(args: argparse.Namespace) -> int:
-    if not (args.older_than or args.kind or args.partial or args.damaged):
-        args.parser.error("give at least one filter: --older-than, --kind, --partial, --damaged")
-    states = {"partial": args.partial, "damaged": args.damaged}
-    wanted = {state for state, asked in states.items() if asked}
-    verb = "would remove" if args.dry_run else "removed"
-    count = total = 0
-    for entry in _entries(args.root, args.kind, verify=args.damaged):
-        if args.older_than and entry.used > time.time() - args.older_than:
-            continue
-        if entry.state != "building" and wanted and entry.state not in wanted:
-            continue
-        about = (
-            f"{short_name(entry.folder)} ({entry.state}, {decimal(entry.size)}, used {entry.ago})"
-        )
-        if entry.state == "building" or not (args.dry_run or _removed(entry)):
-            print(f"skipped {about}: another process has it")
-            continue
-        print(f"{verb} {about}")
-        count, total = count + 1, total + entry.size
-    print(f"{verb} {count} in {args.root}, {decimal(total)}")
-    return 0
-
-
-def _removed(entry: Entry) -> bool:
-    """Remove an entry and return True, or return False if another process holds its lock."""
-    if (lock := try_lock(entry.artifact)) is None:
-        return False
+def _remove(entry: Entry, dry_run: bool) -> bool:
+    """Remove an entry and return True; False if another process holds its lock."""
     try:
-        remove(entry.folder)
-    finally:
-        lock.release()
+        with lock_of(entry.folder.with_suffix("")).acquire(timeout=0):
+            print(f"{'would remove' if dry_run else 'removed'} {entry}")
+            if not dry_run:
+                remove(entry.folder)
+    except Timeout:
+        print(f"skipped {entry}: another process has it")
+        return False
     return True
 
 
-def _entries(root: Path, kind: str | None, *, verify: bool) -> Iterator[Entry]:
-    for folder in sorted(root.absolute().glob(f"{kind or '*'}/*")):
-        if folder.is_dir():
-            yield _entry(folder, verify=verify)
-
-
-def _entry(folder: Path, *, verify: bool) -> Entry:
-    sizes, times = [0], [folder.stat().st_mtime]
-    for file in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a build may be running
-            stat = file.stat()
-            sizes.append(0 if file.is_dir() else stat.st_size)
-            times.append(stat.st_mtime)
-    manifest, fault = {}, None
-    if folder.suffix:  # .partial, or .old during a forced rebuild
-        state = "building" if _held(folder.with_suffix("")) else "partial"
-    elif fault := damage(folder, quick=not verify):
-        state = "damaged"
-    else:
-        state = "complete"
-        manifest = read_manifest(folder)
-    about = fault or _flat(manifest.get("key", {}))
-    return Entry(folder, state, about, sum(sizes), created=min(times), used=max(times))
-
-
-def _held(artifact: Path) -> bool:
-    if not artifact.with_name(f"{artifact.name}.lock").exists():
-        return False
-    if (lock := try_lock(artifact)) is not None:
-        lock.release()
-    return lock is None
+def _entries(root: Path, kind: str, verify: bool) -> Iterator[Entry]:
+    for folder in sorted(root.absolute().glob(f"{kind}/*/")):
+        sizes, times, key = [0], [folder.stat().st_mtime], {}
+        for file in folder.rglob("*"):
+            with suppress(FileNotFoundError):  # a build may be running
+                stat = file.stat()
+                sizes.append(0 if file.is_dir() else stat.st_size)
+                times.append(stat.st_mtime)
+        fault = None
+        if folder.suffix == ".partial":
+            state = "building" if is_locked(folder.with_suffix("")) else "partial"
+        elif fault := damage(folder, quick=not verify):
+            state = "damaged"
+        else:
+            state, key = "complete", read_manifest(folder)["key"]
+        yield Entry(folder, state, fault or _flat(key), sum(sizes), min(times), max(times))
 
 
 def _flat(key: Mapping[str, Any], prefix: str = "") -> str:
-    parts = []
-    for name, value in key.items():
-        nested = isinstance(value, Mapping)
-        parts.append(_flat(value, f"{prefix}{name}.") if nested else f"{prefix}{name}={value}")
-    return " ".join(parts)
+    """Format a nested mapping as "a.b=1 a.c=2"."""
+    return " ".join(
+        _flat(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping)
+        else f"{prefix}{name}={value}"
+        for name, value in key.items()
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files of one artifact: write and verify its manifest, which has the checksum of each file."""
+"""Files of one artifact: its lock, and its manifest, which has the checksum of each file."""
 
 import hashlib
 import json
@@ -13,12 +13,34 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from untrac_exp.store.key import fingerprint
 
 MANIFEST = "manifest.json"
 
 # Artifacts that this process has verified: path -> mtime_ns of the manifest.
 _verified: dict[Path, int] = {}
+
+
+def lock_of(path: Path) -> FileLock:
+    """Return the lock of the artifact at `path`: `flock`, which ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f"{path.name}.lock"), fallback_to_soft=False)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process is building or removing the artifact at `path`."""
+    try:
+        with lock_of(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def short_name(path: Path) -> str:
+    """Return the path below the store, such as `model/0123456789abcdef`."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def damage(path: Path, *, quick: bool = False) -> str | None:
@@ -63,15 +85,6 @@ def created(path: Path) -> float | None:
         return datetime.fromisoformat(read_manifest(path)["created"]).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def finish_replacing(path: Path, partial: Path, old: Path) -> None:
-    """Finish a forced rebuild that was killed while `partial` replaced `old` at `path`."""
-    if not path.is_dir():
-        # the manifest is written last
-        (partial if (partial / MANIFEST).exists() else old).rename(path)
-    if old.is_dir():
-        remove(old)
 
 
 def remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,10 +18,11 @@ import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subset
+from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.stages.training import Budget, ModelSpec, Training
-from untrac_exp.store import Wanted
+from untrac_exp.store import Artifact
 from untrac_exp.store.code import code_fingerprint
 
 Losses = dict[Subset, float]
@@ -74,16 +75,18 @@ class Truth(ABC):
         Returns columns train_seed, without (a tuple of corpora), testset, subset, influence (nats
         per token).
         """
-        wanted = [
-            (job, i, one)
-            for job in self.jobs(training, subsets)
-            for i, one in enumerate(job.wanted)
-        ]
-        progress = Progress("truth: losses of models", len(wanted))
+        jobs, store = self.jobs(training, subsets), training.store
+        missing = processes.broadcast([not job.is_done for job in jobs])
+        models = [model for job in compress(jobs, missing) for model in job.model_spec.artifacts()]
+        progress = Progress("truth: models", len(models))
+        for done, _ in enumerate(store.get_all(models), start=1):
+            progress(done)
+        parts = [(job, i) for job in jobs for i in range(len(job.artifacts))]
         losses: dict[tuple[int, tuple[str, ...]], Losses] = {}
-        found = training.store.get_all([one for *_, one in wanted])
-        for done, (at, path) in enumerate(found, start=1):
-            job, i, _ = wanted[at]
+        progress = Progress("truth: losses of models", len(parts))
+        evaluated = store.get_all([job.artifacts[i] for job, i in parts])
+        for done, (at, path) in enumerate(evaluated, start=1):
+            job, i = parts[at]
             losses.setdefault((job.seed, job.without), {}).update(job.read(i, path))
             progress(done)
         rows = [
@@ -149,16 +152,15 @@ class Job:
         return all(self.training.store.find("losses", key) for key in self._keys.values())
 
     @cached_property
-    def wanted(self) -> list[Wanted]:
-        """Losses on each test set, as requests to the store that need the model."""
-        needs = self.model_spec.wanted()
+    def artifacts(self) -> list[Artifact]:
+        """Losses on each test set, as requests to the store."""
         return [
-            Wanted("losses", key, partial(self._evaluate, self._names(testset)), needs)
+            Artifact("losses", key, partial(self._evaluate, self._names(testset)))
             for testset, key in self._keys.items()
         ]
 
     def read(self, index: int, path: Path) -> Losses:
-        """Load the losses of `wanted[index]`, nats per token on each subset of the test set."""
+        """Load the losses of `artifacts[index]`, nats per token on each subset of the test set."""
         names = self._names([*self._keys][index])
         return dict(zip(names, json.loads((path / "losses.json").read_text()), strict=True))
 

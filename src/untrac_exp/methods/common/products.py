@@ -16,31 +16,36 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Part, Subject, Subset
 from untrac_exp.runtime import processes
 from untrac_exp.stages.gradient import mean_gradient
+from untrac_exp.store import fingerprint
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 class Vectors(Generic[Name]):
-    """Named float32 vectors (P,) on disk, memory-mapped when read."""
+    """Named float32 vectors (P,) in files of a folder, memory-mapped when read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names: list[Name] = []
 
     def append(self, name: Name, vector: Tensor) -> None:
-        np.save(self.folder / f"{len(self.names)}.npy", vector.detach().float().cpu().numpy())
+        if self.folder.is_dir():  # not for a worker on another machine
+            np.save(self._file(name), vector.detach().float().cpu().numpy())
         self.names.append(name)
 
     def items(self) -> Iterator[tuple[Name, Tensor]]:
-        for i, name in enumerate(self.names):
-            yield name, self._load(i)
+        for name in self.names:
+            yield name, self._load(name)
 
     def get(self, name: Name) -> Tensor | None:
         """Return the vector of this name, or None if it was not appended."""
-        return self._load(self.names.index(name)) if name in self.names else None
+        return self._load(name) if self._file(name).exists() else None
 
-    def _load(self, i: int) -> Tensor:
-        return torch.from_numpy(np.load(self.folder / f"{i}.npy", mmap_mode="c"))
+    def _file(self, name: Name) -> Path:
+        return self.folder / f"{fingerprint(name)[:16]}.npy"
+
+    def _load(self, name: Name) -> Tensor:
+        return torch.from_numpy(np.load(self._file(name), mmap_mode="c"))
 
 
 @contextmanager
@@ -174,8 +179,8 @@ def products_at(
 
 def _is_missing(subject: Subject, part: Part) -> bool:
     """Return whether the store lacks a part, as seen by rank 0."""
-    kind, key, *_ = subject.wanted(part)
-    found = subject.store.find(kind, key) if processes.is_first() else None
+    artifact = subject.artifact(part)
+    found = subject.store.find(artifact.kind, artifact.key) if processes.is_first() else None
     return processes.broadcast(found is None)
 
 

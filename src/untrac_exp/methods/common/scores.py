@@ -23,6 +23,9 @@ class EvaluationSet(Generic[Name]):
         self.data = Encoded.concatenate(list(datasets.values()))
         self._ends = np.cumsum([len(data) for data in datasets.values()])[:-1]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EvaluationSet, (self.datasets,)  # concatenated again in a worker
+
     def split(self, nll: np.ndarray) -> dict[Name, np.ndarray]:
         """Split values (..., N) of all examples into (..., N_i) by dataset."""
         return dict(zip(self.datasets, np.split(nll, self._ends, axis=-1), strict=True))

@@ -1,0 +1,255 @@
+"""Independent tasks on worker processes, of this machine or of a cluster, by joblib."""
+
+import getpass
+import logging
+import os
+import pkgutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from logging.handlers import QueueHandler
+from pathlib import Path
+from queue import Queue
+from typing import Any, Literal, TypeVar
+
+from filelock import FileLock, Timeout
+
+T = TypeVar("T")
+
+_Done = tuple[int, Any, Exception | None, list[logging.LogRecord]]
+"""Outcome of a task: its index, its result or error, and the warnings that it logged."""
+
+_CUDA = "CUDA_VISIBLE_DEVICES"
+_MOST = 16
+"""Largest number of workers on CPU cores unless it is configured; each takes about 0.5 GB."""
+
+_is_worker = False
+_device: list[FileLock] = []
+"""Lock of the device of this worker, which is held as long as the worker lives."""
+_clients: dict[str, Any] = {}
+"""Clients of dask clusters, which live as long as this process."""
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Where independent tasks run; the `parallel` group.
+
+    Attributes:
+        backend: "none" is this process, "loky" are processes of this machine.
+        workers: number of workers; None: as many as there are GPUs or CPU cores.
+        address: of a running dask scheduler or Ray cluster; None starts one on this machine.
+        cluster: class of `dask_jobqueue` that starts the dask workers, such as SLURMCluster.
+        options: arguments of `cluster`, of `distributed.LocalCluster` or of `ray.init`.
+        threads: CPU threads of a worker; None divides the cores.
+        devices: CUDA devices, each for one loky worker.
+        prepare: dotted name of a function of `threads`, called in a worker before each task.
+
+    Raises:
+        ValueError: `workers` is below 1.
+    """
+
+    backend: Literal["none", "loky", "dask", "ray"] = "none"
+    workers: int | None = None
+    address: str | None = None
+    cluster: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    devices: tuple[str, ...] = ()
+    prepare: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"parallel.workers={self.workers} must be at least 1, or null")
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that work at once on this machine."""
+        if self.backend == "none" or _is_worker:
+            return 1
+        on_cpu = max(1, min(_MOST, cores() // (self.threads or 1)))
+        return self.workers or len(self.devices) or on_cpu
+
+    def run(self, tasks: Sequence[Callable[[], T]]) -> Iterator[tuple[int, T]]:
+        """Yield the index and the result of each task as it finishes.
+
+        Tasks are pickled. A single one runs in this process if that needs no other device. Warnings
+        that workers log appear in this process's log.
+        """
+        if self.is_here(len(tasks)):
+            for i, task in enumerate(tasks):
+                yield i, task()
+            return
+        from joblib import delayed
+
+        calls = [delayed(_call)(self, i, task) for i, task in enumerate(tasks)]
+        for index, result, error, records in self._joblib()(calls):
+            for record in records:
+                logging.getLogger(record.name).handle(record)
+            if error is not None:
+                raise error
+            yield index, result
+
+    def is_here(self, tasks: int) -> bool:
+        """Return whether this process runs so many tasks itself."""
+        if self.backend == "none" or _is_worker:
+            return True
+        single = tasks == 1 and not self.devices
+        return self.backend == "loky" and (single or self.processes == 1)
+
+    def warm_up(self) -> None:
+        """Start loky workers in the background, so that they import while this process does."""
+        if self.backend == "loky" and self.processes > 1:
+            threading.Thread(target=self._warm_up, daemon=True).start()
+
+    def _warm_up(self) -> None:
+        # blocked in this thread, and so in the workers until `_start` ignores it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with suppress(Exception):
+            list(self.run([int] * self.processes))
+
+    def _joblib(self) -> Any:
+        from joblib import Parallel as Joblib
+
+        # after an error, that other tasks are cancelled
+        warnings.filterwarnings("ignore", module=r"joblib\.")
+        settings: dict[str, Any] = {
+            "backend": self.backend,
+            "return_as": "generator_unordered",
+            "pre_dispatch": "all",
+            "batch_size": 1,
+        }
+        try:
+            if self.backend == "loky":
+                args = (os.getpid(), self.devices, self.prepare, self.threads)
+                return Joblib(
+                    self.processes, **settings, max_nbytes=None, initializer=_start, initargs=args
+                )
+            if self.backend == "dask":
+                return Joblib(-1, **settings, client=self._dask(), wait_for_workers_timeout=None)
+            self._ray()
+            return Joblib(self.workers or -1, **{**settings, "return_as": "list"})
+        except ImportError as error:
+            extra = "slurm" if self.cluster else self.backend
+            raise ValueError(
+                f"parallel={extra} needs an extra: pip install 'untrac-exp[{extra}]'"
+            ) from error
+
+    def _dask(self) -> Any:
+        """Return a client of the configured cluster, with a worker that has started."""
+        import distributed
+
+        if (name := repr(self)) not in _clients:
+            cluster: Any = self.address
+            if self.cluster is not None:
+                import dask_jobqueue
+
+                cluster = getattr(dask_jobqueue, self.cluster)(**self.options)
+                cluster.scale(jobs=self.processes)
+            elif cluster is None:
+                cluster = distributed.LocalCluster(
+                    n_workers=self.processes,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    **self.options,
+                )
+            _clients[name] = distributed.Client(cluster)
+        _clients[name].wait_for_workers(1)
+        return _clients[name]
+
+    def _ray(self) -> None:
+        """Connect to the configured Ray cluster and make it a backend of joblib."""
+        import ray
+        from ray.util.joblib import register_ray
+
+        if not ray.is_initialized():
+            ray.init(
+                self.address,
+                num_cpus=None if self.address else self.processes,
+                log_to_driver=False,
+                **self.options,
+            )
+        register_ray()
+
+
+def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:
+    """Run a task in a worker."""
+    global _is_worker
+    _is_worker = True
+    _prepare(parallel.prepare, parallel.threads)
+    records: Queue[logging.LogRecord] = Queue()
+    handler = QueueHandler(records)  # makes records picklable
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    result, failed = None, None
+    try:
+        result = task()
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        failed = error
+    finally:
+        logging.getLogger().removeHandler(handler)
+    return index, result, failed, list(records.queue)
+
+
+def _start(parent: int, devices: Sequence[str], prepare: str | None, threads: int | None) -> None:
+    """Prepare a new loky worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    take_device(devices)
+    progress = logging.getLogger("untrac_exp.runtime.progress")
+    progress.addHandler(logging.StreamHandler(sys.stdout))
+    progress.setLevel(logging.INFO)
+    _prepare(prepare, threads)
+
+
+def _prepare(function: str | None, threads: int | None) -> None:
+    if function is not None:
+        pkgutil.resolve_name(function)(threads)
+
+
+def _end_with(parent: int) -> None:
+    """Exit when the parent process dies, even by SIGKILL; the system then frees the locks."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cuda_devices() -> tuple[str, ...]:
+    """Return the names of the visible CUDA devices, as in CUDA_VISIBLE_DEVICES."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get(_CUDA)
+    return tuple(visible.split(",") if visible else map(str, range(count)))[:count]
+
+
+def take_device(devices: Sequence[str]) -> None:
+    """Make one of the devices the only visible one, which no other worker of this machine has.
+
+    If all are taken, it is shared.
+    """
+    for device in devices:
+        name = f"untrac-{getpass.getuser()}-cuda-{device}.lock"
+        lock = FileLock(Path(tempfile.gettempdir()) / name)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            _device.append(lock)
+            break
+    else:
+        device = devices[os.getpid() % len(devices)] if devices else ""
+    if device:
+        os.environ[_CUDA] = device
