@@ -72,8 +72,8 @@ class Encoded:
         """Return `n` examples drawn without replacement; all if n is None or exceeds N."""
         return self if n is None or n >= len(self) else self.select(self.order(seed)[:n])
 
-    def beyond(self, n: int | None, seed: int) -> "Encoded | None":
-        """Return up to `n` examples drawn after those of `sample`; None if there are none."""
+    def outside_sample(self, n: int | None, seed: int) -> "Encoded | None":
+        """Return up to `n` examples that are not in `sample`; None if it has all."""
         return None if n is None or n >= len(self) else self.select(self.order(seed)[n : 2 * n])
 
     def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:

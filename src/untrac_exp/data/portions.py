@@ -1,22 +1,11 @@
 """Nested samples of datasets by number of tokens, with long texts truncated."""
 
 import sys
-from math import ceil
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from untrac_exp.data.base import Corpus
 from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
-from untrac_exp.data.sampling import sampled
-from untrac_exp.store import Store
-from untrac_exp.store.code import code_fingerprint
-
-_ROWS = 256
-"""Rows of the first draw, from whose mean length the number of rows is estimated."""
-_CHARS_PER_TOKEN = 6
-"""More than typical, so that the drawn rows have at least the requested tokens."""
 
 
 def within(data: Encoded, tokens: int, seed: int, width: int = sys.maxsize) -> Tensor:
@@ -64,27 +53,3 @@ def portion(data: Encoded, tokens: int, width: int, seed: int) -> tuple[Encoded,
     rows = within(data, tokens, seed, width)
     whole = len(rows) == len(data)
     return shortened(data if whole else data.select(rows), width), rows
-
-
-def drawn(corpus: Corpus, tokens: int, most: int | None, seed: int, window_chars: int) -> Corpus:
-    """Draw rows of a corpus with an estimated `tokens` tokens or more; see `sampled`.
-
-    most: maximum number of rows; None for no limit.
-    """
-    most = sys.maxsize if most is None else most
-    first = sampled(corpus, min(_ROWS, most), seed, window_chars)
-    rows = list(first.rows)
-    chars = sum(len(row.input) + len(row.target) for row in rows)
-    n = min(most, ceil(len(rows) * tokens * _CHARS_PER_TOKEN / max(1, chars)))
-    return sampled(corpus, n, seed, window_chars) if len(rows) >= _ROWS and n > _ROWS else first
-
-
-def token_sample(folder: Path, tokens: int, seed: int, store: Store) -> Path:
-    """Return the folder of a sample of about `tokens` tokens; `folder` if it has no more."""
-    data = Encoded.load(folder)
-    rows = within(data, tokens, seed)
-    if len(rows) == len(data):
-        return folder
-    code = code_fingerprint([__name__])
-    key = {"of": folder.name, "tokens": tokens, "seed": seed, "code": code}
-    return store.get("tokens", key, data.select(rows).save)
