@@ -51,9 +51,9 @@ def test_workers_return_every_result_and_their_warnings_once(where, caplog, tmp_
     pids = {pid for _, pid in found.values()}
     assert len(pids) == 2
     assert os.getpid() not in pids
-    assert sorted(record.getMessage() for record in caplog.records if record.name == "a.library") == [
-        f"{n} is squared" for n in range(5)
-    ]
+    assert sorted(
+        record.getMessage() for record in caplog.records if record.name == "a.library"
+    ) == [f"{n} is squared" for n in range(5)]
     with pytest.raises(ValueError, match="it diverged") as caught:
         list(where.run([fails, partial(square, 1)]))
     assert "in fails" in caught.value.__notes__[0]
@@ -118,8 +118,11 @@ def test_a_worker_takes_a_free_device_until_it_ends(monkeypatch, tmp_path):
     for expected in ("4\n", "7\n"):
         others.append(
             subprocess.Popen(
-                [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)},
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                [sys.executable, "-c", script],
+                env={**os.environ, "TMPDIR": str(tmp_path)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )  # fmt: skip
         )
         assert others[-1].stdout.readline() == expected

@@ -11,7 +11,7 @@ import pytest
 
 import untrac_exp
 from untrac_exp.data.prepare import encode_corpus
-from untrac_exp.data.sampling import sampled
+from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.sources import local
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.store import Store, code
@@ -124,7 +124,7 @@ READ = {f"data.sources.{name}" for name in ("local", "blocks", "files")} | {"dat
 CUT = {"data.prepare", "data.tokenizing", "data.packing", "data.encoding", "data.sampling"}
 
 
-@pytest.mark.parametrize("cut_down", [False, True], ids=["whole", "sampled"])
+@pytest.mark.parametrize("cut_down", [False, True], ids=["whole", "sample_rows"])
 def test_tokens_and_tokenizers_are_made_anew_by_edited_code_alone(tmp_path, monkeypatch, cut_down):
     """Of a corpus that is known by its files, and not by what is read from them."""
     (tmp_path / "a.txt").write_text("the old grolk sold a red lantern\n\n" * 30)
@@ -140,7 +140,7 @@ def test_tokens_and_tokenizers_are_made_anew_by_edited_code_alone(tmp_path, monk
         [corpus] = local.corpora({"a": str(tmp_path / "a.txt")})
         assert corpus.fingerprint
         if cut_down:
-            corpus = sampled(corpus, 4, 0)
+            corpus = sample_rows(corpus, 4, 0)
         tokenizer = source.tokenizer([corpus], store)
         tokens = encode_corpus(
             corpus, tokenizer, block_size=8, seq2seq=False, max_sequences=None, store=store

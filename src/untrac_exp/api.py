@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.config.checks import check
-from untrac_exp.config.errors import not_text, one_line
+from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import config_dir
-from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.rows import Columns, parse, subset_of
+from untrac_exp.data.sources import local
+from untrac_exp.data.sources.local import Texts
 from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.models.in_memory import borrowed
@@ -29,15 +29,15 @@ from untrac_exp.statistics.evidence import evidence
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.store import Store
 
-Texts = str | Path | Sequence[str | Path | Mapping[str, Any]]
-"""A path, glob or folder; or a list of texts, of paths or of rows."""
+Data = Mapping[str, str | Path | Sequence[str | Path | Mapping[str, Any]]]
+"""By name: a path, glob or folder; or a list of texts, of paths or of rows."""
 
 
 def trace(
     model: str | Path | PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    corpora: Mapping[str, Texts],
-    testsets: Mapping[str, Texts],
+    corpora: Data,
+    testsets: Data,
     method: str = "ngram",
     **settings: Any,
 ) -> pd.DataFrame:
@@ -82,8 +82,8 @@ def trace(
             source = instantiate(cfg.model)
         data = encode_data(
             cfg,
-            _load("corpora", cfg.corpora, corpora, _corpus),
-            _load("testsets", cfg.testset, testsets, _testset),
+            local.corpora(**_data(corpora, cfg.corpora)),
+            local.testsets(**_data(testsets, cfg.testset)),
             source,
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
@@ -151,73 +151,20 @@ def _escaped(key: str) -> str:
     return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", key)
 
 
-def _load(
-    argument: str,
-    settings: DictConfig,
-    given: Mapping[str, Texts],
-    build: Callable[[str, list[tuple[Row, str]]], Any],
-) -> list[Any]:
-    """Load corpora or test sets in the order of `given`; the configured source reads paths."""
-    paths = _paths(argument, given)
-    found: dict[str, Any] = {}
-    if paths:
-        try:
-            found = {one.name: one for one in instantiate(settings, paths=paths)}
-        except HydraException as error:
-            raise ValueError(one_line(error)) from error
-    columns = Columns(
-        settings.text_column,
-        settings.input_column,
-        settings.target_column,
-        settings.messages_column,
-        settings.get("subset_column"),
-        settings.chat_template,
-    )
-    for name in given.keys() - paths.keys():
-        found[name] = build(name, _rows(f"{argument}['{name}']", given[name], columns))
-    return [found[name] for name in given]
+def _data(given: Any, settings: DictConfig) -> dict[str, Any]:
+    """Return the arguments of `local.corpora` or `local.testsets`.
+
+    Lists of texts or rows are marked, since in a configuration a list of `str` would be paths.
+    """
+    paths = given
+    if isinstance(given, Mapping):
+        paths = {name: _marked(texts) for name, texts in given.items()}
+    return {
+        **{str(name): settings[name] for name in settings if name != "_target_"},
+        "paths": paths,
+    }
 
 
-def _corpus(name: str, rows: list[tuple[Row, str]]) -> Corpus:
-    return Corpus(name, [row for row, _ in rows])
-
-
-def _testset(name: str, rows: list[tuple[Row, str]]) -> TestSet:
-    subsets: dict[str, list[Row]] = {}
-    for row, subset in rows:
-        subsets.setdefault(subset, []).append(row)
-    return TestSet(name, subsets)
-
-
-def _paths(argument: str, given: Mapping[str, Texts]) -> dict[str, list[str]]:
-    """Return the entries that are given by path."""
-    if not isinstance(given, Mapping) or not given:
-        raise ValueError(
-            f"{argument} is empty or not a mapping; give {{name: path or list of texts}}"
-        )
-    paths = {}
-    for name, texts in given.items():
-        if not isinstance(name, str):
-            raise ValueError(f"{argument}: {not_text(name)}")
-        if isinstance(texts, str | Path):
-            paths[name] = [str(texts)]
-        elif isinstance(texts, Sequence) and texts and isinstance(texts[0], Path):
-            paths[name] = [str(path) for path in texts]
-    return paths
-
-
-def _rows(where: str, texts: Any, columns: Columns) -> list[tuple[Row, str]]:
-    """Parse texts and mappings into (row, subset), skipping rows with no scored text."""
-    if not isinstance(texts, Sequence):
-        raise ValueError(f"{where} is a {type(texts).__name__}; give a path or a list")
-    found = []
-    for i, text in enumerate(texts):
-        place = f"{where}, item {i + 1}"
-        if not isinstance(text, str | Mapping):
-            raise ValueError(f"{place} is a {type(text).__name__}; give text or a mapping")
-        record = {columns.text: text} if isinstance(text, str) else text
-        if row := parse(place, record, columns):
-            found.append((row, subset_of(place, record, columns) or "all"))
-    if not found:
-        raise ValueError(f"{where} has no text; add at least one")
-    return found
+def _marked(texts: Any) -> Any:
+    is_list = isinstance(texts, list | tuple)
+    return Texts(texts) if is_list and not (texts and isinstance(texts[0], Path)) else texts

@@ -1,47 +1,43 @@
+"""Repositories laid out as on the hub, in folders, and the hub's refusals."""
+
 import datasets
 import httpx
 import pytest
 from datasets.exceptions import DatasetNotFoundError
-from huggingface_hub import errors
+from huggingface_hub import constants, errors
 
-from untrac_exp.data.base import Row
-from untrac_exp.data.sources import hub
+from untrac_exp.data.base import Row, Turn
+from untrac_exp.data.rows import Columns
+from untrac_exp.data.sampling import sample_rows
+from untrac_exp.data.sources import hub, local
 
-TEXTS = [f"text number {i}" for i in range(50)]
+TEXTS = [f"text number {i}" for i in range(300)]
+ROWS = [Row(text) for text in TEXTS]
+MESSAGES = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}]
 
 
 @pytest.fixture
 def pile(tmp_path, repository):
-    """A dataset with two configs, with the columns of the Pile's splits on the hub."""
-    table = datasets.Dataset.from_dict({"text": [*TEXTS, "", None, "  \n"], "domain": ["x"] * 53})
-    other = datasets.Dataset.from_dict({"text": ["a mail"], "domain": ["y"]})
-    return repository(tmp_path / "pile", {("Pile-CC", "train"): table, ("Enron", "train"): other})
+    """A dataset of several configs, some with the columns of the Pile's splits on the hub."""
+    table = datasets.Dataset.from_dict({"text": [*TEXTS, "", None], "domain": ["x"] * 302})
+    chats = datasets.Dataset.from_dict({"messages": [MESSAGES] * 3})
+    tables = {("Pile-CC", "train"): table, ("Pile-CC", "few"): table.select(range(4)),
+              ("chats", "test"): chats}  # fmt: skip
+    return repository(tmp_path / "pile", tables)
 
 
-def corpus(path, **settings):
+def corpus(path, seed=3, **settings):
     entry = {"path": path, "config": "Pile-CC", **settings}
-    [found] = hub.corpora({"pile_cc": entry}, seed=3, buffer_size=10)
+    [found] = hub.corpora({"pile_cc": entry}, seed=seed, buffer_size=10)
     return found
 
 
-def test_every_text_comes_once_and_empty_ones_do_not(pile):
-    found = corpus(pile)
-    assert found.name == "pile_cc"
-    assert sorted(row.target for row in found.rows) == sorted(TEXTS)
-    assert all(row.input == "" for row in found.rows)
-
-
-def test_the_order_is_the_seeds(pile):
+def test_every_text_comes_once_in_the_order_of_the_seed(pile):
     rows = list(corpus(pile).rows)
+    assert sorted(rows) == sorted(ROWS)
     assert rows == list(corpus(pile).rows)
-    [other] = hub.corpora({"a": {"path": pile, "config": "Pile-CC"}}, seed=4, buffer_size=10)
-    assert rows != list(other.rows)
-    assert rows != [Row(text) for text in TEXTS]
-
-
-def test_rows_can_be_read_again_and_in_part(pile):
-    rows = corpus(pile).rows
-    assert next(iter(rows)) == next(iter(rows))
+    assert rows != list(corpus(pile, seed=4).rows)
+    assert rows != ROWS
 
 
 def test_the_fingerprint_tells_sources_apart_without_reading_them():
@@ -64,29 +60,69 @@ def test_a_corpus_of_a_preset_can_be_taken_out(pile):
     assert hub.corpora({"pile_cc": None}) == []
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        (
-            {"config": "Pile-XX"},
-            r"'Pile-XX' not found.*'Pile-CC'.*set corpora.datasets.pile_cc.config",
-        ),
-        ({"config": None}, r"set corpora.datasets.pile_cc.config"),
-        ({"split": "test"}, r"set corpora.datasets.pile_cc.split"),
-        ({"column": "body"}, r"no column 'body' but text, domain"),
-        ({"colum": "text"}, r"corpora.datasets.pile_cc: .*'colum'.* it takes path, config"),
-    ],
-)
+def test_an_address_is_a_corpus_or_a_test_set(pile):
+    paths = {"forum": f"hub:{pile}@Pile-CC"}
+    [whole] = local.corpora(paths)
+    [few] = local.corpora(paths, split="few")
+    assert (list(whole.rows), list(few.rows)) == (ROWS, ROWS[:4])
+    assert whole.fingerprint != few.fingerprint
+    [testset] = local.testsets({"t": f"hub:{pile}@chats"}, split="test")
+    assert testset.subsets == {"all": [Row("me", "who?\n", (Turn("user", "who?"),))] * 3}
+
+
+def test_both_are_sampled_from_a_shuffled_stream(pile):
+    [address] = local.corpora({"forum": f"hub:{pile}@Pile-CC"})
+    for found in (address, corpus(pile)):
+        a, b, c = (sample_rows(found, 60, seed).rows for seed in (0, 0, 1))
+        assert a == b != c
+        assert len(set(a)) == 60
+        assert set(a) < set(ROWS)
+        assert a != sorted(a, key=ROWS.index)
+        assert sample_rows(found, 301, 0).rows == list(found.rows)
+        assert sample_rows(found, 60, 0).fingerprint != sample_rows(found, 60, 1).fingerprint
+
+
+WRONG = [
+    ({"config": "Pile-XX"}, r"'Pile-XX' not found.*'Pile-CC'.*give one of these as its config"),
+    ({"config": None}, r"give one of these as its config"),
+    ({"split": "test"}, r"give one of these as split"),
+    ({"column": "body"}, r"has no column 'body' but text, domain; name another"),
+    ({"colum": "text"}, r"corpora.datasets.pile_cc: .*'colum'.* it takes path, config"),
+]
+
+
+@pytest.mark.parametrize(("settings", "says"), WRONG)
 def test_what_is_wrong_in_the_configuration_is_named_in_one_line(pile, settings, says):
     with pytest.raises(ValueError, match=says) as caught:
         list(corpus(pile, **settings).rows)
     assert "\n" not in str(caught.value)
-    assert "corpora.datasets.pile_cc" in str(caught.value)
+    assert str(caught.value).startswith("corpora.datasets.pile_cc: ")
+
+
+@pytest.mark.parametrize(
+    ("paths", "says"),
+    [
+        ("hub:{}@Pile-CC", r"'.*pile' .*dev.*; give one of these as split"),
+        ("hub:", r"write hub:owner/name, and nothing else beside it"),
+        (["hub:{}@Pile-CC", "one"], r"write hub:owner/name, and nothing else beside it"),
+        ("hub:some/where", r"'some/where' is on the hub, which cannot be reached; connect, or"),
+        ("hub:{}@chats", r"no column|split"),
+    ],
+)
+def test_what_is_wrong_in_an_address_is_named_in_one_line(pile, paths, says, monkeypatch):
+    """Without a network, through the real `load_dataset`."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    addresses = [p.format(pile) for p in ([paths] if isinstance(paths, str) else paths)]
+    with pytest.raises(ValueError, match=says) as caught:
+        local.corpora({"forum": addresses}, split="dev")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("corpora.paths.forum: ")
 
 
 def test_a_folder_without_data_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"has no data files; set corpora.datasets.pile_cc.path"):
+    with pytest.raises(ValueError, match=r"corpora.datasets.pile_cc: .* has no data files; give"):
         list(corpus(str(tmp_path / "empty"), config=None).rows)
 
 
@@ -99,59 +135,44 @@ def chained(error, cause):
     return error
 
 
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (
-            chained(
-                DatasetNotFoundError("Dataset 'x/y' is a gated dataset on the Hub."),
-                errors.GatedRepoError("403", response=response(403)),
-            ),
-            r"'x/y' is gated; accept its terms at https://huggingface.co/datasets/x/y and set HF_T",
+GATED = r"'x/y' is gated; accept its terms at https://huggingface.co/datasets/x/y and set HF_TOKEN"
+REFUSALS = [
+    (
+        chained(
+            DatasetNotFoundError("Dataset 'x/y' is a gated dataset on the Hub."),
+            errors.GatedRepoError("403", response=response(403)),
         ),
-        (errors.GatedRepoError("401", response=response(401)), "set HF_TOKEN"),
-        (
-            DatasetNotFoundError("Dataset 'x/y' doesn't exist on the Hub"),
-            "set testset.path to another",
-        ),
-        (errors.RepositoryNotFoundError("404", response=response(404)), "no dataset 'x/y'"),
-        (
-            DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub."),
-            "no revision 'main'; set testset.revision",
-        ),
-        (
-            RuntimeError("Dataset scripts are no longer supported, but found y.py"),
-            "is a loading script",
-        ),
-        (ConnectionError("Couldn't reach 'x/y' on the Hub (ConnectError)"), "cannot reach the hub"),
-        (errors.OfflineModeIsEnabled("offline"), "cannot reach the hub for 'x/y'; connect, or set"),
-        (httpx.ConnectTimeout("slow"), "cannot reach the hub"),
-    ],
-)
-def test_what_the_hub_refuses_is_one_line_with_its_remedy(monkeypatch, error, says):
+        GATED,
+    ),
+    (errors.GatedRepoError("401", response=response(401)), GATED),
+    (DatasetNotFoundError("Dataset 'x/y' doesn't exist on the Hub"), "'x/y' does not exist for"),
+    (errors.RepositoryNotFoundError("404", response=response(404)), "or set HF_TOKEN if it is pr"),
+    (
+        DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub."),
+        "has no revision 'main'; give one that it has",
+    ),
+    (RuntimeError("Dataset scripts are no longer supported, but found y.py"), "loading script"),
+    (ConnectionError("Couldn't reach 'x/y' on the Hub (ConnectError)"), "cannot be reached"),
+    (errors.OfflineModeIsEnabled("offline"), "'x/y' is on the hub, which cannot be reached; conn"),
+    (httpx.ConnectTimeout("slow"), "cannot be reached"),
+]
+
+
+def read(monkeypatch, error):
     def refuse(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
+    return list(hub.HubDataset("testset", Columns(), "x/y").read(["text"]))
+
+
+@pytest.mark.parametrize(("error", "says"), REFUSALS)
+def test_what_the_hub_refuses_is_one_line_with_its_remedy(monkeypatch, error, says):
     with pytest.raises(ValueError, match=says) as caught:
-        list(hub.Source("x/y", key="testset").read(["text"]))
+        read(monkeypatch, error)
     assert "\n" not in str(caught.value)
 
 
-def test_without_network_the_remedy_comes_at_once(monkeypatch):
-    """Through the real `load_dataset`, with the switch that keeps it off the network."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="cannot reach the hub for 'some/where'; connect"):
-        list(hub.Source("some/where", key="testset").read(["text"]))
-
-
 def test_other_errors_are_not_hidden(monkeypatch):
-    def fail(*args, **kwargs):
-        raise ZeroDivisionError("a mistake of ours")
-
-    monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(ZeroDivisionError):
-        list(hub.Source("x/y").read(["text"]))
+        read(monkeypatch, ZeroDivisionError("a mistake of ours"))

@@ -12,7 +12,7 @@ ROWS = 2_000
 MEASURED = """
 import json, resource, sys
 from untrac_exp.data.sources.local import corpora
-from untrac_exp.data.sampling import sampled
+from untrac_exp.data.sampling import sample_rows
 
 def read():
     return int(open("/proc/self/io").readline().split()[1])
@@ -23,7 +23,7 @@ def peak():
 corpora({"base": sys.argv[2]})  # what importing and reading any file takes
 before = peak(), read()
 [corpus] = corpora({"forum": sys.argv[1]})
-rows = sampled(corpus, int(sys.argv[3]), 0, 4096).rows
+rows = sample_rows(corpus, int(sys.argv[3]), 0, 4096).rows
 texts = {row.target for row in rows}
 after = peak(), read()
 print(json.dumps([len(rows), len(texts), after[0] - before[0], after[1] - before[1]]))

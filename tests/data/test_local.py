@@ -1,14 +1,44 @@
+"""Every format, compression and kind of path against the records that were written."""
+
+import bz2
+import gzip
 import itertools
 import json
+import lzma
+import os
 import tracemalloc
 from pathlib import Path
 
+import datasets
 import pandas
+import pyarrow
 import pytest
+from backports import zstd
 from omegaconf import OmegaConf
 
-from untrac_exp.data.base import Row
+from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.sources import local
+
+RECORDS = [
+    {"text": 'with "quotes", commas\nand two lines'},
+    {"text": "grüße ☃"},
+    {"text": "   "},
+    {"text": "2024-01-01 10:00:00"},
+]
+EXPECTED = [Row(RECORDS[i]["text"]) for i in (0, 1, 3)]
+FRAME = pandas.DataFrame(RECORDS)
+LINES = [json.dumps(record) for record in RECORDS]
+CONTENTS = {
+    ".jsonl": "\n".join(LINES),
+    ".json": f"[{', '.join(LINES)}]",
+    ".csv": FRAME.to_csv(index=False),
+    ".tsv": FRAME.to_csv(index=False, sep="\t"),
+    ".txt": "\n\n".join(record["text"] for record in RECORDS),
+}
+COMPRESSIONS = {
+    "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
+    ".zst": lambda content: b"".join(zstd.compress(content[i : i + 9]) for i in range(0, 999, 9)),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -28,42 +58,72 @@ def rows(paths, **columns) -> dict[str, list[Row]]:
     return {corpus.name: list(corpus.rows) for corpus in local.corpora(paths, **columns)}
 
 
-RECORDS = [
-    {"text": 'with "quotes", commas\nand two lines'},
-    {"text": "grüße ☃"},
-    {"text": "   "},
-    {"text": "a last one"},
-]
-EXPECTED = [Row(RECORDS[i]["text"]) for i in (0, 1, 3)]
+def in_testset(paths, **options):
+    [found] = local.testsets({"t": paths}, **options)
+    return dict(found.subsets)
 
 
-def test_the_same_rows_from_every_kind_of_table(write):
-    frame = pandas.DataFrame(RECORDS)
-    write("a.jsonl", "\n".join(json.dumps(record) for record in RECORDS))
-    frame.to_csv("b.csv", index=False)
-    frame.to_parquet("c.parquet", row_group_size=2)
-    found = rows({"a": "a.jsonl", "b": "b.csv", "c": "c.parquet"})
-    assert found == {"a": EXPECTED, "b": EXPECTED, "c": EXPECTED}
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("suffix", CONTENTS)
+@pytest.mark.parametrize("path", ["d/a{}", "d", "d/**/*", "*/a{}"])
+def test_the_same_rows_from_every_file_of_lines(write, suffix, compression, path):
+    ending = suffix + compression
+    write(f"d/a{ending}", COMPRESSIONS[compression](CONTENTS[suffix].encode()))
+    assert rows({"a": path.format(ending)}) == {"a": EXPECTED}
+    if suffix != ".txt":
+        assert in_testset(path.format(ending)) == {"all": EXPECTED}
+
+
+@pytest.mark.parametrize("path", ["d/a{}", "d", "d/**/*", "*/a{}"])
+@pytest.mark.parametrize("kind", ["snappy", "gzip", "zstd", "arrow stream", "arrow file"])
+def test_the_same_rows_from_every_table(write, kind, path):
+    table = pyarrow.Table.from_pylist(RECORDS).append_column("rest", [[b"x"] * len(RECORDS)])
+    suffix = ".arrow" if kind.startswith("arrow") else ".parquet"
+    write("d/other.md", "not of any known format")
+    if kind == "arrow stream":
+        with pyarrow.ipc.new_stream(f"d/a{suffix}", table.schema) as file:
+            file.write_table(table, max_chunksize=2)
+    elif kind == "arrow file":
+        with pyarrow.ipc.new_file(f"d/a{suffix}", table.schema) as file:
+            file.write_table(table, max_chunksize=2)
+    else:
+        pyarrow.parquet.write_table(table, f"d/a{suffix}", compression=kind, row_group_size=2)
+    Path("d/other.md").unlink(missing_ok="**" in path)
+    assert rows({"a": path.format(suffix)}) == {"a": EXPECTED}
+
+
+def test_json_may_be_an_array_of_texts_over_lines_or_an_object_a_line(write):
+    write("a.json", "\ufeff" + json.dumps([record["text"] for record in RECORDS], indent=2))
+    write("b.json", "\n" + "\n".join(LINES))
+    assert rows({"a": "a.json", "b": "b.json"}) == {"a": EXPECTED, "b": EXPECTED}
+
+
+def test_a_row_of_another_kind_after_megabytes_is_read(write):
+    """The JSON builder of datasets fails there."""
+    lines = [json.dumps({"text": "x" * 1000, "more": None})] * 12_000
+    write("late.jsonl", "\n".join([*lines, '{"text": "last", "more": {"a": 1}, "other": 2}']))
+    assert rows({"a": "late.jsonl"})["a"][-1] == Row("last")
 
 
 def test_text_files_are_paragraphs_for_corpora_and_lines_for_test_sets(write):
     write("t.txt", "\ufeffone\r\ntwo\r\n\r\n \r\nthree")
     assert rows({"t": "t.txt"})["t"] == [Row("one\r\ntwo"), Row("three")]
-    (testset,) = local.testsets({"t": "t.txt"})
-    assert testset.subsets == {"all": [Row("one"), Row("two"), Row("three")]}
+    assert in_testset("t.txt") == {"all": [Row("one"), Row("two"), Row("three")]}
 
 
 def test_globs_and_directories_are_sorted_and_each_file_is_read_once(write):
     for name in ("d/2.txt", "d/1.txt", "d/deep/er/3.txt", "d/notes.md"):
         write(name, Path(name).stem)
+    write("[d]*.txt", "magic")
     expected = [Row("1"), Row("2"), Row("3")]
     assert rows({"d": "d"})["d"] == expected
     assert rows({"d": "d/**/*.txt"})["d"] == expected
     assert rows({"d": ["d/*.txt", "d/1.txt", "d/deep"]})["d"] == expected
     assert rows(OmegaConf.create({"d": ["d/1.txt", "d/2.txt", "d/deep"]}))["d"] == expected
+    assert rows({"d": Path("[d]*.txt")})["d"] == [Row("magic")]
 
 
-def test_targets_are_set_apart_from_their_input(write):
+def test_targets_are_separated_from_their_input(write):
     records = [
         {"question": "who?", "answer": "me"},
         {"question": "who? ", "answer": "me"},
@@ -73,8 +133,7 @@ def test_targets_are_set_apart_from_their_input(write):
         {"question": "who?", "answer": None},
     ]
     write("q.jsonl", "\n".join(map(json.dumps, records)))
-    (testset,) = local.testsets({"q": "q.jsonl"}, input_column="question", target_column="answer")
-    assert testset.subsets["all"] == [
+    assert in_testset("q.jsonl", input_column="question", target_column="answer")["all"] == [
         Row(" me", "who?"),
         Row("me", "who? "),
         Row("\nme", "who?"),
@@ -85,17 +144,29 @@ def test_targets_are_set_apart_from_their_input(write):
 
 def test_subsets_keep_their_order(write):
     write("s.csv", "subset,text\nb,x\na,y\nb,z\n")
-    (testset,) = local.testsets({"s": "s.csv"})
-    assert dict(testset.subsets) == {"b": [Row("x"), Row("z")], "a": [Row("y")]}
-    assert list(testset.subsets) == ["b", "a"]
+    subsets = in_testset("s.csv")
+    assert subsets == {"b": [Row("x"), Row("z")], "a": [Row("y")]}
+    assert list(subsets) == ["b", "a"]
+
+
+def test_texts_in_memory_are_read_like_files():
+    texts = local.Texts(
+        ["one", {"text": "two", "subset": True}, {"prompt": "who?", "completion": ""}]
+    )
+    assert rows({"a": texts}) == {"a": [Row("one"), Row("two")]}
+    assert in_testset(local.Texts(texts[1:])) == {"true": [Row("two")]}
+    marks = {local.corpora({name: texts})[0].fingerprint for name in "ab"}
+    assert len(marks) == 1
+    assert local.corpora({"a": local.Texts(["one"])})[0].fingerprint not in marks
 
 
 def test_rows_can_be_read_again_and_are_read_lazily(write):
     line = json.dumps({"text": "x" * 1000}) + "\n"
     write("big.jsonl", line * 8_000)
+    write("big.jsonl.gz", gzip.compress(line.encode() * 8_000))
     pandas.DataFrame({"text": ["x" * 1000] * 8_000}).to_parquet("big.parquet")
     tracemalloc.start()
-    for corpus in local.corpora({"a": "big.jsonl", "b": "big.parquet"}):
+    for corpus in local.corpora({"a": "big.jsonl", "b": "big.parquet", "c": "big.jsonl.gz"}):
         assert sum(1 for _ in corpus.rows) == sum(1 for _ in corpus.rows) == 8_000
         assert list(itertools.islice(corpus.rows, 1)) == [Row("x" * 1000)]
     peak = tracemalloc.get_traced_memory()[1]
@@ -112,59 +183,133 @@ def test_the_fingerprint_follows_content_and_columns_not_the_name(write):
     assert local.corpora({"x": "a.txt"}, text_column="t")[0].fingerprint != a
 
 
-PARQUET_INTS = "ints.parquet"
+def test_a_large_file_is_hashed_in_part_and_still_by_its_content(write, monkeypatch):
+    monkeypatch.setattr("untrac_exp.data.records.SMALL", 2**16)
+    content = "".join(f"text {i}\n\n" for i in range(99_999))
+    path = Path(write("a.txt", content))
+    time = path.stat().st_mtime_ns
+
+    def mark():
+        return local.corpora({"x": "a.txt"})[0].fingerprint
+
+    before = mark()
+    assert mark() == before
+    for place in (content.index("text 0"), content.index("text 99998")):
+        path.write_text(f"{content[:place]}TEXT{content[place + 4 :]}")
+        os.utime(path, ns=(time, time))
+        assert mark() != before
+    path.write_text(content)
+    assert mark() != before, "it was written anew"
+
+
+TURNS = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}]
+TEXTS = [f"text number {i}" for i in range(300)]
+
+
+@pytest.fixture
+def saved(write):
+    """Two folders: a dataset in two files, and a dictionary with a split of conversations."""
+    write("more.txt", "one\n\ntwo")
+    table = {"text": [*TEXTS, "", None], "rest": [b"x"] * 302}
+    train = datasets.Dataset.from_dict(table)
+    chats = datasets.Dataset.from_dict({"messages": [TURNS] * 3, "subset": ["a", "b", "a"]})
+    train.save_to_disk("one", num_shards=2)
+    both = datasets.DatasetDict({"train": train.select(range(5)), "test": chats})
+    both.save_to_disk("both")
+
+
+def test_folders_of_save_to_disk_are_corpora_and_test_sets(saved):
+    expected = [Row(text) for text in TEXTS]
+    assert rows({"a": "one", "b": "both"}) == {"a": expected, "b": expected[:5]}
+    assert rows({"a": "on*"}) == {"a": expected}
+    assert rows({"a": ["both", "more.txt"]})["a"] == [*expected[:5], Row("one"), Row("two")]
+    row = Row("me", "who?\n", (Turn("user", "who?"),))
+    assert in_testset("both", split="test") == {"a": [row, row], "b": [row]}
+    marks = [local.corpora({"a": path})[0].fingerprint for path in ("one", "one", "both")]
+    assert marks[0] == marks[1] != marks[2]
+
+
 BAD = {
-    "missing file": ({"a": "no.txt"}, r"corpora.paths.a: no.txt does not exist"),
-    "empty glob": ({"a": "*.nothing"}, r"corpora.paths.a: no file matches '\*.nothing'"),
-    "empty directory": ({"a": "hollow"}, r"directory hollow has no file of .txt, "),
-    "empty file": ({"a": "empty.txt"}, r"empty.txt is empty; add text"),
-    "suffix": ({"a": "x.docx"}, r"x.docx ends in '.docx'; convert it to one of .txt"),
-    "not UTF-8": ({"a": "latin.txt"}, r"latin.txt is not UTF-8 at line 2, byte 8; save it as"),
-    "column": ({"a": "other.jsonl"}, r"other.jsonl line 1 has no column 'text'.*\['body', 'n'\]"),
-    "csv column": ({"a": "other.csv"}, r"no column 'text' or 'target' .*\['body', 'n'\]"),
-    "parquet column": ({"a": PARQUET_INTS}, r"ints.parquet row 1 has no column.*\['body'\]"),
-    "no JSON": ({"a": "bad.jsonl"}, r"bad.jsonl line 3 is not JSON .*one object a line"),
-    "no object": ({"a": "list.jsonl"}, r"list.jsonl line 1 is not a JSON object"),
-    "no text": ({"a": "number.jsonl"}, r"line 1: column 'text' holds int, not text"),
-    "ragged csv": ({"a": "ragged.csv"}, r"ragged.csv line 3 has not as many cells"),
-    "no csv": ({"a": "quote.csv"}, r"quote.csv line \d is not CSV"),
-    "no parquet": ({"a": "fake.parquet"}, r"fake.parquet is not readable parquet"),
-    "blank": ({"a": "blank.txt"}, r"every text in blank.txt is blank"),
-    "null": ({"a": "null.jsonl"}, r"every text in null.jsonl is blank"),
-    "twice": ({"a": "ok.txt", "b": "./*k.txt"}, r"ok.txt is in both 'a' and 'b'; give each"),
-    "nothing": ({}, r"corpora.paths is empty"),
-    "no mapping": ("ok.txt", r"corpora.paths is empty or not a mapping; write"),
-    "no path": ({"a": 3}, r"corpora.paths.a is 3; give a path"),
-    "no paths": ({"a": []}, r"corpora.paths.a is \[\]; give a path"),
+    "missing file": ("no.txt", r"no file at 'no.txt' \(from .*\); check the path"),
+    "empty glob": ("*.nothing", r"no file at '\*.nothing'"),
+    "empty directory": ("hollow", r"no file at 'hollow' .* end in .txt, .jsonl, "),
+    "empty file": ("empty.txt", r"empty.txt is blank; add text or leave it out"),
+    "suffix": ("x.docx", r"x.docx ends in '.docx'; convert it to .txt, .jsonl, "),
+    "compressed suffix": ("x.parquet.gz", r"ends in '.parquet.gz'; convert it to"),
+    "not UTF-8": ("latin.txt", r"latin.txt is not UTF-8 at line 2, byte 8; save it as"),
+    "column": ("other.jsonl", r"other.jsonl line 1 has no column 'text'.*\['body', 'n'\]"),
+    "csv column": ("other.csv", r"no column 'text' or 'target' .*\['body', 'n'\]"),
+    "parquet column": ("ints.parquet", r"ints.parquet row 1 has no column.*\['body'\]"),
+    "no JSON": ("bad.jsonl", r"bad.jsonl line 3 is not JSON .*one object a line"),
+    "no JSON array": ("bad.json", r"bad.json line 2 is not JSON .*one object a line"),
+    "no object": ("list.jsonl", r"list.jsonl line 1 is not a JSON object"),
+    "no object in an array": ("list.json", r"list.json item 2 is not a JSON object"),
+    "no text": ("number.jsonl", r"line 1: column 'text' holds int, not text"),
+    "ragged csv": ("ragged.csv", r"ragged.csv line 3 is not CSV: not as many cells"),
+    "no csv": ("quote.csv", r"quote.csv line \d is not CSV"),
+    "no parquet": ("fake.parquet", r"fake.parquet is not readable as parquet \(.*\); write it"),
+    "no arrow": ("fake.arrow", r"fake.arrow is not readable as arrow \(.*\); write it again"),
+    "no gzip": ("fake.txt.gz", r"fake.txt.gz cannot be read \(.*\); write it again"),
+    "cut off": ("cut.txt.zst", r"cut.txt.zst cannot be read \(Compressed file ended"),
+    "blank": ("blank.txt", r"blank.txt is blank; add text"),
+    "null": ("null.jsonl", r"null.jsonl is blank \(such as null.jsonl line 1\); add text"),
+    "two blank": (["null.jsonl", "blank.txt"], r"null.jsonl and 1 more are blank"),
+    "no saved dataset": ("not_saved", r"not_saved is not readable as a saved dataset \(.*\)"),
+    "no such split": ("both", r"both has no split 'dev' but train, test; set corpora.split"),
+    "no path": (3, r"corpora.paths.a is 3; give a path"),
+    "no paths": ([], r"corpora.paths.a is \[\]; give a path"),
+    "no text in memory": (local.Texts([3]), r"item 1 is a int; give text or a mapping"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_inputs_are_named_in_one_line(write, case):
+def test_bad_inputs_are_named_in_one_line(saved, write, case):
     Path("hollow").mkdir()
-    write("ok.txt", "fine")
     write("x.docx", "x")
+    write("x.parquet.gz", "x")
     write("empty.txt", "")
     write("blank.txt", " \n\n\t\n")
     write("latin.txt", "one two\nü".encode("latin-1"))
     write("other.jsonl", '{"body": "x", "n": 1}')
     write("other.csv", "body,n\nx,1\n")
     write("bad.jsonl", '{"text": "x"}\n\n{"text": \n')
+    write("bad.json", '[{"text": "x"},\n{"text": ]')
     write("list.jsonl", "[1]\n")
+    write("list.json", '["x", 1]\n')
     write("number.jsonl", '{"text": 7}\n')
     write("null.jsonl", '{"text": null}\n')
     write("ragged.csv", "text,n\nx,1\na, comma,2\n")
     write("quote.csv", 'text\n"open\n')
-    write("fake.parquet", "text")
-    pandas.DataFrame({"body": [1]}).to_parquet(PARQUET_INTS)
-    paths, words = BAD[case]
+    for name in ("fake.parquet", "fake.arrow", "fake.txt.gz"):
+        write(name, "text that is long enough")
+    write("cut.txt.zst", zstd.compress(b"text")[:-4])
+    write("not_saved/state.json", "{}")
+    pandas.DataFrame({"body": [1]}).to_parquet("ints.parquet")
+    path, words = BAD[case]
+    with pytest.raises(ValueError, match=words) as error:
+        rows({"a": path}, split="dev" if path == "both" else "train")
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("corpora.paths.a")
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        ({"a": "ok.txt", "b": "./*k.txt"}, r"ok.txt is in both 'a' and 'b'; give each"),
+        ({"a": "one", "b": "both/../one"}, r"one is in both 'a' and 'b'; give each"),
+        ({}, r"corpora.paths is empty"),
+        ("ok.txt", r"corpora.paths is empty or not a mapping; write"),
+        ({True: "ok.txt"}, r"corpora.paths: the name true is read as bool, .* quote it"),
+    ],
+)
+def test_bad_mappings_are_named_in_one_line(saved, write, paths, words):
+    write("ok.txt", "fine")
     with pytest.raises(ValueError, match=words) as error:
         rows(paths)
     assert "\n" not in str(error.value)
-    assert "corpora.paths" in str(error.value)
 
 
 def test_a_subset_for_some_rows_only_is_refused(write):
     write("s.jsonl", '{"text": "x", "subset": "a"}\n{"text": "y"}\n')
-    with pytest.raises(ValueError, match=r"testset.paths.s: s.jsonl line 2: only some rows"):
-        local.testsets({"s": "s.jsonl"})
+    with pytest.raises(ValueError, match=r"testset.paths.t: s.jsonl line 2: only some rows"):
+        in_testset("s.jsonl")

@@ -5,8 +5,8 @@ import pytest
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.portions import drawn, sample_rows, token_sample
-from untrac_exp.data.prepare import encode, encode_corpus
+from untrac_exp.data.prepare import encode, encode_corpus, sample_tokens
+from untrac_exp.data.sampling import sample_rows
 from untrac_exp.store import Store
 
 WORDS = "city river founded population century lol noob flame".split()
@@ -24,7 +24,7 @@ def test_a_sample_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2s
     data = encoded(WITH_CONTEXT, seq2seq=seq2seq)
     before: list[int] = []
     for tokens in (1, 40, 80, 160, data.read):
-        rows = sample_rows(data, tokens, seed=3)
+        rows = data.token_sample(tokens, seed=3)
         read = data.select(rows).read
         longest = max(data.select(rows[i : i + 1]).read for i in range(len(rows)))
         assert read >= tokens
@@ -43,13 +43,13 @@ def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
     few = Corpus("few", ROWS[:3])
     store, read = Store(tmp_path), {}
     for corpus in (short, long, few):
-        sample = drawn(corpus, 6000, None, 0, window_chars=4 * 64)
+        sample = sample_rows(corpus, None, 0, window_chars=4 * 64, n_tokens=6000)
         folder = encode_corpus(
             sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
             pack=False,
         )  # fmt: skip
-        read[corpus.name] = Encoded.load(token_sample(folder, 6000, 0, store)).read
+        read[corpus.name] = Encoded.load(sample_tokens(folder, 6000, 0, store)).read
     assert 6000 <= read["short"] < 6064
     assert 6000 <= read["long"] < 6064
     assert read["few"] == encoded(ROWS[:3]).read
-    assert len(list(drawn(short, 6000, 100, 0, 256).rows)) == 100
+    assert len(list(sample_rows(short, 100, 0, 256, n_tokens=6000).rows)) == 100

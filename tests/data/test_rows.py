@@ -130,9 +130,8 @@ def test_what_is_no_row_is_named_in_one_line(tmp_path, name):
 def test_nothing_but_empty_completions_names_the_file_and_the_line(tmp_path):
     path = tmp_path / "empty.jsonl"
     path.write_text('\n{"prompt": "who?", "completion": ""}\n{"completion": " "}\n')
-    with pytest.raises(ValueError, match=r"every text in .*empty.jsonl is blank") as caught:
+    with pytest.raises(ValueError, match=r"empty.jsonl is blank \(such as .* line 2\); add text"):
         local.corpora({"forum": str(path)})
-    assert f"({path} line 2: 'completion' is empty); add text" in str(caught.value)
 
 
 def test_a_test_set_of_one_example_and_one_that_is_also_a_corpus(tmp_path):

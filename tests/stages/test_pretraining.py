@@ -111,9 +111,7 @@ def test_accumulated_micro_batches_give_the_steps_of_the_whole_batch(data, tmp_p
     sgd = partial(torch.optim.SGD, lr=0.1)
     for name, max_tokens in (("a", 6 * 12), ("b", 2 * 12)):
         trainer = replace(TRAINER, max_tokens=max_tokens)
-        train(
-            data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD
-        )
+        train(data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD)
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
 
 

@@ -36,14 +36,14 @@ class Corpus:
         rows: an iterable that can be iterated repeatedly; it need not fit in memory.
         fingerprint: identifies the content without reading it, such as a revision of a hub dataset;
             None to hash the rows.
-        draw: ``draw(n, seed)`` returns at most n rows, drawn without replacement, without reading
-            all; all rows in order if there are at most n. None to read all rows.
+        excerpt: ``excerpt(n, seed)`` returns rows to draw `n` from, without reading all; fewer if
+            there are too few. None to draw from `rows`.
     """
 
     name: str
     rows: Iterable[Row]
     fingerprint: str | None = None
-    draw: Callable[[int, int], Iterable[Row]] | None = None
+    excerpt: Callable[[int, int], Iterable[Row]] | None = None
 
 
 class Subset(NamedTuple):

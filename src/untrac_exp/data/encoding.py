@@ -86,9 +86,24 @@ class Encoded:
             return sample
         return replace(sample, saved=(self.saved[0], n, seed))
 
-    def beyond(self, n: int | None, seed: int) -> "Encoded | None":
-        """Return up to `n` examples drawn after those of `sample`; None if there are none."""
+    def outside_sample(self, n: int | None, seed: int) -> "Encoded | None":
+        """Return up to `n` examples that are not in `sample`; None if it has all."""
         return None if n is None or n >= len(self) else self.select(self.order(seed)[n : 2 * n])
+
+    def token_sample(self, tokens: int, seed: int) -> Tensor:
+        """Draw examples until they have `tokens` tokens in all; return their indices (n,).
+
+        At least one; the last one is complete. All in their own order if there are no more tokens.
+        A larger sample extends a smaller one of the same seed.
+        """
+        sizes = self.lengths.long()
+        if self.seq2seq:
+            sizes = sizes + (self.labels != IGNORED).sum(1)
+        if int(sizes.sum()) <= tokens:
+            return torch.arange(len(self))
+        order = self.order(seed)
+        before = sizes[order].cumsum(0) - sizes[order]
+        return order[before < tokens]
 
     def batch(self, indices: Tensor | slice) -> dict[str, Tensor]:
         """Return examples as keyword arguments of a transformers model, trimmed to the longest."""

@@ -24,7 +24,7 @@ def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
     for key, given in named.items():
         if not given:
             raise ValueError(f"{key} is empty; give at least one")
-        [(name, times)] = Counter(one.name for one in given).most_common(1)
+        [(name, times)] = Counter(item.name for item in given).most_common(1)
         if times > 1:
             raise ValueError(f"{key}: '{name}' occurs twice; give each its own name")
     for testset in testsets:
@@ -72,6 +72,21 @@ def encode_corpus(
         data.sample(max_sequences, seed=0).save(out)
 
     return store.get("tokens", key, build)
+
+
+def sample_tokens(folder: Path, n_tokens: int, seed: int, store: Store) -> Path:
+    """Return the folder of a sample of about `n_tokens` tokens; `folder` if it has no more."""
+    data = Encoded.load(folder)
+    rows = data.token_sample(n_tokens, seed)
+    if len(rows) == len(data):
+        return folder
+    key = {
+        "of": folder.name,
+        "tokens": n_tokens,
+        "seed": seed,
+        "code": code_fingerprint([__name__]),
+    }
+    return store.get("tokens", key, data.select(rows).save)
 
 
 def encode(

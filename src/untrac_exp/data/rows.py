@@ -13,7 +13,7 @@ list of parts {type: text, text: ...}, which are joined.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,10 @@ class Columns:
         """Columns that determine the format, by precedence."""
         return self.messages, "completion", self.text, self.target
 
-    @property
-    def names(self) -> set[str]:
-        """All columns that may be read."""
-        return {*self.scored, "prompt", self.input, self.subset or self.text}
+    def among(self, names: Sequence[str]) -> list[str]:
+        """Return those of `names` that may be read; if there is none, all, for the error."""
+        wanted = {*self.scored, "prompt", self.input, self.subset or self.text}
+        return [name for name in names if name in wanted] or list(names)
 
 
 def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:
@@ -158,8 +158,8 @@ def _content(place: str, content: Any) -> str:
     return "".join(part["text"] for part in content)
 
 
-def _string(said: str, value: Any) -> str:
-    """Return a text, "" for null. said: the beginning of the error about another value."""
+def _string(subject: str, value: Any) -> str:
+    """Return a text, "" for null. subject: the beginning of the error about another value."""
     if not isinstance(value, str | None):
-        raise ValueError(f"{said} {type(value).__name__}, not text; make it a string")
+        raise ValueError(f"{subject} {type(value).__name__}, not text; make it a string")
     return value or ""

@@ -1,10 +1,16 @@
-"""Seeded sampling, reproducible across machines and Python versions."""
+"""Seeded samples, reproducible across machines and Python versions.
+
+`sample` draws from a list, `reservoir` from a stream; `sample_rows` draws rows of a corpus before
+it is tokenized, and `rows_outside` others for comparison.
+"""
 
 import heapq
 import itertools
 import logging
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from math import ceil
 from operator import itemgetter
 from random import Random
 from typing import TypeVar
@@ -16,10 +22,12 @@ from untrac_exp.store import fingerprint
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-LONGEST = 2**16
-"""Maximum characters of a drawn plain text; longer ones are cut to a window of that size."""
-_ALIKE = 64
+_PREFIX = 64
 """Length of the prefix by which overlapping texts are detected."""
+_FIRST_ROWS = 256
+"""Rows of the first draw, from whose mean length the number of rows is estimated."""
+_CHARS_PER_TOKEN = 6
+"""More than typical, so that the rows have at least the requested tokens."""
 _SPACE = re.compile(r"\s")
 _WORDS = re.compile(r".*\s", re.DOTALL)
 
@@ -47,26 +55,41 @@ def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:
     return [item for *_, item in kept]
 
 
-def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) -> Corpus:
+def sample_rows(
+    corpus: Corpus,
+    n: int | None,
+    seed: int,
+    window_chars: int | None = None,
+    n_tokens: int | None = None,
+) -> Corpus:
     """Return the corpus reduced to at most `n` rows, drawn without replacement.
 
-    Uses `Corpus.draw` if the source has it; otherwise the corpus is read once with `n` rows in
-    memory, each row equally likely. At most `n` rows are returned whole and in order.
+    The corpus is read once with `n` rows in memory, each row equally likely; of a large one only
+    `Corpus.excerpt`, see its source for what is uniform. At most `n` rows are returned whole and in
+    order.
 
     Args:
-        n: maximum number of rows.
+        n: maximum number of rows; None for no limit.
         window_chars: maximum length of a plain text in characters; longer ones are cut to a window
             that starts at a random word. If fewer than `n` rows result, all texts are cut into
             consecutive windows, of which `n` are drawn. Rows with a context are not cut. None cuts
             nothing.
+        n_tokens: draw no more rows than have an estimated `n_tokens` tokens or more.
 
     Returns:
         The sample; its fingerprint is a hash of the corpus' and the arguments, or None.
     """
-    rows = corpus.rows if corpus.draw is None else corpus.draw(n, seed)
-    if window_chars is not None:
-        rows = windows(rows, window_chars, seed)
-    rows = reservoir(rows, n, seed) if corpus.draw is None else list(rows)
+    n = sys.maxsize if n is None else n
+    if n_tokens is not None:
+        first = sample_rows(corpus, min(_FIRST_ROWS, n), seed, window_chars)
+        rows = list(first.rows)
+        chars = sum(len(row.input) + len(row.target) for row in rows)
+        n = min(n, ceil(len(rows) * n_tokens * _CHARS_PER_TOKEN / max(1, chars)))
+        if len(rows) < _FIRST_ROWS or n <= _FIRST_ROWS:
+            return first
+    rows = [] if corpus.excerpt is None else _draw(corpus.excerpt(n, seed), n, seed, window_chars)
+    if len(rows) < n:
+        rows = _draw(corpus.rows, n, seed, window_chars)
     if window_chars is not None and len(rows) < n:
         pieces = (piece for row in corpus.rows for piece in _pieces(row, window_chars))
         rows = reservoir(pieces, n, seed)
@@ -74,37 +97,40 @@ def sampled(corpus: Corpus, n: int, seed: int, window_chars: int | None = None) 
     return Corpus(corpus.name, rows, mark)
 
 
-def further(
-    corpus: Corpus, n: int, seed: int, window_chars: int | None, drawn: Collection[Row]
+def rows_outside(
+    corpus: Corpus, sample: Collection[Row], n: int, seed: int, window_chars: int | None
 ) -> list[Row]:
-    """Draw at most `n` rows of a corpus that are not in `drawn`, a result of `sampled`.
+    """Draw at most `n` rows of a corpus that are not in `sample`, a result of `sample_rows`.
 
-    Plain texts that overlap a drawn one by their prefix are excluded too, since windows of a long
+    Plain texts that overlap a sampled one by their prefix are excluded too, since windows of a long
     text may overlap.
     """
-    plain = [row.target for row in drawn if not row.input]
-    text, starts = "\0".join(plain), [target[:_ALIKE] for target in plain]
-    known = set(drawn)
+    plain = [row.target for row in sample if not row.input]
+    text, starts = "\0".join(plain), [target[:_PREFIX] for target in plain]
+    sampled = set(sample)
 
-    def is_known(row: Row) -> bool:
+    def is_sampled(row: Row) -> bool:
         if row.input:
-            return row in known
-        return row.target[:_ALIKE] in text or any(start in row.target for start in starts)
+            return row in sampled
+        return row.target[:_PREFIX] in text or any(start in row.target for start in starts)
 
-    more = sampled(corpus, n + len(drawn), seed, window_chars).rows
-    return [row for row in more if not is_known(row)][:n]
+    more = sample_rows(corpus, n + len(sample), seed, window_chars).rows
+    return [row for row in more if not is_sampled(row)][:n]
 
 
-def windows(rows: Iterable[Row], size: int, seed: int) -> Iterator[Row]:
-    """Yield rows, with plain texts cut to `size` characters from a random word on."""
+def _draw(rows: Iterable[Row], n: int, seed: int, window_chars: int | None) -> list[Row]:
+    """Draw `n` rows, with long plain texts cut to a window from a random word on."""
     random = Random(f"windows/{seed}").random
-    for row in rows:
-        if _is_long(row, size):
-            start = int(random() * (len(row.target) - size + 1))
-            if start and (space := _SPACE.search(row.target, start - 1, start + size // 2)):
-                start = space.end()
-            row = Row(_up_to_a_word(row.target, start, size))
-        yield row
+
+    def window(row: Row) -> Row:
+        if window_chars is None or not _is_long(row, window_chars):
+            return row
+        start = int(random() * (len(row.target) - window_chars + 1))
+        if start and (space := _SPACE.search(row.target, start - 1, start + window_chars // 2)):
+            start = space.end()
+        return Row(_up_to_a_word(row.target, start, window_chars))
+
+    return reservoir(map(window, rows), n, seed)
 
 
 def _pieces(row: Row, size: int) -> Iterator[Row]:

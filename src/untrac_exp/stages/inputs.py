@@ -13,9 +13,8 @@ from untrac_exp.data.base import Corpus, Subset, TestSet
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
-from untrac_exp.data.portions import drawn, token_sample
-from untrac_exp.data.prepare import check_names, encode, encode_corpus
-from untrac_exp.data.sampling import further, sampled
+from untrac_exp.data.prepare import check_names, encode, encode_corpus, sample_tokens
+from untrac_exp.data.sampling import rows_outside, sample_rows
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import TrainerSettings
@@ -36,7 +35,7 @@ class Inputs:
         corpora: the corpora before tokenization, or the samples drawn of them.
         testsets: the test sets before tokenization.
         key: identifies the data and, for a checkpoint, its weights.
-        unsampled: returns tokens of rows outside the samples, if `corpora` are samples of rows.
+        outside_rows: returns tokens of rows outside the samples, if `corpora` are samples of rows.
     """
 
     training: Training
@@ -44,7 +43,7 @@ class Inputs:
     corpora: Sequence[Corpus]
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
-    unsampled: Callable[[], Mapping[str, Encoded]] = dict
+    outside_rows: Callable[[], Mapping[str, Encoded]] = dict
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
@@ -65,10 +64,10 @@ class Inputs:
 
     def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
         """Return at most `n` sequences of each corpus that are not in its sample of `n`."""
-        sequences = dict(self.unsampled())
+        sequences = dict(self.outside_rows())
         for name, tokens in self.training.data.items():
-            if (rest := tokens.beyond(n, seed)) is not None:
-                sequences[name] = rest
+            if (outside := tokens.outside_sample(n, seed)) is not None:
+                sequences[name] = outside
         return sequences
 
 
@@ -110,12 +109,11 @@ def encode_inputs(
     """
     check_names(corpora, testsets)
     untrained = settings.steps == 0
-    wholes, window = corpora, _CHARS_PER_TOKEN * source.block_size
-    most, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
-    if n_tokens is not None:
-        corpora = [drawn(corpus, n_tokens, most, seed, window) for corpus in wholes]
-    elif most is not None:
-        corpora = [sampled(corpus, most, seed, window) for corpus in wholes]
+    complete, window = corpora, _CHARS_PER_TOKEN * source.block_size
+    n_rows, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
+    are_sampled = n_rows is not None or n_tokens is not None
+    if are_sampled:
+        corpora = [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in complete]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
     folders: dict[str, Path] = {}
@@ -130,7 +128,7 @@ def encode_inputs(
             pack=not untrained,
         )
         if n_tokens is not None:
-            folder = token_sample(folder, n_tokens, seed, store)
+            folder = sample_tokens(folder, n_tokens, seed, store)
         folders[corpus.name] = folder
     encode_rows = partial(
         encode, tokenizer=tokenizer, block_size=source.block_size, seq2seq=source.seq2seq
@@ -149,15 +147,15 @@ def encode_inputs(
     if "weights" in (model := source.key()):  # the configured path does not identify them
         key["weights"] = model["weights"]
 
-    def unsampled() -> dict[str, Encoded]:
+    def outside_rows() -> dict[str, Encoded]:
         encoded = {}
-        for whole, sample in [] if wholes is corpora else zip(wholes, corpora, strict=True):
+        for corpus, sample in zip(complete, corpora, strict=True) if are_sampled else ():
             rows = list(sample.rows)
-            if more := further(whole, most or len(rows), seed, window, rows):
-                encoded[whole.name] = encode_rows(
-                    more, what=f"corpus '{whole.name}'", skip_empty=True
+            if others := rows_outside(corpus, rows, n_rows or len(rows), seed, window):
+                encoded[corpus.name] = encode_rows(
+                    others, what=f"corpus '{corpus.name}'", skip_empty=True
                 )
         return encoded
 
     training = Training(source, tokenizer, folders, settings, settings_key, trainer, store)
-    return Inputs(training, subsets, corpora, testsets, key, unsampled)
+    return Inputs(training, subsets, corpora, testsets, key, outside_rows)

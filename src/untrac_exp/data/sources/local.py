@@ -1,89 +1,121 @@
-"""Local data by path: files, globs (including `**`), directories, saved datasets and hub ids.
+"""People's own data by path: files, folders, globs (including `**`), saved datasets and hub ids.
 
-Files are `.txt`, `.jsonl`, `.csv` and `.parquet`; a directory means all of them below it, unless it
-was written by `save_to_disk` of datasets. `hub:owner/name` and `hub:owner/name@config` are streamed
-from the Hugging Face hub.
+Formats: `.txt`, `.jsonl`, `.json` (a list, or an object a line), `.csv` and `.tsv`, each also
+compressed (`.gz`, `.xz`, `.bz2`, `.zst`), `.parquet` and `.arrow`. A folder means all of these
+below it, unless `save_to_disk` of `datasets` wrote it. `hub:owner/name` and
+`hub:owner/name@config` are streamed from the Hugging Face hub. `rows` documents the columns;
+formats of rows may be mixed in a file. In `.txt` files, corpora have a document between blank
+lines, test sets a text per line. Rows without text to score are skipped and counted.
 
-`rows` documents the row formats, which may be mixed in a file. In `.txt` files, corpora have a
-document between blank lines, test sets a text per line. Rows without text to score are skipped and
-counted. Corpora are read lazily and need not fit in memory; for sampling without reading all, see
-`draw` in `blocks`, `files`, `saved` and `hub`.
+Corpora are read lazily and need not fit in memory. Up to 64 MiB, a sample is drawn from all rows.
+Of larger corpora, pieces in random order are read until there are eight times as many rows as
+asked for, from which the sample is drawn. A piece is 64 KiB of a `.jsonl` or `.txt` file or of a
+saved dataset, a row group of a `.parquet` file, or any other file as a whole. What is uniform:
+
+- Rows of `.jsonl`, `.txt` and saved datasets are equally likely, whatever their length. Those of a
+  piece are neighbours, so samples are not independent.
+- Pieces above 1 MiB (row groups, files as a whole) contribute their first rows, as many each, so
+  that rows of the smaller ones are more likely. But files as a whole (compressed, `.csv`, `.arrow`)
+  are read in full, and their rows are equally likely, up to 2 GiB in total.
+- Hub datasets come from shuffled files and a shuffle buffer, see `hub`.
 """
 
 import glob
 import hashlib
 import logging
-from bisect import bisect
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import accumulate, groupby
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from untrac_exp.config.errors import not_text
 from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.records import (
+    COMPRESSIONS,
+    FORMATS,
+    PIECE,
+    SMALL,
+    Record,
+    Records,
+    Stored,
+    format_of,
+)
 from untrac_exp.data.rows import Columns, parse, subset_of
-from untrac_exp.data.sampling import sample
-from untrac_exp.data.sources import blocks
-from untrac_exp.data.sources.files import SMALL, SUFFIXES, File, Text
-from untrac_exp.data.sources.hub import PREFIX, Streamed, named
-from untrac_exp.data.sources.saved import Saved, is_saved
+from untrac_exp.data.sources.hub import PREFIX, HubDataset
 
 log = logging.getLogger(__name__)
 
-Paths = Mapping[str, str | Sequence[str]]
-Part = File | Saved | Streamed
+READ_IN_FULL = 2**31
+"""Bytes up to which files that are no pieces themselves are read in full to be sampled."""
+SPREAD = 8
+"""Rows read per row sampled of a large corpus."""
+_SMALL_PIECE = 2**20
+"""Bytes up to which all rows of a piece are read."""
+_LARGE_PIECES = 32
+"""Number of larger pieces whose first rows are read."""
+
+
+class Texts(list[Any]):
+    """Texts or mappings in memory, in the place of a path."""
+
+
+@dataclass(frozen=True)
+class InMemory(Records):
+    """Records of `Texts`."""
+
+    texts: Texts
+
+    def __str__(self) -> str:
+        return self.key
+
+    def digest(self) -> str:
+        return repr(self.texts)
+
+    def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
+        for number, text in enumerate(self.texts, 1):
+            where = f"{self.key}: item {number}"
+            if not isinstance(text, str | Mapping):
+                raise ValueError(f"{where} is a {type(text).__name__}; give text or a mapping")
+            yield where, {self.columns.text: text} if isinstance(text, str) else text
+
+
+Paths = Mapping[str, str | Path | Sequence[str | Path] | Texts]
 
 
 @dataclass(frozen=True)
 class LocalRows:
-    """Rows of files, folders or a stream, read again on each iteration."""
+    """Rows of files, saved datasets or a hub dataset, read again on each iteration."""
 
-    parts: Sequence[Part]
+    parts: Sequence[Records]
 
     def __iter__(self) -> Iterator[Row]:
         return (row for *_, row in _parsed(self.parts))
 
     @property
     def is_large(self) -> bool:
-        """Whether `draw` reads much less than all."""
+        """Whether `excerpt` reads much less than all."""
         size = sum(part.size for part in self.parts)
-        return size > SMALL and any(part.draws for part in self.parts)
+        whole = sum(part.size for part in self.parts if part.n_pieces == 1 and part.size > PIECE)
+        return size - whole > SMALL or whole > READ_IN_FULL
 
-    def draw(self, n: int, seed: int) -> list[Row]:
-        """Draw `n` rows, in random order; if there are fewer, return all rows in order.
+    def excerpt(self, n: int, seed: int) -> Iterator[Row]:
+        """Yield `SPREAD` times `n` rows of random pieces to draw from, or fewer."""
+        if isinstance(self.parts[0], HubDataset):
+            return self.parts[0].excerpt(n, seed)
+        return islice(self._shuffled(SPREAD * n, seed), SPREAD * n)
 
-        Rows are distributed over the units in proportion to their bytes, and drawn uniformly within
-        each.
-        """
-        left = {i: size for i, (size, _) in enumerate(self._units)}
-        whole: dict[int, list[Row]] = {}  # all rows of units that have fewer than asked
-        found: dict[int, list[Row]] = {}
-        while left:
-            asked = _shares(left, n - sum(map(len, whole.values())), seed)
-            found = {i: self._units[i][1](share, seed + i) for i, share in asked.items()}
-            short = {i: rows for i, rows in found.items() if len(rows) < asked[i]}
-            if not short:
-                break
-            whole |= short
-            left = {i: size for i, size in left.items() if i not in short}
-        found |= whole
-        rows = [row for i in sorted(found) for row in found[i]]
-        return rows if len(rows) < n else sample(rows, n, seed, "draw")
-
-    @cached_property
-    def _units(self) -> list[tuple[int, Callable[[int, int], list[Row]]]]:
-        """(size, draw) of what is sampled at once; consecutive `.jsonl` and `.txt` files are."""
-        units: list[tuple[int, Callable[[int, int], list[Row]]]] = []
-        for _, group in groupby(self.parts, lambda part: isinstance(part, Text)):
-            parts = list(group)
-            if texts := [part for part in parts if isinstance(part, Text)]:
-                units.append((sum(text.size for text in texts), partial(blocks.draw, texts)))
-            else:
-                units += [(part.size, part.draw) for part in parts]
-        return units
+    def _shuffled(self, n: int, seed: int) -> Iterator[Row]:
+        """Yield rows of pieces in random order, of large pieces an equal share of `n`."""
+        random = Random(f"pieces/{seed}").random
+        pieces = [(part, i) for part in self.parts for i in range(part.n_pieces)]
+        share = ceil(n / min(len(pieces), _LARGE_PIECES))
+        for part, i in sorted(pieces, key=lambda _: random()):
+            rows = part.rows(i, part.n_pieces)
+            is_small = part.size <= _SMALL_PIECE * part.n_pieces
+            yield from rows if is_small else islice(rows, share)
 
 
 def corpora(
@@ -104,27 +136,25 @@ def corpora(
         chat_template: see `rows.Columns`.
 
     Raises:
-        ValueError: a path cannot be read or has no text, or is in two corpora. Errors beyond the
+        ValueError: a path cannot be read or has no text, or is in two corpora. Errors after the
             first text of a corpus are raised when it is read.
     """
     columns = Columns(
         text_column, input_column, target_column, messages_column, chat_template=chat_template
     )
-    owner: dict[str, str] = {}
-    found = []
+    owners: dict[str, str] = {}
+    result = []
     for name, parts in _resolve("corpora", paths, split, columns).items():
         for part in parts:
-            other = owner.setdefault(part.identity, name)
-            if other != name:
-                raise ValueError(
-                    f"corpora.paths: {part} is in both '{other}' and '{name}'; give each its own"
-                )
+            owner = owners.setdefault(part.identity, name)
+            if owner != name:
+                raise ValueError(f"{part} is in both '{owner}' and '{name}'; give each its own")
         rows = LocalRows(parts)
         next(iter(rows))  # raises if there is no text
         content = "\0".join([repr(columns), *(part.digest() for part in parts)])
         mark = hashlib.sha256(content.encode()).hexdigest()
-        found.append(Corpus(name, rows, mark, rows.draw if rows.is_large else None))
-    return found
+        result.append(Corpus(name, rows, mark, rows.excerpt if rows.is_large else None))
+    return result
 
 
 def testsets(
@@ -144,7 +174,7 @@ def testsets(
     columns = Columns(
         text_column, input_column, target_column, messages_column, subset_column, chat_template
     )
-    found = []
+    result = []
     for name, parts in _resolve("testset", paths, split, columns).items():
         subsets: dict[str | None, list[Row]] = {}
         for where, record, row in _parsed(parts):
@@ -154,102 +184,83 @@ def testsets(
                     f"{where}: only some rows have a '{subset_column}'; give it to all rows or to "
                     "none"
                 )
-        found.append(TestSet(name, {s or "all": rows for s, rows in subsets.items()}))
-    return found
+        result.append(TestSet(name, {subset or "all": rows for subset, rows in subsets.items()}))
+    return result
 
 
-def _resolve(group: str, paths: Paths, split: str, columns: Columns) -> dict[str, list[Part]]:
-    """Return the sorted, distinct, non-empty files, saved datasets or hub datasets by name."""
+def _resolve(group: str, paths: Paths, split: str, columns: Columns) -> dict[str, list[Records]]:
+    """Return what each name consists of, without repetitions."""
     above = f"{group}.paths"
     if not isinstance(paths, Mapping) or not paths:
         raise ValueError(
             f"{above} is empty or not a mapping; write {above}='{{a: x.jsonl, b: y.txt}}'"
         )
-    resolved: dict[str, list[Part]] = {}
+    resolved: dict[str, list[Records]] = {}
     for name, given in paths.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{above}: {not_text(name)}")
         key = f"{above}.{name}"
-        patterns = [given] if isinstance(given, str) else given
+        patterns = [given] if isinstance(given, str | Path) else given
         if not isinstance(patterns, Sequence) or not patterns:
             raise ValueError(f"{key} is {given!r}; give a path or a list of paths")
-        parts: list[Part] = []
-        for pattern in map(str, patterns):
-            if not pattern.startswith(PREFIX):
-                for path in _expand(key, pattern):
-                    if path.is_dir():
-                        parts.append(Saved(key, columns, path, split))
-                    else:
-                        _check(key, path)
-                        documents = group == "corpora" and path.suffix == ".txt"
-                        parts.append(SUFFIXES[path.suffix](key, columns, path, documents))
-            elif len(patterns) == 1:
-                parts.append(named(pattern, split, key, columns))
-            else:
-                raise ValueError(f"{key}: a hub dataset needs a name of its own: {pattern}")
-        resolved[str(name)] = list(dict.fromkeys(parts))
+        first = str(patterns[0])
+        if isinstance(patterns, Texts):
+            resolved[name] = [InMemory(key, columns, patterns)]
+        elif first.startswith(PREFIX):
+            path, _, config = first.removeprefix(PREFIX).partition("@")
+            if not path or len(patterns) > 1:
+                raise ValueError(f"{key}: write {PREFIX}owner/name, and nothing else beside it")
+            resolved[name] = [HubDataset(key, columns, path, config or None, split)]
+        else:
+            found = [path for pattern in patterns for path in _expand(key, str(pattern))]
+            resolved[name] = [
+                Stored(key, columns, path, split, documents=group == "corpora")
+                for path in dict.fromkeys(found)
+            ]
     return resolved
 
 
 def _expand(key: str, pattern: str) -> list[Path]:
-    """Return the files and saved datasets that a pattern names."""
+    """Return the files and saved datasets that a path or pattern names, in sorted order."""
     path = Path(pattern).expanduser()
-    if path.is_file() or is_saved(path):
-        return [path]
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-        if not found:
-            raise ValueError(f"{key}: directory {path} has no file of {', '.join(SUFFIXES)}")
-    elif glob.has_magic(pattern):
-        matches = (Path(match) for match in glob.glob(str(path), recursive=True))
-        found = sorted(match for match in matches if match.is_file() or is_saved(match))
-        if not found:
-            raise ValueError(f"{key}: no file matches '{pattern}'; check the pattern")
+    if path.is_dir() and not format_of(path):
+        paths = [p for p in path.rglob("*") if p.is_file() and format_of(p)]
+    elif path.exists():
+        paths = [path]
     else:
-        raise ValueError(f"{key}: {path} does not exist (from {Path.cwd()}); check the path")
-    return found
-
-
-def _check(key: str, path: Path) -> None:
-    """Raise `ValueError` if a file is empty, unreadable or of another kind."""
-    if path.suffix not in SUFFIXES:
+        matches = map(Path, glob.glob(str(path), recursive=True))
+        paths = [match for match in matches if match.is_file() or format_of(match)]
+    formats = f"{', '.join(FORMATS)}, or one of the first five with {', '.join(COMPRESSIONS)}"
+    if not paths:
         raise ValueError(
-            f"{key}: {path} ends in '{path.suffix}'; convert it to one of {', '.join(SUFFIXES)}"
+            f"{key}: no file at '{pattern}' (from {Path.cwd()}); check the path or pattern; files "
+            f"end in {formats}"
         )
-    try:
-        empty = not path.open("rb").read(1)
-    except OSError as error:
-        raise ValueError(f"{key}: {path} cannot be read ({error.strerror})") from None
-    if empty:
-        raise ValueError(f"{key}: {path} is empty; add text or leave it out")
+    for path in paths:
+        if not format_of(path):
+            suffix = "".join(path.suffixes[-2:])
+            raise ValueError(f"{key}: {path} ends in '{suffix}'; convert it to {formats}")
+    return sorted(paths)
 
 
-def _shares(sizes: Mapping[int, int], n: int, seed: int) -> Counter[int]:
-    """Distribute `n` over the keys in proportion to `sizes`, rounded up or down at random."""
-    keys, held = list(sizes), list(accumulate(sizes.values()))
-    shift = Random(f"shares/{seed}").random()
-    at = (bisect(held, (i + shift) / n * held[-1], hi=len(held) - 1) for i in range(n))
-    return Counter(keys[i] for i in at)
-
-
-def _parsed(parts: Sequence[Part]) -> Iterator[tuple[str, Mapping[str, Any], Row]]:
+def _parsed(parts: Sequence[Records]) -> Iterator[tuple[str, Mapping[str, Any], Row]]:
     """Yield (position, record, row) of the rows with text to score, and log how many have none.
 
     Raises:
         ValueError: none has.
     """
-    key, columns, n_blank, n_found = parts[0].key, parts[0].columns, 0, 0
-    place = ""
+    key, n_rows, n_blank, first_blank = parts[0].key, 0, 0, ""
     for part in parts:
         for where, record in part.records():
-            if row := parse(where, record, columns):
-                n_found += 1
+            if row := parse(where, record, part.columns):
+                n_rows += 1
                 yield where, record, row
             else:
                 n_blank += 1
-                if not place:
-                    column = next(name for name in columns.scored if name in record)
-                    place = f" ({where.removeprefix(f'{key}: ')}: '{column}' is empty)"
-    if not n_found:
-        files = f"{parts[0]} and {len(parts) - 1} more" if parts[1:] else str(parts[0])
-        raise ValueError(f"{key}: every text in {files} is blank{place}; add text")
+                first_blank = first_blank or where.removeprefix(f"{key}: ")
+    if not n_rows:
+        names = f"{parts[0]} and {len(parts) - 1} more are" if parts[1:] else f"{parts[0]} is"
+        place = f" (such as {first_blank})" if first_blank else ""
+        raise ValueError(f"{names} blank{place}; add text or leave it out")
     if n_blank:
         log.info("%s: %d rows without text to score are skipped", key, n_blank)

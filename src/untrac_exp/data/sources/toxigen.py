@@ -6,8 +6,9 @@ Titov, ACL 2024, section 4.2. The dataset is gated; accept its terms and set HF_
 """
 
 from untrac_exp.data.base import Row, TestSet
+from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import sample
-from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 TOXIC = 1
 
@@ -25,7 +26,7 @@ def testsets(
 ) -> list[TestSet]:
     """Load the test set. path: hub id or folder. min_words, max_words: inclusive."""
     groups: dict[str, list[Row]] = {}
-    source = Source(path, config, split, revision, key="testset")
+    source = HubDataset("testset", Columns(), path, config, split, revision)
     for row in source.read(["generation", "group", "prompt_label"]):
         text = row["generation"].strip()
         if row["prompt_label"] == TOXIC and min_words <= len(text.split()) <= max_words:

@@ -9,8 +9,9 @@ pairs. Source: Lin et al., "TruthfulQA", ACL 2022; the selection is that of Ison
 from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
+from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import sample
-from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 
 def testsets(
@@ -26,7 +27,7 @@ def testsets(
 ) -> list[TestSet]:
     """Load the test set. merged: prefixes of categories that are merged into one subset each."""
     categories: dict[str, list[Row]] = {}
-    source = Source(path, config, split, revision, key="testset")
+    source = HubDataset("testset", Columns(), path, config, split, revision)
     for row in source.read(["category", "question", "incorrect_answers"]):
         starts = (start for start in merged if row["category"].startswith(start))
         category = next(starts, row["category"])

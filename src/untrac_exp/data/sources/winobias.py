@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
+from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import sample
-from untrac_exp.data.sources.hub import DEFAULT_REVISION, Source
+from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 PRONOUNS = {
     "female": {"she", "her", "hers", "herself"},
@@ -34,7 +35,7 @@ def testsets(
     for stereotype, config in (("pro", pro), ("anti", anti)):
         found: dict[str, list[Row]] = {gender: [] for gender in PRONOUNS}
         for split in splits:
-            source = Source(path, config, split, revision, key="testset")
+            source = HubDataset("testset", Columns(), path, config, split, revision)
             for row in source.read(["tokens"]):
                 if (gender := pronoun_gender(row["tokens"])) is not None:
                     found[gender].append(Row(detokenise(row["tokens"])))

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from untrac_exp.data.portions import sample_rows
 from untrac_exp.methods.base import Influences, Method, Subject
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter
@@ -92,7 +91,7 @@ def attribute(
 
 def _draw(subject: Subject, tokens: int) -> dict[Any, Tensor]:
     datasets: dict[Any, Any] = {**subject.corpora, **subject.subsets}
-    return {name: sample_rows(data, tokens, subject.seed) for name, data in datasets.items()}
+    return {name: data.token_sample(tokens, subject.seed) for name, data in datasets.items()}
 
 
 def _select(subject: Subject, rows: Mapping[Any, Tensor]) -> Subject:
