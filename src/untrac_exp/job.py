@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.config.schema import number_of_jobs, variant
+from untrac_exp.config.schema import number_of_jobs, overrides_of
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
@@ -33,6 +34,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report import result_files as files
 from untrac_exp.report.live import board
+from untrac_exp.report.loggers import Logger
 from untrac_exp.report.terminal import print_job
 from untrac_exp.runtime import processes, workers
 from untrac_exp.runtime.cost import Meter, reset_peaks
@@ -91,6 +93,7 @@ def run(cfg: DictConfig) -> None:
     """Run one job, from its configuration to its result files."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
+    logger = (instantiate(cfg.logger) if processes.is_first() else None) or Logger()
     many = 1 if _has_budget(cfg) else workers.number(cfg.trainer, cfg.threads)
     prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
@@ -110,19 +113,18 @@ def run(cfg: DictConfig) -> None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
-            inputs.training.store.start_workers = start_workers
-            try:
-                results = compute(cfg, inputs, began, _place_in_sweep())
-            except TooLittleTimeError as error:
-                log.warning("%s is left out: %s; raise budget=%s", outdir, error, cfg.budget)
-                return
-        stopped = results.refined.interrupted
-        if processes.is_first():
-            # no key for an interrupted job, so that the same command resumes it
-            write(outdir, cfg, inputs, None if stopped else key, results)
-            if (logger := instantiate(cfg.logger)) is not None:
-                logger(outdir=outdir)
+        with logger.job(about(cfg, method), outdir) as live:
+            with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
+                inputs.training.store.start_workers = start_workers
+                try:
+                    results = compute(cfg, inputs, began, _place_in_sweep(), live)
+                except TooLittleTimeError as error:
+                    log.warning("%s is left out: %s; raise budget=%s", outdir, error, cfg.budget)
+                    return
+            stopped = results.refined.interrupted
+            if processes.is_first():
+                # no key for an interrupted job, so that the same command resumes it
+                write(outdir, cfg, inputs, None if stopped else key, results)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
@@ -173,9 +175,15 @@ def encode_data(
 
 
 def compute(
-    cfg: DictConfig, inputs: Inputs, began: float, place: tuple[int, int] = (0, 1)
+    cfg: DictConfig,
+    inputs: Inputs,
+    began: float,
+    place: tuple[int, int] = (0, 1),
+    live: Logger | None = None,
 ) -> Results:
     """Train and compute what the store lacks; place: as returned by `_place_in_sweep`."""
+    live = live or Logger()
+    inputs = logged(inputs, live, cfg.train_seed)
     method = instantiate(cfg.method)  # fail early: the truth may take hours
     # truth=none is an empty node
     truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
@@ -183,10 +191,23 @@ def compute(
     theta0 = inputs.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
     folder = theta0.folder() if isinstance(theta0, Trained) else None
+    if folder is not None:
+        live.theta0(folder)
+        live.artifact("theta0", [folder])
+    if truth is not None:
+        live.artifact("truth", truth.folders(inputs.training, inputs.subsets))
     meter = Meter()
     return Results(
         run_method(method, cfg, inputs, meter, began, *place), meter, folder, truth, changes
     )
+
+
+def logged(inputs: Inputs, live: Logger, train_seed: int) -> Inputs:
+    """Return the inputs with the curves of θ0's training and of unlearning sent to a logger."""
+    live.artifact("data", list(inputs.training.corpora.values()), is_input=True)
+    subsets = Counter(subset.testset for subset in inputs.subsets)
+    training = replace(inputs.training, loggers={train_seed: live.theta0_logger})
+    return replace(inputs, training=training, on_curves=partial(live.curves, subsets=subsets))
 
 
 def _work(cfg: DictConfig, began: float, method: str, workers: int) -> None:
@@ -271,6 +292,7 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
+        on_curves=inputs.on_curves,
         trained_on=training.data,
     )
 
@@ -340,16 +362,10 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, result
         predicted, actual = truth.compared(answer.scores, changes)
         agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
     noise = ceilings(actual, warnings.append, statistics)
-    hydra = HydraConfig.get()
     files.write_metrics(
         outdir,
         {
-            "experiment": cfg.name,
-            "method": inputs.training.store.method,
-            "variant": variant(hydra.overrides.task, hydra.sweeper.params),
-            "seed": cfg.seed,
-            "train_seed": cfg.train_seed,
-            "scale": cfg.scale,
+            **about(cfg, inputs.training.store.method),
             "over": None if truth is None else truth.over,
             "agreement": agreed,
             **noise,
@@ -359,12 +375,24 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, result
             "theta0": None if theta0 is None else str(theta0),
             "fingerprint": key,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "versions": versions(),
-            "git_commit": _git_commit(),
-            "config": plain(cfg),
         },
     )
     log.info("wrote %s", outdir)
+
+
+def about(cfg: DictConfig, method: str) -> dict[str, Any]:
+    """Return what identifies a job: its settings and the code that runs it."""
+    return {
+        "experiment": cfg.name,
+        "method": method,
+        "overrides": overrides_of(HydraConfig.get().overrides.task),
+        "seed": cfg.seed,
+        "train_seed": cfg.train_seed,
+        "scale": cfg.scale,
+        "versions": versions(),
+        "git_commit": _git_commit(),
+        "config": plain(cfg),
+    }
 
 
 def _git_commit() -> str | None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus, Subset, TestSet
@@ -33,6 +34,7 @@ class Inputs:
         corpora: the corpora before tokenization, or the samples drawn of them.
         testsets: the test sets before tokenization.
         key: identifies the data and, for a checkpoint, its weights.
+        on_curves: as in `methods.base.Subject`.
         unsampled: returns tokens of rows outside the samples, if `corpora` are samples of rows.
     """
 
@@ -42,6 +44,7 @@ class Inputs:
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
     unsampled: Callable[[], Mapping[str, Encoded]] = dict
+    on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
 
     def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
         """Return at most `n` sequences of each corpus that are not in its sample of `n`."""

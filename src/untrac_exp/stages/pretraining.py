@@ -70,6 +70,8 @@ class Pretraining(lightning.LightningModule):
         self.model, self.run, self.out = model, run, out
         self.losses: list[float] = []
         self._micro: list[Tensor] = []
+        tokens = run.batch_size * run.data.read / len(run.data)
+        self.flops_per_step = 6 * model.num_parameters() * tokens
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:
@@ -102,6 +104,9 @@ class Pretraining(lightning.LightningModule):
                 "lower pretraining.optimizer.lr"
             )
         self.losses.append(loss)
+        if self.logger is not None:
+            rate, flops = optimizer.param_groups[0]["lr"], step * self.flops_per_step
+            self.logger.log_metrics({"loss": loss, "rate": rate, "flops": flops}, step)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.run.optimizer(self.model.parameters())
@@ -169,12 +174,16 @@ class _ShowProgress(Callback):
 
 
 def pretrain(
-    model: PreTrainedModel, run: PretrainingRun, trainer: TrainerSettings, out: Path
+    model: PreTrainedModel,
+    run: PretrainingRun,
+    trainer: TrainerSettings,
+    out: Path,
+    logger: Any = False,
 ) -> None:
     """Train `model` in place and save weights, the loss of each step and checkpoints to `out`.
 
     If `out` has the checkpoint of an interrupted run, training resumes from it with the same result
-    as an uninterrupted run.
+    as an uninterrupted run. `logger` is a Lightning logger, or False.
 
     Raises:
         ValueError: the loss is not finite.
@@ -206,7 +215,7 @@ def pretrain(
         max_epochs=-1,
         gradient_clip_val=run.clip or None,
         callbacks=callbacks,
-        logger=False,
+        logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,

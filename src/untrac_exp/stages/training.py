@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -134,7 +134,7 @@ class Training:
     """Everything that determines the models trained on one mixture.
 
     corpora: folders of tokens by name, in the order of the mixture. settings_key: the configuration
-    of `settings` as plain values.
+    of `settings` as plain values. loggers: Lightning loggers of θ0's training, by train seed.
     """
 
     source: ModelSource
@@ -144,6 +144,7 @@ class Training:
     settings_key: Mapping[str, Any]
     trainer: TrainerSettings
     store: Store
+    loggers: Mapping[int, Any] = field(default_factory=dict)
 
     @cached_property
     def data(self) -> dict[str, Encoded]:
@@ -232,7 +233,8 @@ class Training:
             schedule=self.settings.schedule,
         )
         model = self.source.build(self.tokenizer, train_seed).to(dtype)
-        pretrain(model, run, self.trainer, out)
+        logger = self.loggers.get(train_seed, False) if keep is None else False
+        pretrain(model, run, self.trainer, out, logger)
         meter.backward(steps * batch_size * data.read // len(data))
         meter.stop()
         meter.save(out / "cost.json")

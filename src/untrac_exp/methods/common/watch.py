@@ -1,6 +1,7 @@
 """Unlearn datasets and evaluate others during the runs; shared by UnTrac and UnTrac-Inv."""
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -53,28 +54,40 @@ class Unlearn:
         before = panel.losses_at_theta0(subject)
         start = np.concatenate([losses.nll.numpy() for losses in before.values()])
         parts = {name: self.watch(subject, _text(name), run, panel) for name, run in runs.items()}
-        found = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
+
+        def own_loss(name: str | Subset, seen: Arrays) -> pd.DataFrame:
+            columns = {"step": seen["own_steps"], "loss": seen["own_loss"]}
+            return pd.DataFrame({"unlearned": _text(name), **columns})
+
+        def trajectory(name: str | Subset, seen: Arrays) -> pd.DataFrame:
+            rows: list[tuple[Any, ...]] = []
+            for of, path in panel.split(seen["nll"]).items():
+                corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
+                change = path.sum(1) - float(before[of].nll.sum())
+                change /= int(before[of].tokens.sum())
+                rows += [(corpus, *subset, *row) for row in zip(seen["steps"], change, strict=True)]
+            return pd.DataFrame(rows, columns=["corpus", "testset", "subset", "step", "influence"])
+
+        def on_run(name: str | Subset, seen: Arrays) -> None:
+            spent = {"seconds": seen["seconds"], "flops": seen["flops"]}
+            own = own_loss(name, seen).drop(columns="unlearned").assign(**spent)
+            subject.on_curves(_text(name), own, trajectory(name, seen))
+
+        found = subject.parts(parts, f"{self.rate_key}: forget sets unlearned", on_run)
         changes: list[Change] = []
-        trajectory: list[tuple[Any, ...]] = []
-        own_loss: list[tuple[Any, ...]] = []
         for name, seen in found.items():
             own, steps = seen["own_loss"], seen["steps"]
-            own_loss += [(_text(name), *row) for row in zip(seen["own_steps"], own, strict=True)]
             rises = [0.0, *(own[np.searchsorted(seen["own_steps"], steps)] - own[0])]
             nll = np.stack([start, *seen["nll"]])
             answers = panel.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
-            for of, path in panel.split(seen["nll"]).items():
+            for of, losses in answers.items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(Change(corpus, subset, of, before[of], answers[of]))
-                change = path.sum(1) - float(before[of].nll.sum())
-                change /= int(before[of].tokens.sum())
-                trajectory += [(corpus, *subset, *row) for row in zip(steps, change, strict=True)]
-        columns = ["corpus", "testset", "subset", "step", "influence"]
+                changes.append(Change(corpus, subset, of, before[of], losses))
         return scored(
             changes,
             panel.datasets,
-            trajectory=pd.DataFrame(trajectory, columns=columns),
-            own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
+            trajectory=pd.concat([trajectory(*run) for run in found.items()], ignore_index=True),
+            own_loss=pd.concat([own_loss(*run) for run in found.items()], ignore_index=True),
             warnings=[*warnings, *self._warnings(found, subject.model.config.vocab_size)],
         )
 
@@ -82,7 +95,8 @@ class Unlearn:
         """Return a part that unlearns from θ0 and evaluates the panel's N examples at its steps.
 
         It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
-        own_loss (R,), the loss of a sample of the forget set in nats per token.
+        own_loss (R,), the loss of a sample of the forget set in nats per token, with seconds (R,)
+        and flops (R,) since the start.
         """
         data, retain = run
         batch = min(self.batch_size, len(data))
@@ -94,6 +108,9 @@ class Unlearn:
             steps: list[int] = []
             nll: list[np.ndarray] = []
             own_steps, own = [0], [subject.losses(probe).mean]
+            started, seconds, flops = time.monotonic(), [0.0], [0.0]
+            parameters = subject.model.num_parameters()
+            start = subject.meter.flops(parameters)
 
             def observe(step: int) -> bool:
                 subject.meter.backward((step - own_steps[-1]) * batch * data.read // len(data))
@@ -110,6 +127,8 @@ class Unlearn:
                 if step in schedule or (wanted is not None and rise >= wanted / 2):
                     steps.append(step)
                     nll.append(panel.evaluate(subject)["nll"])
+                seconds.append(time.monotonic() - started)
+                flops.append(subject.meter.flops(parameters) - start)
                 return wanted is not None and rise >= wanted
 
             with subject.leaving_theta0() as model:
@@ -129,6 +148,7 @@ class Unlearn:
             return {
                 "steps": np.array(steps), "nll": np.stack(nll),
                 "own_steps": np.array(own_steps), "own_loss": np.array(own),
+                "seconds": np.array(seconds), "flops": np.array(flops),
             }  # fmt: skip
 
         reads = {
