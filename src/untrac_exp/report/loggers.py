@@ -28,6 +28,12 @@ class Logger:
     """Logger for the Lightning trainer that trains θ0; False for none."""
     first_step: int = 2**63
     """First pretraining step that `theta0_logger` has logged, if it has."""
+    _waiting = pd.DataFrame()
+    """Trajectories of test sets of which subsets are missing."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Become a logger of nothing in another process: this one logs what it returns."""
+        return Logger, ()
 
     @contextmanager
     def job(self, about: Mapping[str, Any], outdir: Path) -> Iterator[Self]:
@@ -37,7 +43,6 @@ class Logger:
             about: what its metrics.json says from the start: method, seeds, overrides, config, ...
             outdir: folder of its result files, which are complete at the end.
         """
-        self._waiting = pd.DataFrame()
         yield self
 
     def log(self, fields: Mapping[str, Any]) -> None:

@@ -133,7 +133,7 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
         {"test set": row["testset"], "method": row["label"]}
         | {name: _number(row[f"{name}_mean"], row[f"{name}_std"]) for name in shown}
         | {
-            "95 % interval": f"{_number(row['pearson_low'])} … {_number(row['pearson_high'])}",
+            "95 % interval": f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]",
             "of attainable": "–" if pd.isna(row["relative"]) else f"{row['relative']:.0%}",
             "attainable": _number(row["attainable"]),
             "noise ceiling": _number(row["ceiling"]),

@@ -59,7 +59,9 @@ class WandbLogger(Logger):
         """Log one job within the context; a job that fails is a failed run with its curves."""
         trained = f"train_seed{about['train_seed']}" if about["train_seed"] else ""
         overrides = ",".join(
-            f"{key.rpartition('.')[2]}={value}" for key, value in about["overrides"].items()
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in about["overrides"].items()
+            if key != "train_seed"
         )
         parts = (about["method"], overrides, trained, f"seed{about['seed']}")
         config = {**about["config"], "job": {key: about[key] for key in about if key != "config"}}
