@@ -9,7 +9,9 @@ import logging
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.config.parallel import parallel_of
-from untrac_exp.config.schema import variant
+from untrac_exp.config.schema import overrides_of
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.methods.base import Checkpoint, Loader, Method, Size, Sizes, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s
@@ -33,6 +35,7 @@ from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report import result_files as files
 from untrac_exp.report.callback import JOBS, STARTED
 from untrac_exp.report.live import log_round
+from untrac_exp.report.loggers import Logger
 from untrac_exp.report.terminal import print_job
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
@@ -93,6 +96,7 @@ def run(cfg: DictConfig) -> None:
     """Run one job, from its configuration to its result files."""
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
+    logger = (instantiate(cfg.logger) if processes.is_first() else None) or Logger()
     prepare_process(cfg.threads)
     processes.join(cfg.trainer.devices)
     parallel = Parallel() if _has_budget(cfg) else parallel_of(cfg)
@@ -106,11 +110,11 @@ def run(cfg: DictConfig) -> None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began)):
-            if processes.is_first():
-                write(outdir, cfg, inputs, key, results)
-        if processes.is_first() and (logger := instantiate(cfg.logger)) is not None:
-            logger(outdir=outdir)
+        with logger.job(about(cfg, method), outdir) as live:
+            inputs = logged(inputs, live, cfg.train_seed)
+            for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began), live):
+                if processes.is_first():
+                    write(outdir, cfg, inputs, key, results)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
@@ -157,8 +161,11 @@ def encode_data(
     )
 
 
-def compute(cfg: DictConfig, inputs: Inputs, left_s: float | None = None) -> Iterator[Results]:
+def compute(
+    cfg: DictConfig, inputs: Inputs, left_s: float | None = None, live: Logger | None = None
+) -> Iterator[Results]:
     """Train and compute what the store lacks; yield the results after each round of a budget."""
+    live = live or Logger()
     method = instantiate(cfg.method)  # fail early: the truth may take hours
     # truth=none is an empty node
     truth: Truth | None = instantiate(cfg.truth) if cfg.truth else None
@@ -166,8 +173,21 @@ def compute(cfg: DictConfig, inputs: Inputs, left_s: float | None = None) -> Ite
     theta0 = inputs.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
     folder = theta0.folder() if isinstance(theta0, Trained) else None
+    if folder is not None:
+        live.theta0(folder)
+        live.artifact("theta0", [folder])
+    if truth is not None:
+        live.artifact("truth", truth.folders(inputs.training, inputs.subsets))
     for attributed in run_method(method, cfg, inputs, left_s):
         yield Results(attributed, folder, truth, changes)
+
+
+def logged(inputs: Inputs, live: Logger, train_seed: int) -> Inputs:
+    """Return the inputs with the curves of θ0's training and of unlearning sent to a logger."""
+    live.artifact("data", list(inputs.training.corpora.values()), is_input=True)
+    subsets = Counter(subset.testset for subset in inputs.subsets)
+    training = replace(inputs.training, loggers={train_seed: live.theta0_logger})
+    return replace(inputs, training=training, on_curves=partial(live.curves, subsets=subsets))
 
 
 def run_method(
@@ -242,6 +262,7 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
+        on_curves=inputs.on_curves,
         trained_on=training.data,
     )
 
@@ -299,16 +320,10 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str, results: Resu
         predicted, actual = truth.compared(answer.scores, changes)
         agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
     noise = ceilings(actual, warnings.append, statistics)
-    hydra = HydraConfig.get()
     files.write_metrics(
         outdir,
         {
-            "experiment": cfg.name,
-            "method": inputs.training.store.method,
-            "variant": variant(hydra.overrides.task, hydra.sweeper.params),
-            "seed": cfg.seed,
-            "train_seed": cfg.train_seed,
-            "scale": cfg.scale,
+            **about(cfg, inputs.training.store.method),
             "over": None if truth is None else truth.over,
             "agreement": agreed,
             **noise,
@@ -319,12 +334,24 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str, results: Resu
             "theta0": None if theta0 is None else str(theta0),
             "fingerprint": key if attributed.is_last else None,  # else the same command goes on
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "versions": versions(),
-            "git_commit": _git_commit(),
-            "config": plain(cfg),
         },
     )
     log.info("wrote %s", outdir)
+
+
+def about(cfg: DictConfig, method: str) -> dict[str, Any]:
+    """Return what identifies a job: its settings and the code that runs it."""
+    return {
+        "experiment": cfg.name,
+        "method": method,
+        "overrides": overrides_of(HydraConfig.get().overrides.task),
+        "seed": cfg.seed,
+        "train_seed": cfg.train_seed,
+        "scale": cfg.scale,
+        "versions": versions(),
+        "git_commit": _git_commit(),
+        "config": plain(cfg),
+    }
 
 
 def _git_commit() -> str | None:

@@ -24,7 +24,7 @@ def fabricate(
     testsets: dict[str, int] | None = None,
     seeds: int = 2,
     train_seeds: int = 2,
-    variant: str = "",
+    overrides: dict[str, str] | None = None,
     train_seed: int = 0,
     config: dict | None = None,
 ) -> Path:
@@ -56,7 +56,8 @@ def fabricate(
             unlearns = method.startswith("untrac")
             if unlearns:
                 scores = scores.assign(ci_low=influence - 0.05, ci_high=influence + 0.06)
-            outdir = root / (f"{method},{variant}" if variant else method) / f"seed{seed}"
+            named = ",".join(f"{key}={value}" for key, value in (overrides or {}).items())
+            outdir = root / method / named.replace("/", "_") / f"seed{seed}"
             files.write(outdir, "scores", scores)
             if train_seeds:
                 files.write(outdir, "truth", truth)
@@ -85,7 +86,7 @@ def fabricate(
                 {
                     "experiment": "fabricated",
                     "method": method,
-                    "overrides": dict(part.split("=", 1) for part in variant.split(",") if part),
+                    "overrides": overrides or {},
                     "seed": seed,
                     "train_seed": train_seed,
                     "scale": "mini",

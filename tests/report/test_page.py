@@ -8,23 +8,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from jinja2 import DictLoader
 
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.conftest import fabricate
-from untrac_exp.report import page
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
-from untrac_exp.report.page import (
-    agreement_table,
-    answer,
-    details,
-    render,
-    settings,
-    write_page,
-)
-from untrac_exp.report.tables import ranking, truths
+from untrac_exp.report.page import details, first_of_truths, render, settings, write_page
 
 
 class Reader(HTMLParser):
@@ -60,29 +50,20 @@ def read(page: str) -> Reader:
 
 
 def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
-    sweep = collect(sweep_dir)
-    said = answer(sweep, "bias")
-    table = ranking(sweep, "bias").set_index("label")
-    first = table[table["rank"] == 1]["corpus"]
-    (truth,) = said["truth"]
-    assert truth["corpus"] == first["truth"]
-    assert (truth["seeds_agreeing"], truth["seeds"]) == (2, 2)
-    named = {method: corpus for corpus, methods, _ in said["named"] for method in methods}
-    assert named == {label: first[label] for label in ("graddot", "untrac", "untrac_inv")}
-    assert all(right == (corpus == first["truth"]) for corpus, _, right in said["named"])
-
-
-def test_the_answer_counts_the_train_seeds_that_agree(sweep_dir):
     for path in sweep_dir.glob("*/seed*/truth.csv"):
         truth = files.read_table(path, files.TRUTH)
         truth.loc[(truth["train_seed"] == 1) & (truth["corpus"] == "wiki"), "influence"] = 0.7
         files.write(path.parent, "truth", truth)
     sweep = collect(sweep_dir)
-    bias = truths(sweep).query("testset == 'bias'")
+    bias = sweep.truths.query("testset == 'bias'")
     tops = bias.groupby(["train_seed", "corpus"])["influence"].mean().unstack().idxmax(axis=1)
-    said = answer(sweep, "bias")["truth"][0]
     assert tops[1] == "wiki"
-    assert said["seeds_agreeing"] == sum(tops == said["corpus"]) == 1
+    (first,) = first_of_truths(sweep, "bias")
+    table = sweep.rankings["bias"].query("rank == 1").set_index("label")["corpus"]
+    assert first["corpus"] == table["truth"]
+    assert (first["agreeing"], first["seeds"]) == (sum(tops == first["corpus"]), 2)
+    named = {label: c for c, told in sweep.first_ranked("bias").items() for label in told}
+    assert named == {label: table[label] for label in ("graddot", "untrac", "untrac_inv")}
 
 
 def test_without_a_truth_the_page_says_so(made_up):
@@ -117,8 +98,8 @@ def test_the_page_needs_no_network_and_is_small(drawn):
 
 
 def test_agreement_lists_the_best_method_of_each_test_set_first(sweep_dir):
-    rows = [row for row in agreement_table(collect(sweep_dir)) if row["testset"] == "toxicity"]
-    assert [row["label"] for row in rows] == ["untrac", "untrac_inv", "graddot"]
+    rows = collect(sweep_dir).best_first.query("testset == 'toxicity'")
+    assert list(rows["label"]) == ["untrac", "untrac_inv", "graddot"]
 
 
 def test_settings_tell_what_is_shared_from_what_is_not(sweep_dir):
@@ -129,9 +110,9 @@ def test_settings_tell_what_is_shared_from_what_is_not(sweep_dir):
         own = config if path.parent.name == outdir.parent.name else metrics["config"]
         files.write_metrics(path, {**metrics, "config": {"name": "x", **own}})
     shared, own = settings(collect(sweep_dir))
-    assert shared == [("name", "x")]
-    assert own["graddot"] == [("method.normalise", "True"), ("scale", "mini")]
-    assert own["untrac"] == [("method.lr", "0.0002"), ("method.steps", "200")]
+    assert shared == {"name": "x"}
+    assert own["graddot"] == {"method.normalise": "True", "scale": "mini"}
+    assert own["untrac"] == {"method.lr": "0.0002", "method.steps": "200"}
 
 
 def test_details_are_the_means_that_the_tables_show(sweep_dir):
@@ -139,7 +120,7 @@ def test_details_are_the_means_that_the_tables_show(sweep_dir):
     found = details(sweep)
     assert list(found) == sweep.testsets
     bias = found["bias"]
-    table = ranking(sweep, "bias").set_index(["label", "corpus"])["influence"]
+    table = sweep.rankings["bias"].set_index(["label", "corpus"])["influence"]
     for panel in bias["panels"]:
         last = np.array(panel["values"][-1], dtype=float)
         assert last.shape == (8, 4)
@@ -149,16 +130,6 @@ def test_details_are_the_means_that_the_tables_show(sweep_dir):
     steps = {panel["label"]: panel["steps"] for panel in bias["panels"]}
     assert steps["untrac"] == [0, 20, 50, 100, 150, 200]
     assert steps["graddot"] == steps["truth"] == []
-
-
-def test_an_answer_beside_the_summary_is_shown_and_a_broken_one_is_named(sweep_dir, monkeypatch):
-    shown = DictLoader({"answer.html": "<p>told: {{ answer.verdict }}</p>"})
-    monkeypatch.setattr(page, "LOADERS", [shown, *page.LOADERS])
-    (sweep_dir / "answer.json").write_text('{"verdict": "it was <wiki>"}')
-    assert "<p>told: it was &lt;wiki&gt;</p>" in render(collect(sweep_dir), [])
-    (sweep_dir / "answer.json").write_text("{")
-    with pytest.raises(ValueError, match=r"answer\.json: unreadable"):
-        render(collect(sweep_dir), [])
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +156,13 @@ def variants(tmp_path_factory):
     """Two test sets, and variants with long names."""
     root = tmp_path_factory.mktemp("variants")
     for optimizer in ("sgd_momentum", "adafactor"):
-        variant = f"model.config.num_hidden_layers=2,unlearning.lr=5e-5,optimizer={optimizer}"
+        overrides = {
+            "model.config.num_hidden_layers": optimizer[:2],
+            "method.lr": f"5e-{optimizer}",
+        }
+        overrides["optimizer"] = optimizer
         testsets = {"toxicity": 5, "bias": 2}
-        fabricate(root, {"untrac": 0.1, "untrac_inv": 0.3}, None, testsets, 1, variant=variant)
+        fabricate(root, {"untrac": 0.1, "untrac_inv": 0.3}, None, testsets, 1, overrides=overrides)
     sweep = collect(root)
     return write_page(sweep, draw_all(sweep, root / "figures"))
 

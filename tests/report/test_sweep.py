@@ -17,7 +17,7 @@ def small(made_up):
 
 
 def test_the_callback_reports_the_sweeps_directory(small, capsys, monkeypatch):
-    monkeypatch.setattr(callbacks, "_to_report", [small])
+    monkeypatch.setattr(callbacks, "_to_report", [(small, None)])
     callbacks.Report().on_multirun_end(OmegaConf.create(), config_name="config")
     assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
     names = {path.name for path in small.iterdir() if path.is_file()}
@@ -37,7 +37,7 @@ def test_a_report_drawn_again_is_the_same_to_the_byte(small):
 
 
 def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(callbacks, "_to_report", [tmp_path])
+    monkeypatch.setattr(callbacks, "_to_report", [(tmp_path, None)])
     with caplog.at_level(logging.ERROR):
         callbacks.Report().on_multirun_end(OmegaConf.create())
     (record,) = caplog.records

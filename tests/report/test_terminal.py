@@ -7,7 +7,6 @@ from rich.console import Console
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.page import render
-from untrac_exp.report.tables import ranking, summarise
 from untrac_exp.report.terminal import console, print_job, print_sweep
 
 
@@ -17,10 +16,6 @@ def written(show, width=120) -> str:
     return stream.getvalue()
 
 
-def starting(lines: list[str], word: str) -> str:
-    return [line for line in lines if line.startswith(f"{word} ")][-1]
-
-
 def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
     sweep = collect(sweep_dir)
     page = sweep_dir / "report.html"
@@ -28,17 +23,15 @@ def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
     assert "\x1b" not in text
     lines = [line.strip() for line in text.strip().splitlines()]
     assert lines[-1] == f"Report: {page}"
-    assert text.index("helps the model say toxicity?") < text.index("Agreement with the truth")
-    first = ranking(sweep, "toxicity")["corpus"].iloc[0]
+    assert text.index("made the model say toxicity?") < text.index("Agreement with the truth")
+    first = sweep.corpora("toxicity")[0]
     assert next(line for line in lines if "(1)" in line).startswith(first)
-    assert f"{sweep.metrics[0]['ceiling']['bias']:.2f}" in next(
-        line for line in lines if line.startswith("noise ceiling")
-    )
-    assert f"{sweep.metrics[0]['attainable']['bias']:.2f}" in next(
-        line for line in lines if line.startswith("attainable ceiling")
-    )
-    row = summarise(sweep).set_index(["method", "testset"]).loc[("graddot", "bias")]
-    assert f"{row['relative']:.0%}" in lines[lines.index(starting(lines, "graddot")) + 1].split()
+    row = sweep.summary.set_index(["method", "testset"]).loc[("graddot", "bias")]
+    table = text[text.index("Agreement") :]
+    (line,) = [line for line in table[table.index("bias") :].splitlines() if "graddot" in line][:1]
+    expected = (f"{row['pearson_mean']:.2f}", f"{row['relative']:.0%}")
+    expected += (f"{row['attainable']:.2f}", f"{row['ceiling']:.2f}")
+    assert set(expected) <= set(line.split())
 
 
 def test_nothing_is_cut_with_nine_methods(made_up):
@@ -54,7 +47,7 @@ def test_one_job_shows_its_tables_and_warnings_without_a_truth(made_up):
     metrics = files.read_metrics(outdir)
     files.write_metrics(outdir, {**metrics, "warnings": ["the truth is switched off [bold]"]})
     text = written(lambda out: print_job(outdir, out))
-    assert "helps the model say bias?" in text
+    assert "made the model say bias?" in text
     assert "Agreement" not in text
     # Names are not markup.
     assert "warning: graddot, seed 0: the truth is switched off [bold]" in text

@@ -2,20 +2,28 @@
 
 import json
 import logging
+import pickle
+import re
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 import wandb
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 from wandb.proto import wandb_internal_pb2
 
 from untrac_exp.report import result_files as files
 from untrac_exp.report import wandb_run
+from untrac_exp.report.collect import collect
+from untrac_exp.report.loggers import CsvLogger, Logger
+from untrac_exp.runtime.cost import Meter
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
 
@@ -49,8 +57,8 @@ def kind_of(data: bytes) -> str | None:
 
 
 def read_back(path: Path) -> dict:
-    """History rows, summary, config and run of a ``.wandb`` file."""
-    found: dict = {"history": [], "summary": {}, "config": {}, "run": None}
+    """History rows, summary, config, run, exit code and artifacts of a ``.wandb`` file."""
+    found: dict = {"history": [], "summary": {}, "config": {}, "run": None, "artifacts": {}}
     # W&B's own process writes the file, and its last records a moment after the run has finished.
     deadline = time.monotonic() + 30
     while not any(kind_of(data) == "exit" for data in records(path)):
@@ -72,6 +80,10 @@ def read_back(path: Path) -> dict:
             found["history"].append(
                 {key(item): json.loads(item.value_json) for item in record.history.item}
             )
+        elif kind == "exit":
+            found["exit_code"] = record.exit.exit_code
+        elif kind == "artifact":
+            found["artifacts"][record.artifact.name] = list(record.artifact.manifest.contents)
         elif kind == "summary":
             found["summary"] |= {
                 key(item): json.loads(item.value_json) for item in record.summary.update
@@ -79,24 +91,104 @@ def read_back(path: Path) -> dict:
     return found
 
 
-def test_an_offline_run_holds_every_documented_field(made_up, tmp_path):
-    outdir = made_up(methods={"untrac": 0.1}, testsets={"bias": 2}, seeds=1) / "untrac" / "seed0"
+@pytest.fixture
+def outdir(made_up):
+    return made_up(methods={"untrac": 0.1}, testsets={"bias": 2}, seeds=1) / "untrac" / "seed0"
+
+
+@pytest.fixture
+def theta0(tmp_path):
+    """The folder of a model of six weights that was trained for 1200 steps in 60 seconds."""
+    folder = tmp_path / "store" / "model" / "0123456789abcdef"
+    (folder / "model").mkdir(parents=True)
+    save_file({"w": torch.zeros(2, 3)}, folder / "model" / "model.safetensors")
+    lines = [f"{i},{7 - i / 600}" for i in range(1, 1201)]
+    (folder / "loss.csv").write_text("\n".join(["step,loss", *lines]) + "\n")
+    Meter(60.0, 2400, 2400).save(folder / "cost.json")
+    return folder
+
+
+def send_curves(live: Logger, outdir: Path) -> None:
+    """Log the unlearning runs of a job, as they would arrive one by one."""
+    trajectory = files.read_table(outdir / "trajectory.csv", files.TRAJECTORY)
+    own = files.read_table(outdir / "own_loss.csv", files.OWN_LOSS)
+    own = own.assign(seconds=own["step"] / 10, flops=own["step"] * 1e9)
+    for corpus in trajectory["corpus"].unique():
+        of_corpus = own[own["unlearned"] == corpus].drop(columns="unlearned")
+        subsets = {"bias": 2}
+        live.curves(corpus, of_corpus, trajectory[trajectory["corpus"] == corpus], subsets)
+
+
+@pytest.fixture
+def job(outdir, theta0, tmp_path):
+    """A finished job with everything that can be logged, read back."""
     outputs = tmp_path / "outputs"
-    wandb_run.log_job(outdir, outputs)
+    logger = wandb_run.WandbLogger(outputs, "offline")
+    with logger.job(files.read_metrics(outdir), outdir) as live:
+        for step in (1199, 1200):
+            live.theta0_logger.log_metrics({"loss": 5.0, "rate": 1e-3, "flops": 36.0 * step}, step)
+        live.theta0(theta0)
+        live.artifact("theta0", [theta0])
+        tokens = [tmp_path / "store" / "tokens" / name for name in "ab"]
+        for folder in tokens:
+            folder.mkdir(parents=True)
+        live.artifact("data", tokens, is_input=True)
+        send_curves(live, outdir)
+    return finished(outputs)
+
+
+def documented() -> dict[str, str]:
+    """Field -> kind, from the tables of the page."""
+    text = (CONF.parents[1] / "docs" / "wandb.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| ([\w ]+?) \|", text, re.MULTILINE)
+    assert len(rows) > 10
+    return {field: kind for field, kind in rows if field != "job_type"}
+
+
+def pattern(field: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"<\w+>", ".+", field))
+
+
+def fields(run: dict) -> dict[str, set[str]]:
+    """Kind -> names of the fields of a run that was read back."""
+    names = {key for row in run["history"] for key in row if not key.startswith("_")}
+    media = {key.removesuffix("/_type") for key in names if key.endswith("/_type")}
+    names = {key for key in names if not key.startswith(tuple(f"{name}/" for name in media))}
+    summary = {key for key in run["summary"] if not key.startswith("_")}
+    return {
+        "history": names,
+        "media": media,
+        "summary": {key for key in summary if not key.startswith(tuple(names | media))},
+        "config": {key for key in run["config"] if not key.startswith("_")},
+        "artifact": {name for name in run["artifacts"] if not name.startswith("run-")},
+    }
+
+
+def check_documented(run: dict, suffix: str) -> None:
+    """Check that a run has every field that the page lists for it, and no other."""
+    for kind, names in fields(run).items():
+        listed = [pattern(name) for name, its in documented().items() if its == kind + suffix]
+        for one in listed:
+            assert any(one.fullmatch(name) for name in names), f"{one.pattern} is not in the run"
+        for name in names:
+            assert any(one.fullmatch(name) for one in listed), f"{name} is not documented"
+
+
+def finished(outputs: Path) -> dict:
     wandb.teardown()  # as at the end of the process: W&B's service writes what it still holds
     (path,) = (outputs / "wandb").glob("offline-run-*/run-*.wandb")
-    found = read_back(path)
-    run = found["run"]
-    assert (run.run_group, run.job_type, run.display_name) == (
-        "fabricated",
-        "untrac",
-        "untrac/seed0",
-    )
-    assert found["config"]["method"] == {"lr": 2e-4, "steps": 200}
-    assert found["config"]["job"]["seed"] == 0
+    return read_back(path)
 
+
+def test_an_offline_run_has_curves_results_and_lineage(job, outdir, theta0):
+    check_documented(job, "")
+    run, summary = job["run"], job["summary"]
+    assert (run.run_group, run.job_type) == ("fabricated", "untrac")
+    assert run.display_name == "untrac/seed0"
+    assert job["config"]["method"] == {"lr": 2e-4, "steps": 200}
+    assert job["config"]["job"]["seed"] == 0
+    assert job["exit_code"] == 0
     metrics = files.read_metrics(outdir)
-    summary = found["summary"]
     for statistic in ("pearson", "spearman", "pearson_pooled"):
         assert summary[f"agreement/bias/{statistic}"] == metrics["agreement"]["bias"][statistic]
     assert summary["ceiling/bias/pearson"] == metrics["ceiling"]["bias"]
@@ -104,65 +196,136 @@ def test_an_offline_run_holds_every_documented_field(made_up, tmp_path):
     assert summary["cost/wall_s"] == metrics["cost"]["wall_s"]
     assert "cost/peak_device_bytes" not in summary
 
-    steps = [row for row in found["history"] if "influence/bias/news" in row]
+    steps = [row for row in job["history"] if "influence/bias/news" in row]
     assert [row["unlearning/step"] for row in steps] == [0, 20, 50, 100, 150, 200]
     trajectory = files.read_table(outdir / "trajectory.csv", files.TRAJECTORY)
     last = trajectory[(trajectory["corpus"] == "news") & (trajectory["step"] == 200)]
     assert steps[-1]["influence/bias/news"] == pytest.approx(last["influence"].mean())
-    assert steps[-1]["loss/news"] == 5.0
-    media = {key: value for row in found["history"] for key, value in row.items()}
+    spent = {"unlearning/seconds": 20.0, "unlearning/flops": 2e11, "loss/news": 5.0}
+    assert steps[-1].items() >= spent.items()
+    media = {key: value for row in job["history"] for key, value in row.items()}
     assert media["scores/_type"] == "table-file"
     assert media["scores/nrows"] == 16
     assert media["heatmap/bias/_type"] == "image-file"
+    names = sorted(name.split("-")[0] for name in job["artifacts"])
+    assert names[:2] == ["data", "run"]  # the run's own is that of the table of scores
+    entries = job["artifacts"][f"theta0-{theta0.name}"]
+    assert {entry.path.split("/")[-1] for entry in entries} >= {"loss.csv", "cost.json"}
+    assert all(entry.ref.startswith(theta0.as_uri()) for entry in entries)  # nothing is uploaded
 
 
-def test_a_failure_is_one_warning_and_no_error(sweep_dir, tmp_path, monkeypatch, caplog):
+def test_pretraining_is_logged_live_and_else_from_the_store(job):
+    rows = [row for row in job["history"] if "pretraining/loss" in row]
+    live = [row for row in rows if "pretraining/rate" in row]
+    stored = [row for row in rows if "pretraining/rate" not in row]
+    assert [row["pretraining/step"] for row in live] == [1199, 1200]
+    assert live[0]["pretraining/loss"] == 5.0
+    assert max(row["pretraining/step"] for row in stored) < 1199
+    assert len(stored) == 599  # every second
+    for row in stored:
+        step = row["pretraining/step"]
+        assert row["pretraining/loss"] == pytest.approx(7 - step / 600)
+        assert row["pretraining/seconds"] == pytest.approx(60 * step / 1200)
+        assert row["pretraining/flops"] == pytest.approx(36 * 2400 * step / 1200)
+
+
+def test_influences_wait_for_all_subsets(tmp_path):
+    """UnTrac-Inv unlearns one test subset at a time; an influence is the mean over subsets."""
+    logger = CsvLogger()
+    own = pd.DataFrame({"step": [0, 5], "loss": [3.0, 4.0], "seconds": [0, 1], "flops": [0, 1]})
+    with logger.job({}, tmp_path):
+        for subset, influence in (("a", 1.0), ("b", 3.0)):
+            rows = [("news", "bias", subset, 5, influence)]
+            trajectory = pd.DataFrame(rows, columns=files.TRAJECTORY)
+            logger.curves(f"bias/{subset}", own, trajectory, {"bias": 2})
+            assert any("influence/bias/news" in row for row in logger.rows) == (subset == "b")
+    assert logger.rows[-1]["influence/bias/news"] == 2.0
+    table = pd.read_csv(tmp_path / "history.csv")
+    assert table["unlearning/step"].tolist() == [0, 5, 0, 5]
+    assert {"loss/bias/a", "loss/bias/b", "unlearning/seconds", "unlearning/flops"} <= {*table}
+
+
+def test_a_job_that_fails_is_a_failed_run_with_its_curves(outdir, tmp_path):
+    logger = wandb_run.WandbLogger(tmp_path / "outputs", "offline")
+
+    def stop():
+        with logger.job(files.read_metrics(outdir), outdir) as live:
+            send_curves(live, outdir)
+            raise KeyboardInterrupt
+
+    pytest.raises(KeyboardInterrupt, stop)
+    run = finished(tmp_path / "outputs")
+    assert run["exit_code"] == 1
+    assert any("loss/news" in row for row in run["history"])
+    assert not any(name.startswith("agreement") for name in run["summary"])
+
+
+def test_a_sweep_is_a_run_with_summary_and_page(sweep_dir, tmp_path):
+    sweep = collect(sweep_dir)
+    page = tmp_path / "report.html"
+    page.write_text("<p>a page</p>")
+    wandb_run.WandbLogger(tmp_path / "outputs", "offline").sweep(sweep, page)
+    run = finished(tmp_path / "outputs")
+    check_documented(run, " of a sweep")
+    assert (run["run"].run_group, run["run"].job_type) == ("fabricated", "sweep")
+    media = {key: value for row in run["history"] for key, value in row.items()}
+    assert media["summary/_type"] == "table-file"
+    assert media["summary/nrows"] == len(sweep.summary)
+    assert media["report/_type"] == "html-file"
+    row = sweep.summary.set_index(["label", "testset"]).loc[("untrac", "bias")]
+    for name in ("pearson_mean", "pearson_std", "pearson_low", "pearson_high", "spearman_mean"):
+        assert run["summary"][f"untrac/bias/{name}"] == row[name]
+
+
+def test_a_failure_is_one_warning_and_no_error(outdir, tmp_path, monkeypatch, caplog):
     def refuse(**settings):
         raise RuntimeError("no space left\nsecond line")
 
-    monkeypatch.setattr(wandb, "init", refuse)
-    with caplog.at_level(logging.WARNING):
-        wandb_run.log_job(sweep_dir / "untrac" / "seed0", tmp_path)
-    (record,) = caplog.records
-    assert "no space left" in record.getMessage()
-    assert "\n" not in record.getMessage()
+    class Full:
+        offline = True
+
+        def __getattr__(self, name):
+            return lambda *_, **__: refuse()
+
+    for init in (refuse, lambda **_: Full()):
+        monkeypatch.setattr(wandb, "init", init)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            logger = wandb_run.WandbLogger(tmp_path)
+            with logger.job(files.read_metrics(outdir), outdir) as live:
+                send_curves(live, outdir)
+        (record,) = caplog.records
+        assert "no space left" in record.getMessage()
+        assert "\n" not in record.getMessage()
 
 
-def test_disabled_does_nothing_and_another_word_is_an_error(tmp_path):
-    wandb_run.log_job(tmp_path / "nowhere", tmp_path, mode="disabled")
+def test_disabled_does_nothing_and_another_word_is_an_error(outdir, tmp_path):
+    with wandb_run.WandbLogger(tmp_path, "disabled").job(files.read_metrics(outdir), outdir):
+        pass
+    assert not (tmp_path / "wandb").exists()
     with pytest.raises(ValueError, match=r"logger\.mode=ofline: choose one of"):
-        wandb_run.log_job(tmp_path, tmp_path, mode="ofline")
+        wandb_run.WandbLogger(tmp_path, mode="ofline")
 
 
 def test_online_needs_a_word_and_no_login_is_one(monkeypatch, tmp_path):
-    assert wandb_run._mode("online") == "online"
+    def where(mode):
+        return wandb_run.WandbLogger(tmp_path, mode).where
+
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password secret\n")
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert wandb_run._mode("auto") == "offline"
+    assert [where("online"), where("auto")] == ["online", "offline"]
     monkeypatch.setenv("WANDB_MODE", "online")
-    assert wandb_run._mode("auto") == "online"
-    assert wandb_run._mode("offline") == "offline"
-
-
-def test_history_of_a_method_without_steps_is_empty(sweep_dir):
-    outdir = sweep_dir / "graddot" / "seed0"
-    assert wandb_run.history(wandb_run.collect(outdir)).empty
-    wandb_run.write_history(outdir)
-    assert not (outdir / "history.csv").exists()
-
-
-def test_history_csv_has_the_same_fields(sweep_dir):
-    outdir = sweep_dir / "untrac" / "seed0"
-    wandb_run.write_history(outdir)
-    header = (outdir / "history.csv").read_text().splitlines()[0].split(",")
-    assert header[0] == "unlearning/step"
-    assert {"influence/toxicity/wiki", "loss/wiki"} <= set(header)
+    assert [where("auto"), where("offline")] == ["online", "offline"]
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_logger_can_be_called_with_a_job(path, sweep_dir, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(wandb_run, "_log", lambda *arguments: seen.append(arguments))
+def test_every_logger_logs_a_job_and_a_sweep_and_none_is_sent_to_workers(path, outdir, tmp_path):
     node = OmegaConf.create({"outputs": str(tmp_path), "logger": yaml.safe_load(path.read_text())})
-    instantiate(node.logger)(outdir=sweep_dir / "untrac" / "seed0")
-    assert len(seen) == (path.stem == "wandb")
+    if "mode" in node.logger:
+        node.logger.mode = "disabled"
+    logger = instantiate(node.logger)
+    with logger.job(files.read_metrics(outdir), outdir) as live:
+        send_curves(live, outdir)
+        assert type(pickle.loads(pickle.dumps(live))) is Logger
+    logger.sweep(collect(outdir), outdir)
+    assert (outdir / "history.csv").exists() == (path.stem == "csv")

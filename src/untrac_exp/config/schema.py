@@ -159,6 +159,18 @@ def variant(overrides: Sequence[str], params: Params) -> str:
     return ",".join(shown)
 
 
+def overrides_of(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the values of a job's overrides as text, without those that affect no result."""
+    values = {}
+    for override in parse_overrides(overrides):
+        key = override.key_or_group
+        ignored = {key, key.split(".")[0]} & _NOT_IN_A_NAME or key in _IN_THE_PATH
+        if not ignored:
+            text = str(override.input_line).partition("=")[2]
+            values[key] = "~" if override.is_delete() else text
+    return values
+
+
 def share_axes(config: DictConfig) -> None:
     """Write the axes of a sweep's command line into the `hydra.sweeper.params` of all its jobs.
 

@@ -67,6 +67,8 @@ class Subject:
         max_tokens: maximum number of tokens per micro-batch, including padding.
         outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
+        on_curves: called with each unlearning run when it is there: the forget set's name, its loss
+            (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
     """
 
     load: Callable[[], PreTrainedModel]
@@ -82,6 +84,7 @@ class Subject:
     outside_sample: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
+    on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 
     @property
@@ -92,7 +95,8 @@ class Subject:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what workers do not need; they keep the subject of their last task."""
         new = {"outside_sample": dict, "references": {}, "meter": Meter()}
-        return _revived, (self.token, vars(self) | new)
+        state = {name: value for name, value in vars(self).items() if name != "on_curves"}
+        return _revived, (self.token, state | new)
 
     def losses(self, data: Encoded) -> Losses:
         """Compute the loss of each example of `data` at the model's current weights.
@@ -130,12 +134,18 @@ class Subject:
         """Return one part of the result; see `Part` and `parts`."""
         return self.parts({name: Part(name, compute, reads, draws)}, name)[name]
 
-    def parts(self, parts: Mapping[Name, Part], what: str) -> dict[Name, Arrays]:
+    def parts(
+        self,
+        parts: Mapping[Name, Part],
+        what: str,
+        on_part: Callable[[Name, Arrays], None] = lambda *_: None,
+    ) -> dict[Name, Arrays]:
         """Return independent parts in their order, computing those that the store lacks.
 
         A job with the same `key`, part name and data finds them again, so an interrupted job
         resumes here. The parts are computed in parallel.
-        what: description of the parts for the log.
+        what: description of the parts for the log. on_part: called with each part's name and
+        arrays when it is there.
         """
         outer, start = self.meter, time.monotonic()
         names, progress = list(parts), Progress(what, len(parts))
@@ -145,6 +155,7 @@ class Subject:
             with np.load(path / "arrays.npz") as arrays:
                 found[names[i]] = dict(arrays)
             progress(len(found))
+            on_part(names[i], found[names[i]])
         outer.wall_s -= time.monotonic() - start  # already counted by the parts' meters
         return {name: found[name] for name in names}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig, flag_override
 
 from untrac_exp.config.schema import share_axes
@@ -19,8 +20,8 @@ STARTED, JOBS = "UNTRAC_STARTED", "UNTRAC_JOBS"
 """Environment variables of a sweep's jobs: its start, in seconds since the epoch, and the number of
 its jobs. With `force`, artifacts older than the start are built again, once for all jobs."""
 
-_to_report: list[Path] = []
-"""The directory of this process's sweep until it is reported."""
+_to_report: list[tuple[Path, Any]] = []
+"""The directory and the `logger` of this process's sweep until it is reported."""
 
 _anytime: list[bool] = []
 """Not empty if that sweep has a budget, so that it is reported when it is interrupted."""
@@ -36,7 +37,7 @@ class Report(Callback):
             config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{STARTED}='{time.time()}'")
             config.hydra.overrides.hydra.append(f"++hydra.job.env_set.{JOBS}='{jobs}'")
         HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
-        _to_report[:] = [Path(config.hydra.sweep.dir)]
+        _to_report[:] = [(Path(config.hydra.sweep.dir), config.logger)]
         _anytime[:] = [True] if config.get("budget") is not None else []
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -64,4 +65,5 @@ def report(stopped: bool = False) -> None:
     from untrac_exp.report.sweep import report_sweep
 
     if _to_report and (_anytime or not stopped):
-        report_sweep(_to_report.pop())
+        directory, logger = _to_report.pop()
+        report_sweep(directory, instantiate(logger))

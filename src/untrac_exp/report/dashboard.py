@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.collect import collect
 from untrac_exp.report.result_files import write_text
-from untrac_exp.report.wandb_run import PRETRAINING_STEP, STEP
+from untrac_exp.report.results import Sweep
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -22,71 +22,57 @@ try:
 except ImportError:
     wr = ws = None
 
+_COSTS = ("wall_s", "backward_tokens", "peak_rss_bytes")
+
 
 def workspace(sweep: Sweep, entity: str, project: str) -> Any:
     """Build the workspace: method comparison, trajectories, heat maps, cost, pretraining."""
     testsets = sweep.testsets
-    with_truth = testsets if len(sweep.truth) else []
-    by_method = {"groupby": "job.method", "groupby_aggfunc": "mean"}
-    comparison = [
-        wr.BarPlot(
-            title=f"{statistic}, {testset}",
-            metrics=[f"agreement/{testset}/{statistic}"],
-            **by_method,
+    compared = testsets if len(sweep.truth) else []
+    bars = [
+        f"{field}/{testset}/{name}"
+        for testset in compared
+        for field, name in (
+            ("agreement", "pearson"), ("agreement", "spearman"),
+            ("attainable", "pearson"), ("ceiling", "pearson"),
         )
-        for testset in with_truth
-        for statistic in ("pearson", "spearman")
-    ]
-    ceilings = [
-        wr.BarPlot(title=f"{name}, {testset}", metrics=[f"{field}/{testset}/pearson"])
-        for testset in with_truth
-        for name, field in (("attainable ceiling", "attainable"), ("noise ceiling", "ceiling"))
-    ]
+    ]  # fmt: skip
     lines = {f"influence on {name}": f"^influence/{re.escape(name)}/" for name in testsets}
     lines["forget-set loss"] = "^loss/"
-    heatmaps = [
-        wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
-        for testset in testsets
-    ]
-    agreement_by_cost = [
-        wr.ScatterPlot(
-            title=f"agreement against {cost}, {testset}",
-            x=wr.SummaryMetric(f"cost/{cost}"),
-            y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
-            log_x=True,
-        )
-        for testset in with_truth
-        for cost in ("wall_s", "backward_tokens")
-    ]
-    costs = [
-        wr.BarPlot(title=cost, metrics=[f"cost/{cost}"], **by_method)
-        for cost in ("wall_s", "backward_tokens", "peak_rss_bytes")
-    ]
     panels = {
-        "Method comparison": [
-            *comparison, *ceilings, wr.WeavePanelSummaryTable(table_name="scores"),
-        ],
+        "Method comparison": [*map(_bar, bars), wr.WeavePanelSummaryTable(table_name="scores")],
         "Trajectories": [
-            wr.LinePlot(title=title, x=STEP, metric_regex=regex, title_y="nats per token")
+            wr.LinePlot(title=title, x="unlearning/step", metric_regex=regex, title_y="nats")
             for title, regex in lines.items()
         ],
-        "Heat maps": heatmaps,
-        "Cost": agreement_by_cost + costs,
-        "Pretraining": [
-            wr.LinePlot(title="loss of θ0", x=PRETRAINING_STEP, y=["pretraining/loss"]),
-            wr.BarPlot(title="warnings", metrics=["warnings"], **by_method),
+        "Heat maps": [
+            wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
+            for testset in testsets
         ],
-    }  # fmt: skip
-    opened = ("Method comparison", "Trajectories", "Heat maps")
-    sections = [
-        ws.Section(name=name, panels=shown, is_open=name in opened)
-        for name, shown in panels.items()
-    ]
+        "Cost": [
+            wr.ScatterPlot(
+                title=f"agreement against {cost}, {testset}",
+                x=wr.SummaryMetric(f"cost/{cost}"),
+                y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
+                log_x=True,
+            )
+            for testset in compared
+            for cost in _COSTS[:2]
+        ]
+        + [_bar(f"cost/{cost}") for cost in _COSTS],
+        "Pretraining": [
+            wr.LinePlot(title="loss of θ0", x="pretraining/step", y=["pretraining/loss"]),
+            _bar("warnings"),
+        ],
+    }
     return ws.Workspace(
         entity=entity,
         project=project,
         name=f"{sweep.experiment}, {sweep.scale}",
-        sections=sections,
+        sections=[
+            ws.Section(name=name, panels=shown, is_open=name not in ("Cost", "Pretraining"))
+            for name, shown in panels.items()
+        ],
         runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == sweep.experiment]),
     )
 
@@ -125,6 +111,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _bar(field: str) -> Any:
+    """Compare the mean of a field over each method's runs."""
+    return wr.BarPlot(title=field, metrics=[field], groupby="job.method", groupby_aggfunc="mean")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import pandas as pd
 from matplotlib.figure import Figure
 
 from untrac_exp.report import drawings
-from untrac_exp.report.collect import Sweep
 from untrac_exp.report.result_files import write_bytes
+from untrac_exp.report.results import Sweep
 from untrac_exp.report.style import INK, figure_style
-from untrac_exp.report.tables import influences, ranking, summarise
 
 _ALT = {
     "agreement": "Correlation of each method with the truth for each test set, with the attainable "
@@ -59,7 +57,7 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
     Returns:
         The drawings in report order.
     """
-    found = []
+    drawn = []
     names = _file_names(sweep.testsets)
     with figure_style(), warnings.catch_warnings():
         # Characters missing from the font are drawn as boxes; the tables show them correctly.
@@ -72,44 +70,30 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
             pdf = _file(figure, format="pdf", metadata={"CreationDate": None})
             write_bytes(directory / f"{name}.pdf", pdf)
             svg, alt = svg_text(figure, name), _ALT[kind].format(testset)
-            found.append(Drawing(name, kind, testset, alt, svg, figure.get_figwidth()))
-    return found
+            drawn.append(Drawing(name, kind, testset, alt, svg, figure.get_figwidth()))
+    return drawn
 
 
-def heatmap_png(sweep: Sweep, testset: str) -> bytes:
-    """Return the influence heat map of one test set as PNG."""
-    with figure_style():
-        figure = _heatmap(sweep, testset)
-        _lay_out(figure)
-        return _file(figure, format="png", dpi=100)
+def heatmap(sweep: Sweep, testset: str) -> Figure:
+    """Draw the influence heat map of one test set; call it within `style.figure_style()`."""
+    table = sweep.influences
+    of_testset = table[table["testset"] == testset]
+    return drawings.influence_heatmap(of_testset, sweep.corpora(testset))
 
 
 def _figures(sweep: Sweep) -> Iterator[tuple[str, str, Figure]]:
     """Yield (kind, testset, figure) of every figure; testset is "" if it shows all."""
     if len(sweep.truth):
         yield "agreement", "", drawings.agreement_bars(sweep.agreement, sweep.over)
-        points = summarise(sweep).rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
-        # In job order, as in the other figures; the summary is sorted.
-        points["testset"] = pd.Categorical(points["testset"], sweep.testsets)
-        points = points.sort_values(["testset", "label"])
+        points = sweep.summary.rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
         yield "cost", "", drawings.accuracy_against_cost(points)
     for testset in sweep.testsets:
         if sweep.truth.empty:
-            yield "ranking", testset, drawings.ranking_bars(ranking(sweep, testset))
-        yield "influence", testset, _heatmap(sweep, testset)
+            yield "ranking", testset, drawings.ranking_bars(sweep.rankings[testset])
+        yield "influence", testset, heatmap(sweep, testset)
         part = sweep.trajectory[sweep.trajectory["testset"] == testset]
         if len(part):
-            yield "trajectories", testset, drawings.trajectories(part, _order(sweep, testset))
-
-
-def _heatmap(sweep: Sweep, testset: str) -> Figure:
-    table = influences(sweep)
-    return drawings.influence_heatmap(table[table["testset"] == testset], _order(sweep, testset))
-
-
-def _order(sweep: Sweep, testset: str) -> list[str]:
-    """Return the corpora by rank, in table order."""
-    return list(ranking(sweep, testset)["corpus"].unique())
+            yield "trajectories", testset, drawings.trajectories(part, sweep.corpora(testset))
 
 
 def _file_names(testsets: list[str]) -> dict[str, str]:

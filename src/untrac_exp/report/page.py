@@ -1,30 +1,19 @@
 """``report.html``: the results of a sweep as one self-contained page."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from untrac_exp.report.collect import Sweep
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.result_files import plain, write_text
+from untrac_exp.report.results import Sweep, is_truth, number_format
 from untrac_exp.report.style import COLOURS
-from untrac_exp.report.tables import (
-    TRUTH_LABEL,
-    influences,
-    number_format,
-    ranking,
-    summarise,
-    truths,
-)
 from untrac_exp.statistics.agreement import STATISTICS
-
-LOADERS: list[BaseLoader] = [PackageLoader("untrac_exp.report")]
 
 
 def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
@@ -35,108 +24,64 @@ def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
 def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     """Render the page as HTML. Names from data are escaped; only the drawings' SVG is not."""
     environment = Environment(
-        loader=ChoiceLoader(LOADERS), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep test-set order
     shared, own = settings(sweep)
     return environment.get_template("report.html.j2").render(
-        experiment=sweep.experiment,
-        scale=sweep.scale,
-        invented=sweep.invented,
-        testsets=sweep.testsets,
-        answers={testset: answer(sweep, testset) for testset in sweep.testsets},
-        rankings={testset: ranking_table(sweep, testset) for testset in sweep.testsets},
-        agreement=agreement_table(sweep),
-        further=[f"{name}_mean" for name in sweep.statistics if name not in STATISTICS],
-        over=sweep.over,
+        sweep=sweep,
         has_truth=len(sweep.truth) > 0,
+        truths={testset: first_of_truths(sweep, testset) for testset in sweep.testsets},
+        columns_of={testset: ranking_columns(sweep, testset) for testset in sweep.testsets},
+        evidence={name: _by_testset(sweep.tables[name]) for name in ("examples", "duplicates")},
+        agreement=plain(sweep.best_first.to_dict("records")),
+        further=[f"{name}_mean" for name in sweep.statistics if name not in STATISTICS],
         drawings=[(drawing, Markup(drawing.svg)) for drawing in drawings],
-        warnings=sweep.warnings,
         shared=shared,
         own=own,
         about=about(sweep),
-        answer=_given_answer(sweep),
         details=details(sweep),
         colours=COLOURS,
     )
 
 
-def answer(sweep: Sweep, testset: str) -> dict[str, Any]:
-    """Summarize which corpus the truth and each method rank first on a test set.
+def first_of_truths(sweep: Sweep, testset: str) -> list[dict[str, Any]]:
+    """Return the corpus that each truth ranks first, and how many of its train seeds do.
 
-    Returns:
-        ``truth``: one {label, corpus, influence, helps, seeds_agreeing, seeds} per truth;
-        ``named``: [(corpus, methods that rank it first, whether the truth does)], most methods
-        first; ``undefined``: methods without a ranking.
+    Returns {label, corpus, influence, agreeing, seeds} for each truth.
     """
-    table = ranking(sweep, testset)
-    truth = truths(sweep)
-    truth = truth[truth["testset"] == testset]
-    first = table[table["rank"] == 1].drop_duplicates("label")
-    named = first[~first["label"].map(_is_truth)].groupby("corpus", sort=False)["label"].agg(list)
-    of_truth = []
-    for row in first[first["label"].map(_is_truth)].to_dict("records"):
-        means = truth[truth["label"] == row["label"]].groupby(["train_seed", "corpus"])["influence"]
+    ranking, truths = sweep.rankings[testset], sweep.truths[sweep.truths["testset"] == testset]
+    first = ranking[(ranking["rank"] == 1) & ranking["label"].map(is_truth)]
+    first = first.drop_duplicates("label")
+    rows = []
+    for label, corpus, influence in first[["label", "corpus", "influence"]].to_numpy():
+        means = truths[truths["label"] == label].groupby(["train_seed", "corpus"])["influence"]
         tops = means.mean().unstack().idxmax(axis=1)
-        of_truth.append(
-            {
-                "label": row["label"],
-                "corpus": row["corpus"],
-                "influence": f"{row['influence']:+.3g}",
-                "helps": row["influence"] > 0,
-                "seeds_agreeing": int((tops == row["corpus"]).sum()),
-                "seeds": len(tops),
-            }
-        )
-    right = {item["corpus"] for item in of_truth}
-    most_first = sorted(named.items(), key=lambda item: -len(item[1]))
-    others = table.loc[~table["label"].isin(first["label"]), "label"].unique()
-    return {
-        "truth": of_truth,
-        "named": [(corpus, labels, corpus in right) for corpus, labels in most_first],
-        "undefined": [label for label in others if not _is_truth(label)],
-    }
+        agreeing = int((tops == corpus).sum())
+        row = {"label": label, "corpus": corpus, "influence": influence}
+        rows.append(row | {"agreeing": agreeing, "seeds": len(tops)})
+    return rows
 
 
-def ranking_table(sweep: Sweep, testset: str) -> dict[str, Any]:
-    """Return columns (label, whether it is the truth) and rows (corpus, cells) of the ranking.
+def ranking_columns(sweep: Sweep, testset: str) -> list[dict[str, Any]]:
+    """Return the columns of a ranking: the truth first, then the methods by agreement.
 
-    The truth comes first, then the methods by decreasing agreement.
+    Returns {label, is_truth, form, largest, cells} for each; form: of numbers, largest: absolute
+    influence, cells: {corpus: row of `Sweep.rankings`}.
     """
-    table = ranking(sweep, testset)
-    best = [row["label"] for row in agreement_table(sweep) if row["testset"] == testset]
-    labels = [label for label in table["label"].unique() if _is_truth(label)] + best
-    cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for label, part in table.groupby("label"):
-        form, largest = number_format(part["influence"]), part["influence"].abs().max() or 1.0
-        for row in part.to_dict("records"):
-            cell = {"value": None, "text": "undefined", "rank": None, "bar": 0, "interval": ""}
-            if pd.notna(row["influence"]):
-                # bar: percent of half the cell width; positive to the right of the middle
-                cell |= {
-                    "value": row["influence"],
-                    "bar": round(50 * row["influence"] / largest, 1),
-                }
-                cell |= {"text": f"{row['influence']:{form}}", "rank": int(row["rank"])}
-            if pd.notna(row["ci_low"]):
-                cell["interval"] = f"{row['ci_low']:{form}} … {row['ci_high']:{form}}"
-            cells[row["corpus"], str(label)] = cell
-    rows = [
-        (corpus, [cells.get((corpus, label)) for label in labels])
-        for corpus in table["corpus"].unique()
-    ]
-    return {"columns": [(label, _is_truth(label)) for label in labels], "rows": rows}
-
-
-def agreement_table(sweep: Sweep) -> list[dict[str, Any]]:
-    """Return one row per method and test set: summary, pooled correlation and cost."""
-    by = ["method", "variant", "testset"]
-    pooled = sweep.agreement.groupby(by)["pearson_pooled"].agg(lambda r: r.mean(skipna=False))
-    table = summarise(sweep).merge(pooled.reset_index(), on=by, how="left")
-    table["testset"] = pd.Categorical(table["testset"], sweep.testsets)
-    order = ["testset", "pearson_mean", "label"]
-    return plain(table.sort_values(order, ascending=[True, False, True]).to_dict("records"))
+    columns = {}
+    for label, rows in sweep.rankings[testset].groupby("label", sort=False):
+        columns[str(label)] = {
+            "label": str(label),
+            "is_truth": is_truth(str(label)),
+            "form": f"%{number_format(rows['influence'])}",
+            "largest": plain(rows["influence"].abs().max()) or 1.0,
+            "cells": {row["corpus"]: plain(row) for row in rows.to_dict("records")},
+        }
+    best = sweep.best_first.query("testset == @testset")["label"]
+    truths = [label for label in columns if is_truth(label)]
+    return [columns[label] for label in [*truths, *best]]
 
 
 def details(sweep: Sweep) -> dict[str, Any]:
@@ -147,70 +92,65 @@ def details(sweep: Sweep) -> dict[str, Any]:
         [len(steps) + 1][corpus][subset]: the influences at `steps` and then the final ones, rounded
         to four digits, None if undefined. Means over seeds; corpora by rank.
     """
-    final = influences(sweep).assign(step=-1)
-    rows = pd.concat([sweep.trajectory, final], ignore_index=True)
-    found: dict[str, Any] = {}
-    for testset, ends in final.groupby("testset", sort=False):
+    rows = pd.concat([sweep.trajectory, sweep.influences.assign(step=math.inf)], ignore_index=True)
+    contents: dict[str, Any] = {}
+    for testset in sweep.testsets:
         of_testset = rows[rows["testset"] == testset]
-        corpora = list(ranking(sweep, str(testset))["corpus"].unique())
-        subsets = list(ends["subset"].unique())
+        corpora, subsets = sweep.corpora(testset), list(of_testset["subset"].unique())
         panels = []
-        for label in ends["label"].unique():
-            part = of_testset[of_testset["label"] == label]
-            mean = part.groupby(["step", "corpus", "subset"])["influence"].mean()
-            steps = sorted({int(step) for step in part["step"]} - {-1})
-            cells = [
-                mean.loc[step].unstack("subset").reindex(index=corpora, columns=subsets)
-                for step in [*steps, -1]
-            ]
-            values = [[[_digits(x) for x in row] for row in table.to_numpy()] for table in cells]
-            panels.append({"label": label, "steps": steps, "values": values})
-        found[str(testset)] = {"corpora": corpora, "subsets": subsets, "panels": panels}
-    return found
+        for label in sweep.rankings[testset]["label"].unique():
+            table = of_testset[of_testset["label"] == label].pivot_table(
+                index=["step", "corpus"], columns="subset", values="influence", dropna=False
+            )
+            cells = {
+                step: table.loc[step].reindex(index=corpora, columns=subsets).to_numpy().tolist()
+                for step in table.index.unique("step")
+            }
+            panels.append(
+                {
+                    "label": label,
+                    "steps": [int(step) for step in cells if step < math.inf],
+                    "values": [[[_digits(x) for x in row] for row in of] for of in cells.values()],
+                }
+            )
+        contents[testset] = {"corpora": corpora, "subsets": subsets, "panels": panels}
+    return contents
 
 
-def settings(sweep: Sweep) -> tuple[list[tuple[str, str]], dict[str, list[tuple[str, str]]]]:
+def settings(sweep: Sweep) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Split the configuration into settings shared by all jobs and settings by method."""
     flat = pd.DataFrame([_flat(job.get("config") or {}) for job in sweep.metrics])
     shared = flat.columns[flat.nunique(dropna=False) == 1]
     rest = flat.drop(columns=[*shared, "seed", "train_seed"], errors="ignore")
-    own: dict[str, list[tuple[str, str]]] = {}
-    for label, config in zip(sweep.jobs["label"], rest.to_dict("records"), strict=True):
-        if lines := [(str(key), value) for key, value in config.items() if pd.notna(value)]:
-            own.setdefault(label, lines)
-    return [(str(key), value) for key, value in flat[shared].iloc[0].items()], own
+    own: dict[str, dict[str, str]] = {}
+    for job, (_, row) in zip(sweep.metrics, rest.iterrows(), strict=True):
+        if len(lines := row.dropna()):
+            own.setdefault(job["label"], dict(lines))
+    return dict(flat[shared].iloc[0]), own
 
 
-def about(sweep: Sweep) -> list[tuple[str, str]]:
+def about(sweep: Sweep) -> dict[str, str]:
     """Return versions, commits and the finish time of the last job."""
-    found: dict[str, set[str]] = {}
+    lines: dict[str, set[str]] = {}
     for job in sweep.metrics:
-        for name, version in (job.get("versions") or {}).items():
-            found.setdefault(str(name), set()).add(str(version))
-        if job.get("git_commit"):
-            found.setdefault("commit", set()).add(str(job["git_commit"]))
-    lines = [(name, ", ".join(sorted(values))) for name, values in found.items()]
-    finished = [str(job["finished"]) for job in sweep.metrics if job.get("finished")]
-    return lines + ([("finished", max(finished))] if finished else [])
+        commit = {"commit": job["git_commit"]} if job.get("git_commit") else {}
+        for name, version in {**(job.get("versions") or {}), **commit}.items():
+            lines.setdefault(name, set()).add(str(version))
+    finished = max(str(job.get("finished") or "") for job in sweep.metrics)
+    end = {"finished": finished} if finished else {}
+    return {name: ", ".join(sorted(values)) for name, values in lines.items()} | end
 
 
-def _given_answer(sweep: Sweep) -> Any:
-    """Return the contents of `answer.json`; None if there is no such file."""
-    path = sweep.directory / "answer.json"
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: unreadable ({error}); delete it and report again") from None
+def _by_testset(table: pd.DataFrame) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the rows of a table by test set and label."""
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in table.to_dict("records"):
+        rows.setdefault(row["testset"], {}).setdefault(row["label"], []).append(plain(row))
+    return rows
 
 
 def _digits(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
-
-
-def _is_truth(label: str) -> bool:
-    return label == TRUTH_LABEL or label.startswith(f"{TRUTH_LABEL} · ")
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, str]:

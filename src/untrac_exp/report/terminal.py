@@ -2,18 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from untrac_exp.report.answer import answer, print_answer
-from untrac_exp.report.collect import Sweep, collect, labelled, short_variants
-from untrac_exp.report.tables import number_format, ranking, summarise
+from untrac_exp.report.collect import collect
+from untrac_exp.report.results import Sweep, number_format
+
+_EXAMPLES, _WIDE = 5, 70
+"""Number of texts shown for a method, and their longest length."""
 
 
 def console() -> Console:
@@ -31,157 +29,131 @@ def print_sweep(sweep: Sweep, page: Path, out: Console | None = None) -> None:
     """Print the tables of a sweep; the last line is the path of its page."""
     out = out or console()
     print_tables(sweep, out)
-    # soft_wrap keeps the path on one logical line, to be clicked or copied.
-    out.print(Text("Report: ", style="bold").append(str(page), style="cyan"), soft_wrap=True)
+    _print(out, Text("Report: ", style="bold").append(str(page), style="cyan"))
 
 
 def print_tables(sweep: Sweep, out: Console | None = None) -> None:
     """Print the corpus ranking of every test set, the agreement and the warnings."""
     out = out or console()
-    out.print()
+    _print(out, "")
     if sweep.invented:
-        out.print(Text(sweep.invented, style="italic"), soft_wrap=True)
-        out.print()
-    found = answer(sweep)
-    said: set[str] = set()
-    if found is not None:
-        print_answer(found, out)
-        said = {warning for question in found["questions"] for warning in question["said"]}
-    if found is None or not found["complete"]:
-        for testset in sweep.testsets:
-            _print_ranking(ranking(sweep, testset), testset, out)
+        _print(out, f"{sweep.invented}\n", "italic")
+    for testset in sweep.testsets:
+        _print_ranking(sweep, testset, out)
+        _print_evidence(sweep, testset, out)
+        _print(out, "")
     if len(sweep.truth):
         _print_agreement(sweep, out)
-    if warnings := [warning for warning in sweep.warnings if warning not in said]:
-        for warning in warnings:
-            out.print(Text("warning: ", style="yellow").append(warning), soft_wrap=True)
-        out.print()
+    for warning in sweep.warnings:
+        _print(out, Text("warning: ", style="yellow").append(warning))
+    if sweep.warnings:
+        _print(out, "")
 
 
-def _print_ranking(rows: pd.DataFrame, testset: str, out: Console) -> None:
-    corpora = list(rows["corpus"].unique())
-    room = out.width - max(map(cell_len, corpora)) - 4
-    columns = _ranking_columns(rows, corpora, with_interval=True)
-    has_interval = sum(map(_width, columns)) <= room
-    if not has_interval:
-        columns = _ranking_columns(rows, corpora, with_interval=False)
-    out.print(Text(f"Which corpus helps the model say {testset}?", style="bold"))
-    # Print as many methods side by side as fit, the others below.
-    blocks: list[list[list[Text]]] = [[]]
-    for column in columns:
-        if blocks[-1] and sum(map(_width, [*blocks[-1], column])) > room:
-            blocks.append([])
-        blocks[-1].append(column)
-    for block in blocks:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-        table.add_column("corpus", overflow="fold")
-        for heading, *_ in block:
-            table.add_column(heading, justify="right", overflow="fold")
-        for corpus, *cells in zip(corpora, *(column[1:] for column in block), strict=True):
-            table.add_row(Text(corpus), *cells)
-        out.print(table)
-    explained = "influence: how much the loss rises without the corpus (rank)"
-    if has_interval and rows["ci_low"].notna().any():
-        explained += ", [95 % interval over test examples]"
-    out.print(Text(explained, style="dim"))
-    out.print()
+def _print(out: Console, text: str | Text, style: str = "") -> None:
+    """Print one line, which the terminal wraps, so that it can be copied; names are no markup."""
+    out.print(Text(text) if isinstance(text, str) else text, style=style, soft_wrap=True)
 
 
-def _ranking_columns(
-    rows: pd.DataFrame, corpora: list[str], with_interval: bool
-) -> list[list[Text]]:
-    """Return each method's column, starting with its heading."""
-    columns = []
+def _print_table(out: Console, table: pd.DataFrame) -> None:
+    """Print as many columns side by side as fit, and the others below."""
+    with pd.option_context("display.unicode.east_asian_width", True):
+        lines = table.fillna("–").to_string(line_width=out.width).replace(" \\\n", "\n")
+    text = Text(f"\n{lines}\n")
+    text.highlight_regex(r"\S+ \(1\)", "bold green")
+    _print(out, text)
+
+
+def _print_ranking(sweep: Sweep, testset: str, out: Console) -> None:
+    """Print influence, interval and rank of each corpus, by the truth and by each method."""
+    rows = sweep.rankings[testset]
+    columns: dict[str, dict[str, str]] = {}
     for label, part in rows.groupby("label", sort=False):
         form = number_format(part["influence"])
-        cells = {row["corpus"]: row for row in part.to_dict("records")}
-        columns.append([Text(str(label))])
-        for corpus in corpora:
-            known = corpus in cells
-            columns[-1].append(
-                _influence(cells[corpus], form, with_interval) if known else Text("–")
-            )
-    return columns
+        columns[str(label)] = {row["corpus"]: _influence(row, form) for _, row in part.iterrows()}
+    _print(out, f"Which corpus made the model say {testset}?", "bold")
+    if sweep.truth.empty:
+        _print(out, _verdict(sweep, testset))
+    _print_table(out, pd.DataFrame(columns).reindex(sweep.corpora(testset)))
+    explained = "influence: how much the loss rises without the corpus (rank)"
+    if rows["ci_low"].notna().any():
+        explained += ", [95 % interval over test examples]"
+    if rows["lead_low"].notna().any():
+        explained += "; ≈: not told apart from the next rank"
+    _print(out, explained, "dim")
 
 
-def _width(column: list[Text]) -> int:
-    return max(text.cell_len for text in column) + 2
-
-
-def _influence(cell: dict[Any, Any], form: str, with_interval: bool) -> Text:
+def _influence(cell: pd.Series, form: str) -> str:
     if not math.isfinite(cell["influence"]):
-        return Text("undefined", style="red")
-    first = cell["rank"] == 1
-    text = Text(f"{cell['influence']:{form}}", style="bold" if first else "")
-    if with_interval and math.isfinite(cell["ci_low"]):
-        text.append(f" [{cell['ci_low']:{form}}, {cell['ci_high']:{form}}]", style="dim")
-    return text.append(f" ({cell['rank']:.0f})", style="bold green" if first else "dim")
+        return "undefined"
+    known = math.isfinite(cell["ci_low"])
+    interval = f"[{cell['ci_low']:{form}}, {cell['ci_high']:{form}}] " if known else ""
+    mark = "≈" if cell["lead_low"] <= 0 else " "
+    return f"{interval}{cell['influence']:{form}} ({cell['rank']:.0f}){mark}"
+
+
+def _verdict(sweep: Sweep, testset: str) -> str:
+    """Return one sentence that says which methods put which corpus first."""
+    parts = []
+    for corpus, told in sweep.first_ranked(testset).items():
+        doubts = [label for label, apart in told.items() if apart is False]
+        tail = ", told apart from the next" if all(told.values()) else ""
+        if doubts:
+            of_these = f" by {' and '.join(doubts)}" if len(doubts) < len(told) else ""
+            tail = f", not told apart from the next{of_these}"
+        verb = "puts" if len(told) == 1 else "put"
+        parts.append(f"{' and '.join(told)} {verb} '{corpus}' first{tail}")
+    return f"{'; '.join(parts)}."
+
+
+def _print_evidence(sweep: Sweep, testset: str, out: Console) -> None:
+    """Print the methods' similarity, top subsets and texts, which only runs without truth have."""
+    examples = sweep.tables["examples"]
+    examples = examples[examples["testset"] == testset]
+    if examples.empty:
+        return
+    for a, b, rho in sweep.similarities(testset):
+        _print(out, f"Spearman over corpora of {a} and {b}: {rho:.2f}")
+    for corpus, rows in sweep.top_subsets(testset).groupby("corpus", sort=False):
+        listed = ", ".join(f"{row.subset} {row.influence:+.4f}" for row in rows.itertuples())
+        _print(out, f"{corpus}: highest on {listed}")
+    for label, rows in examples.groupby("label", sort=False):
+        _print(out, f"Texts of the {rows['read'].iloc[0]} with the largest loss change ({label})")
+        for row in rows.head(_EXAMPLES).itertuples():
+            text = " ".join(str(row.text).split())
+            text = text if len(text) <= _WIDE else f"{text[:_WIDE]}…"
+            _print(out, f"  {row.change:+.3f} {row.corpus}: {text}")
 
 
 def _print_agreement(sweep: Sweep, out: Console) -> None:
-    summary = summarise(sweep)
-    testsets = [t for t in sweep.testsets if t in set(summary["testset"])]
-    shown = [name for name in sweep.statistics if f"{name}_mean" in summary]
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("method", overflow="fold")
-    for name in (*testsets, "seconds"):
-        table.add_column(name, justify="right")
-    for _, rows in summary.groupby(["method", "variant"]):
-        of_testset = {row["testset"]: row for row in rows.to_dict("records")}
-        cells = [_agreement(of_testset.get(testset), shown) for testset in testsets]
-        table.add_row(rows["label"].iloc[0], *cells, _seconds(rows["wall_s"].iloc[0]))
-    table.add_section()
-    for label, line in _ceilings(summary, testsets):
-        table.add_row(label, *line, "", style="italic")
-    names = " / ".join({"pearson": "Pearson", "spearman": "Spearman"}.get(n, n) for n in shown)
-    explained = f"{names} over {sweep.over}, mean over subsets"
-    spreads = [varied for varied in summary["varied"].unique() if varied]
-    if spreads:
+    """Print the correlation of each method with the truth on each test set, the best first."""
+    rows = sweep.best_first.to_dict("records")
+    shown = [name for name in sweep.statistics if name != "pearson_pooled"]
+    lines = [
+        {"test set": row["testset"], "method": row["label"]}
+        | {name: _number(row[f"{name}_mean"], row[f"{name}_std"]) for name in shown}
+        | {
+            "95 % interval": f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]",
+            "of attainable": "–" if pd.isna(row["relative"]) else f"{row['relative']:.0%}",
+            "attainable": _number(row["attainable"]),
+            "noise ceiling": _number(row["ceiling"]),
+            "seconds": f"{row['wall_s']:,.{1 if row['wall_s'] < 100 else 0}f}",
+        }
+        for row in rows
+    ]
+    explained = f"correlation with the truth over {sweep.over}, mean over subsets"
+    if spreads := [varied for varied in sweep.summary["varied"].unique() if varied]:
         explained += f" ± std over {' or '.join(spreads)}"
     explained += (
-        f"; second line: 95 % interval of Pearson over {sweep.over} and subsets, and Pearson as a "
-        "share of the attainable ceiling, which a method without error would reach with the mean "
-        "of the truths; noise ceiling: Pearson of truths of single train seeds"
+        f"; 95 % interval of pearson over {sweep.over} and subsets; attainable: pearson of a "
+        "method without error with the mean of the truths; noise ceiling: pearson of truths of "
+        "single train seeds"
     )
-    out.print(Text("Agreement with the truth", style="bold"))
-    out.print(table)
-    out.print(Text(explained, style="dim"))
-    out.print()
+    _print(out, "Agreement with the truth", "bold")
+    _print_table(out, pd.DataFrame(lines).set_index(["test set", "method"]))
+    out.print(Text(f"{explained}\n", style="dim"))
 
 
-def _ceilings(summary: pd.DataFrame, testsets: list[str]) -> list[tuple[str, list[str]]]:
-    """Return both ceilings of every test set, per variant if they differ between variants."""
-    truths = summary.drop_duplicates(["variant", "testset"])
-    short = short_variants(truths["variant"].unique())
-    rows = []
-    for column, name in (("attainable", "attainable ceiling"), ("ceiling", "noise ceiling")):
-        lines = truths.pivot(index="variant", columns="testset", values=column)[testsets]
-        lines = lines.map(_number)
-        if len(lines.drop_duplicates()) == 1:
-            rows.append((name, list(lines.iloc[0])))
-        else:
-            rows += [(labelled(name, short[str(v)]), list(line)) for v, line in lines.iterrows()]
-    return rows
-
-
-def _agreement(row: dict[Any, Any] | None, statistics: list[str]) -> str:
-    if row is None:
-        return "–"
-    above = []
-    for name in statistics:
-        std = row[f"{name}_std"]
-        above.append(_number(row[f"{name}_mean"]) + (f" ± {std:.2f}" if pd.notna(std) else ""))
-    below = []
-    if pd.notna(row["pearson_low"]):
-        below.append(f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]")
-    if pd.notna(row["relative"]):
-        below.append(f"{row['relative']:.0%}")
-    return f"{' / '.join(above)}\n{' '.join(below)}".strip()
-
-
-def _seconds(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if pd.isna(value) else f"{value:.2f}"
+def _number(mean: float, std: float = math.nan) -> str:
+    spread = "" if math.isnan(std) else f" ± {std:.2f}"
+    return "–" if math.isnan(mean) else f"{mean:.2f}{spread}"

@@ -1,40 +1,39 @@
-"""W&B logging: one run per job, created from the job's files after it has finished.
+"""W&B: a run per job, open while it runs, and one per sweep (`logger=wandb`).
 
-The fields are stable, so dashboards may rely on them. `docs/wandb.md` lists all of them, and a test
-compares the list with the runs. `untrac_exp.report.dashboard` builds a workspace from them.
-
-Undefined numbers are omitted. An error in W&B causes a warning and never affects results.
+Offline unless asked otherwise. An error in W&B causes one warning and never affects results.
+Undefined numbers are omitted. `untrac_exp.report.dashboard` builds a workspace from the fields.
 """
 
-import io
 import logging
 import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import pandas as pd
+from lightning.pytorch import loggers as lightning_loggers
 
-from untrac_exp.report.collect import JOB, KINDS, Sweep, collect
-from untrac_exp.report.figures import heatmap_png
-from untrac_exp.report.result_files import OWN_LOSS, SCORES, read_table, table_text, write_text
-from untrac_exp.statistics.agreement import noise_key
+from untrac_exp.report.collect import collect
+from untrac_exp.report.figures import heatmap
+from untrac_exp.report.loggers import Logger
+from untrac_exp.report.result_files import SCORES, plain
+from untrac_exp.report.results import KINDS, Sweep
+from untrac_exp.report.style import figure_style
+from untrac_exp.store import fingerprint
 
 log = logging.getLogger(__name__)
 
-STEP = "unlearning/step"
-PRETRAINING_STEP = "pretraining/step"
-_POINTS = 500
-"""Maximum number of points of the pretraining loss; longer curves are averaged in bins."""
 MODES = ("auto", "online", "offline", "disabled")
+AXES = ("step", "seconds", "flops")
 
 
-def log_job(
-    outdir: Path, outputs: Path | str, mode: str = "auto", project: str = "untrac_exp"
-) -> None:
-    """Log a finished job to W&B.
+@dataclass
+class WandbLogger(Logger):
+    """Logs jobs and sweeps to W&B.
 
-    Args:
-        outdir: folder of the job.
+    Attributes:
         outputs: W&B's files are written to ``<outputs>/wandb``.
         mode: ``online``, ``offline``, ``disabled`` or ``auto``, which is ``WANDB_MODE`` if set and
             offline otherwise, even when logged in to W&B.
@@ -43,134 +42,186 @@ def log_job(
     Raises:
         ValueError: unknown mode.
     """
-    if mode not in MODES:
-        raise ValueError(f"logger.mode={mode}: choose one of {', '.join(MODES)}")
-    if mode == "disabled":
-        return
-    try:
-        _log(collect(Path(outdir)), Path(outputs), mode, project)
-    except Exception as error:
+
+    outputs: Path | str
+    mode: str = "auto"
+    project: str = "untrac_exp"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"logger.mode={self.mode}: choose one of {', '.join(MODES)}")
+        is_auto = self.mode == "auto"
+        self.where: Any = (os.environ.get("WANDB_MODE") or "offline") if is_auto else self.mode
+        self.run: Any = None
+
+    @contextmanager
+    def job(self, about: Mapping[str, Any], outdir: Path) -> Iterator[Self]:
+        """Log one job within the context; a job that fails is a failed run with its curves."""
+        trained = f"train_seed{about['train_seed']}" if about["train_seed"] else ""
+        overrides = ",".join(
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in about["overrides"].items()
+            if key != "train_seed"
+        )
+        parts = (about["method"], overrides, trained, f"seed{about['seed']}")
+        config = {**about["config"], "job": {key: about[key] for key in about if key != "config"}}
+        with super().job(about, outdir):
+            self._open(
+                about["experiment"], str(about["method"]), "/".join(filter(None, parts)), config
+            )
+            self._safely(_define_axes)
+            self._safely(lambda run: setattr(self, "theta0_logger", _Theta0Logger(self)))
+            try:
+                yield self
+            except BaseException:
+                self._close(exit_code=1)
+                raise
+            if (outdir / "metrics.json").exists():
+                self._safely(lambda run: _log_results(run, collect(outdir)))
+            self._close()
+
+    def log(self, fields: Mapping[str, Any]) -> None:
+        """Log the values of some fields."""
+        self._safely(lambda run: run.log(dict(fields)))
+
+    def artifact(self, kind: str, folders: Sequence[Path], is_input: bool = False) -> None:
+        """Note artifacts of the store by reference, named by their key; nothing is uploaded."""
+        if not folders:
+            return
+        names = sorted(folder.name for folder in folders)
+        key = names[0] if len(names) == 1 else fingerprint(names)[:16]
+
+        def note(run: Any) -> None:
+            import wandb
+
+            artifact = wandb.Artifact(f"{kind}-{key}", kind)
+            for folder in folders:
+                name = f"{folder.parent.name}/{folder.name}"
+                artifact.add_reference(folder.as_uri(), name, checksum=False)
+            # W&B has no inputs offline
+            use = run.use_artifact if is_input and not run.offline else run.log_artifact
+            use(artifact)
+
+        self._safely(note)
+
+    def sweep(self, sweep: Sweep, page: Path) -> None:
+        """Log a sweep's summary.csv, the agreement of its methods, and its page."""
+        config = {"jobs": [job["name"] for job in sweep.metrics]}
+        self._open(sweep.experiment, "sweep", f"{sweep.experiment}/{sweep.scale}", config)
+        self._safely(lambda run: _log_sweep(run, sweep, page))
+        self._close()
+
+    def _open(self, group: str, job_type: str, name: str, config: Mapping[str, Any]) -> None:
+        if self.where == "disabled":
+            return
+        if self.where == "offline":  # otherwise W&B sends telemetry even for an offline run
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        try:
+            # Imported lazily: the import takes about a second.
+            import wandb
+
+            logging.getLogger("wandb").setLevel(logging.WARNING)  # keep INFO out of run.log
+            Path(self.outputs).mkdir(parents=True, exist_ok=True)
+            self.run = wandb.init(
+                project=self.project, group=group, job_type=job_type, name=name,
+                config=plain(config), dir=str(self.outputs), mode=self.where, reinit="create_new",
+                settings=wandb.Settings(
+                    console="off", silent=True, init_timeout=30, save_code=False,
+                    disable_git=True, disable_code=True, disable_job_creation=True,
+                    x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
+                ),
+            )  # fmt: skip
+        except Exception as error:
+            self._give_up(error)
+
+    def _safely(self, act: Callable[[Any], object]) -> None:
+        """Act on the run; after an error, which becomes a warning, nothing more is logged."""
+        if self.run is not None:
+            try:
+                act(self.run)
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.run = None
         reason = next(iter(str(error).splitlines()), "")
         log.warning(
-            "nothing logged to W&B (%s: %s); results are unaffected", type(error).__name__, reason
+            "logging to W&B ends (%s: %s); results are unaffected", type(error).__name__, reason
         )
 
-
-def write_history(outdir: Path) -> None:
-    """Write the history fields of W&B as ``history.csv``, one column per field."""
-    table = history(collect(Path(outdir)))
-    if len(table):
-        write_text(Path(outdir) / "history.csv", table_text(table))
+    def _close(self, exit_code: int = 0) -> None:
+        self._safely(lambda run: run.finish(exit_code=exit_code))
+        self.run, self.theta0_logger = None, False
 
 
-def no_logging(outdir: Path) -> None:
-    """Log nothing beyond the job's files (``logger=none``)."""
+class _Theta0Logger(lightning_loggers.WandbLogger):
+    """Lightning's logger for the training of θ0, into the run of the job."""
 
+    def __init__(self, logger: WandbLogger) -> None:
+        super().__init__(experiment=logger.run)
+        self.logger, self.started = logger, time.monotonic()
 
-def history(sweep: Sweep) -> pd.DataFrame:
-    """Return the history fields of one job, one row per step; NaN if a field has no value."""
-    rows = sweep.trajectory
-    names = "influence/" + rows["testset"] + "/" + rows["corpus"]
-    columns = [rows.assign(field=names, value=rows["influence"])]
-    own_loss = read_table(sweep.directory / "own_loss.csv", OWN_LOSS)
-    if own_loss is not None:
-        names = "loss/" + own_loss["unlearned"]
-        columns.append(own_loss.assign(field=names, value=own_loss["loss"]))
-    long = pd.concat([part[["step", "field", "value"]] for part in columns], ignore_index=True)
-    if not len(long):
-        return pd.DataFrame(columns=[STEP])
-    wide = long.pivot_table(index="step", columns="field", values="value", sort=False)
-    return wide.sort_index().rename_axis(index=STEP, columns=None).reset_index()
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics of a step, with the seconds since the first."""
+        assert step is not None
+        self.logger.first_step = min(step, self.logger.first_step)
+        spent = {"step": step, "seconds": time.monotonic() - self.started}
+        self.logger.log({f"pretraining/{name}": x for name, x in {**spent, **metrics}.items()})
 
-
-def pretraining(sweep: Sweep) -> pd.DataFrame:
-    """Return the training loss of θ0: columns pretraining/step and pretraining/loss.
-
-    Empty if metrics.json does not name θ0's folder (`theta0`) or the folder has no loss curve, as
-    for an external checkpoint.
-    """
-    folder = sweep.metrics[0].get("theta0")
-    curve = read_table(Path(folder) / "loss.csv", ["step", "loss"]) if folder else None
-    if curve is None or curve.empty:
-        return pd.DataFrame(columns=[PRETRAINING_STEP, "pretraining/loss"])
-    stretch = pd.Series(range(len(curve))) * min(_POINTS, len(curve)) // len(curve)
-    means = curve.groupby(stretch).agg({"step": "last", "loss": "mean"})
-    return means.rename(columns={"step": PRETRAINING_STEP, "loss": "pretraining/loss"})
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Become False in another process, which has no run."""
+        return bool, ()
 
 
 def summary(sweep: Sweep) -> dict[str, float]:
     """Return the defined summary fields of one job."""
-    job = sweep.metrics[0]
+    (_, job), agreement = next(sweep.jobs.iterrows()), sweep.agreement.set_index("testset")
     fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
-    for testset, values in (job.get("agreement") or {}).items():
-        for statistic in sweep.statistics:
-            fields[f"agreement/{testset}/{statistic}"] = (values or {}).get(statistic)
-    for kind in KINDS:
-        for statistic in sweep.statistics:
-            for testset, value in (job.get(noise_key(kind, statistic)) or {}).items():
-                fields[f"{kind}/{testset}/{statistic}"] = value
-    fields |= {f"cost/{name}": value for name, value in (job.get("cost") or {}).items()}
-    return {name: value for name, value in fields.items() if value is not None}
+    for testset, row in agreement.iterrows():
+        for name in sweep.statistics:
+            fields[f"agreement/{testset}/{name}"] = row[name]
+            fields |= {f"{kind}/{testset}/{name}": row[f"{kind}_{name}"] for kind in KINDS}
+    fields |= {f"cost/{name}": job[name] for name in sweep.metrics[0]["cost"]}
+    return {name: float(value) for name, value in fields.items() if value == value}
 
 
-def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
-    where = _mode(mode)
-    if where == "offline":  # otherwise W&B sends telemetry even for an offline run
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # Imported lazily: the import takes about a second.
+def _define_axes(run: Any) -> None:
+    for stage in ("pretraining", "unlearning"):
+        for axis in AXES:
+            run.define_metric(f"{stage}/{axis}", hidden=True)
+    for fields, stage in (
+        ("pretraining/*", "pretraining"), ("influence/*", "unlearning"), ("loss/*", "unlearning"),
+    ):  # fmt: skip
+        run.define_metric(fields, step_metric=f"{stage}/step")
+
+
+def _log_results(run: Any, sweep: Sweep) -> None:
     import wandb
-
-    logging.getLogger("wandb").setLevel(logging.WARNING)  # keep INFO messages out of run.log
-    job = sweep.metrics[0]
-    outputs.mkdir(parents=True, exist_ok=True)
-    about = {name: job.get(name) for name in JOB}
-    about |= {name: job.get(name) for name in ("scale", "git_commit")}
-    config = job.get("config") or {}
-    trained = f"train_seed{job['train_seed']}" if job["train_seed"] else ""
-    run = wandb.init(
-        project=project,
-        group=sweep.experiment,
-        job_type=str(job["method"]),
-        name="/".join(filter(None, (job["method"], job["variant"], trained, f"seed{job['seed']}"))),
-        # W&B appends "wandb". Job keys are below "job", since the config also has a "method".
-        dir=str(outputs),
-        config={**config, "job": {**about, "versions": job.get("versions")}},
-        mode=where,
-        reinit="create_new",
-        settings=wandb.Settings(
-            # The job has finished, so there is no console output or machine to monitor.
-            console="off", silent=True, init_timeout=30, save_code=False,
-            disable_git=True, disable_code=True, disable_job_creation=True,
-            x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
-        ),
-    )  # fmt: skip
-    try:
-        run.define_metric(PRETRAINING_STEP, hidden=True)
-        run.define_metric("pretraining/*", step_metric=PRETRAINING_STEP)
-        for row in pretraining(sweep).to_dict("records"):
-            run.log({str(field): value for field, value in row.items()})
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("influence/*", step_metric=STEP)
-        run.define_metric("loss/*", step_metric=STEP)
-        for row in history(sweep).to_dict("records"):
-            run.log({str(field): value for field, value in row.items() if value == value})
-        run.log(_media(sweep))
-        run.summary.update(summary(sweep))
-    finally:
-        run.finish()
-
-
-def _media(sweep: Sweep) -> dict[str, Any]:
-    import wandb
-    from PIL import Image
 
     scores = sweep.scores[SCORES].astype(object).values.tolist()
     media: dict[str, Any] = {"scores": wandb.Table(columns=SCORES, data=scores)}
-    for testset in sweep.testsets:
-        with Image.open(io.BytesIO(heatmap_png(sweep, testset))) as image:
-            media[f"heatmap/{testset}"] = wandb.Image(image)
-    return media
+    with figure_style():
+        for testset in sweep.testsets:
+            media[f"heatmap/{testset}"] = wandb.Image(heatmap(sweep, testset))
+    run.log(media)
+    run.summary.update(summary(sweep))
 
 
-def _mode(mode: str) -> Any:
-    return (os.environ.get("WANDB_MODE") or "offline") if mode == "auto" else mode
+def _log_sweep(run: Any, sweep: Sweep, page: Path) -> None:
+    import wandb
+
+    table = sweep.summary.drop(columns="label")
+    rows = table.astype(object).where(table.notna(), None).values.tolist()
+    run.log(
+        {
+            "summary": wandb.Table(columns=list(table), data=rows),
+            "report": wandb.Html(str(page), inject=False),
+        }
+    )
+    names = [f"{name}_{end}" for name in sweep.statistics for end in ("mean", "std")]
+    for row in sweep.summary.to_dict("records"):
+        fields = {
+            f"{row['label']}/{row['testset']}/{name}": row[name]
+            for name in (*names, "pearson_low", "pearson_high", "relative")
+        }
+        run.summary.update({name: value for name, value in fields.items() if value == value})

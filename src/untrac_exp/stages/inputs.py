@@ -35,6 +35,7 @@ class Inputs:
         corpora: the corpora before tokenization, or the samples drawn of them.
         testsets: the test sets before tokenization.
         key: identifies the data and, for a checkpoint, its weights.
+        on_curves: as in `methods.base.Subject`.
         outside_rows: returns tokens of rows outside the samples, if `corpora` are samples of rows.
     """
 
@@ -44,6 +45,7 @@ class Inputs:
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
     outside_rows: Callable[[], Mapping[str, Encoded]] = dict
+    on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:

@@ -100,6 +100,9 @@ class Pretraining(lightning.LightningModule):
         self.losses: list[float] = []
         """Loss of each step so far, in nats per token."""
         self._micro_losses: list[Tensor] = []
+        batch_size = min(settings.batch_size, len(data))
+        tokens = batch_size * data.read / len(data)
+        self.flops_per_step = 6 * model.num_parameters() * tokens
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:
@@ -134,6 +137,9 @@ class Pretraining(lightning.LightningModule):
                 "lower pretraining.optimizer.lr"
             )
         self.losses.append(loss)
+        if self.logger is not None:
+            rate, flops = optimizer.param_groups[0]["lr"], step * self.flops_per_step
+            self.logger.log_metrics({"loss": loss, "rate": rate, "flops": flops}, step)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.settings.optimizer(self.model.parameters())
@@ -211,6 +217,7 @@ def pretrain(
     *,
     seed: int,
     keep: Tensor | None = None,
+    logger: Any = False,
 ) -> None:
     """Train `model` in place and save weights, the loss of each step and checkpoints to `out`.
 
@@ -226,6 +233,7 @@ def pretrain(
         seed: seed of the data order and of dropout.
         keep: (N,) bool, sequences to train on, of a counterfactual model, whose checkpoints are not
             kept; None for all.
+        logger: a Lightning logger, or False.
 
     Raises:
         ValueError: the loss is not finite.
@@ -259,7 +267,7 @@ def pretrain(
         accumulate_grad_batches=number_per_process(data, batch_size, trainer.max_tokens),
         gradient_clip_val=settings.clip or None,
         callbacks=callbacks,
-        logger=False,
+        logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +98,7 @@ class Training:
     """Everything that determines the models trained on one mixture.
 
     corpora: folders of tokens by name, in the order of the mixture. settings_key: the configuration
-    of `settings` as plain values.
+    of `settings` as plain values. loggers: Lightning loggers of θ0's training, by train seed.
     """
 
     source: ModelSource
@@ -108,6 +108,7 @@ class Training:
     settings_key: Mapping[str, Any]
     trainer: TrainerSettings
     store: Store
+    loggers: Mapping[int, Any] = field(default_factory=dict)
 
     @cached_property
     def data(self) -> dict[str, Encoded]:
@@ -115,8 +116,10 @@ class Training:
         return {name: Encoded.load(path) for name, path in self.corpora.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without the tokens, which workers load from the store."""
-        return {name: value for name, value in vars(self).items() if name != "data"}
+        """Pickle without loggers and tokens; workers load tokens from the store."""
+        return {name: value for name, value in vars(self).items() if name != "data"} | {
+            "loggers": {}
+        }
 
     @cached_property
     def _code(self) -> str:
@@ -188,7 +191,10 @@ class Training:
         batch_size = min(self.settings.batch_size, len(data) if keep is None else int(keep.sum()))
         model = self.source.build(self.tokenizer, train_seed).to(dtype)
         settings = replace(self.settings, steps=steps)
-        pretrain(model, data, settings, self.trainer, out, seed=train_seed, keep=keep)
+        logger = self.loggers.get(train_seed, False) if keep is None else False
+        pretrain(
+            model, data, settings, self.trainer, out, seed=train_seed, keep=keep, logger=logger
+        )
         meter.backward(steps * batch_size * data.read // len(data))
         meter.stop()
         meter.save(out / "cost.json")

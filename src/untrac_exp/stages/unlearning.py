@@ -1,6 +1,7 @@
 """Unlearning: optimizer steps that raise the forget-set loss, with scheduled evaluations."""
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,8 @@ class ScheduledEvaluations(Callback):
 
     Attributes:
         steps: (S,) steps after which the datasets were evaluated; nlls: (S, N).
-        own_steps: (R,) steps after which the forget-set loss was evaluated; own_losses: (R,).
+        own_steps: (R,) steps after which the forget-set loss was evaluated; own_losses: (R,), and
+            seconds: (R,) since the start.
     """
 
     def __init__(
@@ -154,8 +156,10 @@ class ScheduledEvaluations(Callback):
         self.nlls: list[np.ndarray] = []
         self.own_steps: list[int] = []
         self.own_losses: list[float] = []
+        self.seconds: list[float] = []
 
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        self.started = time.monotonic()
         self._evaluate_forget_set(0)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
@@ -181,6 +185,7 @@ class ScheduledEvaluations(Callback):
             )
         self.own_steps.append(step)
         self.own_losses.append(loss)
+        self.seconds.append(time.monotonic() - self.started)
         return loss - self.own_losses[0]
 
 

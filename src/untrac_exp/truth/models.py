@@ -109,6 +109,14 @@ class Truth(ABC):
             for seed, without in self.models(list(training.corpora))
         ]
 
+    def folders(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list[Path]:
+        """Return the folders of the losses that the truth consists of."""
+        return [
+            training.store.path(losses.kind, losses.key)
+            for job in self.jobs(training, subsets)
+            for losses in job.artifacts
+        ]
+
     def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
         """Return (train seed, corpora left out) of every model of `jobs`."""
         return list(product(self.train_seeds, [(), *self.left_out(corpora)]))

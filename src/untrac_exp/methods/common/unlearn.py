@@ -68,28 +68,46 @@ class UnlearningMethod(Method):
         parts = {
             name: self._part(subject, _text(name), run, evaluated) for name, run in runs.items()
         }
-        curves = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
+
+        def own_loss(name: str | Subset, curve: Arrays) -> pd.DataFrame:
+            return pd.DataFrame({"step": curve["own_steps"], "loss": curve["own_loss"]})
+
+        def trajectory(name: str | Subset, curve: Arrays) -> pd.DataFrame:
+            rows: list[tuple[Any, ...]] = []
+            for of, nll_by_step in evaluated.split(curve["nll"]).items():
+                corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
+                change = nll_by_step.sum(1) - float(before[of].nll.sum())
+                change /= int(before[of].tokens.sum())
+                rows += [
+                    (corpus, *subset, *row) for row in zip(curve["steps"], change, strict=True)
+                ]
+            return pd.DataFrame(rows, columns=["corpus", "testset", "subset", "step", "influence"])
+
+        def log_curves(name: str | Subset, curve: Arrays) -> None:
+            data = runs[name].forget_set
+            flops = 6 * parameters * min(self.batch_size, len(data)) * data.read / len(data)
+            own = own_loss(name, curve).assign(
+                seconds=curve["seconds"], flops=flops * curve["own_steps"]
+            )
+            subject.on_curves(_text(name), own, trajectory(name, curve))
+
+        parameters = subject.model.num_parameters()
+        curves = subject.parts(parts, f"{self.rate_key}: forget sets unlearned", log_curves)
         changes: list[Change] = []
-        trajectory: list[tuple[Any, ...]] = []
-        own_loss: list[tuple[Any, ...]] = []
         for name, curve in curves.items():
             own, steps = curve["own_loss"], curve["steps"]
-            own_loss += [(_text(name), *row) for row in zip(curve["own_steps"], own, strict=True)]
             rises = [0.0, *(own[np.searchsorted(curve["own_steps"], steps)] - own[0])]
             nll = np.stack([nll_at_theta0, *curve["nll"]])
             nll_after = evaluated.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
-            for of, nll_by_step in evaluated.split(curve["nll"]).items():
+            for of, losses in nll_after.items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(Change(corpus, subset, of, before[of], nll_after[of]))
-                change = nll_by_step.sum(1) - float(before[of].nll.sum())
-                change /= int(before[of].tokens.sum())
-                trajectory += [(corpus, *subset, *row) for row in zip(steps, change, strict=True)]
-        columns = ["corpus", "testset", "subset", "step", "influence"]
+                changes.append(Change(corpus, subset, of, before[of], losses))
+        own_losses = [own_loss(*run).assign(unlearned=_text(run[0])) for run in curves.items()]
         return scored(
             changes,
             evaluated.datasets,
-            trajectory=pd.DataFrame(trajectory, columns=columns),
-            own_loss=pd.DataFrame(own_loss, columns=["unlearned", "step", "loss"]),
+            trajectory=pd.concat([trajectory(*run) for run in curves.items()], ignore_index=True),
+            own_loss=pd.concat(own_losses, ignore_index=True),
             warnings=[*warnings, *self._warnings(curves, subject.model.config.vocab_size)],
         )
 
@@ -99,7 +117,8 @@ class UnlearningMethod(Method):
         """Return a part that unlearns from θ0 and evaluates N examples at its steps.
 
         It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
-        own_loss (R,), the loss of a sample of the forget set in nats per token.
+        own_loss (R,), the loss of a sample of the forget set in nats per token, and seconds (R,)
+        since the start.
         """
         data, retain_set = run
         batch_size = min(self.batch_size, len(data))
@@ -134,6 +153,7 @@ class UnlearningMethod(Method):
                 "steps": np.array(evaluations.steps), "nll": np.stack(evaluations.nlls),
                 "own_steps": np.array(evaluations.own_steps),
                 "own_loss": np.array(evaluations.own_losses),
+                "seconds": np.array(evaluations.seconds),
             }  # fmt: skip
 
         reads = {

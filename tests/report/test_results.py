@@ -1,4 +1,4 @@
-"""Collecting a sweep and summing it up, against numbers computed from the made-up files."""
+"""Reading a sweep and its tables, against numbers computed from the made-up files."""
 
 import json
 import shutil
@@ -8,16 +8,9 @@ import pandas as pd
 import pytest
 
 from untrac_exp.report import result_files as files
-from untrac_exp.report.collect import collect, short_variants
-from untrac_exp.report.tables import (
-    SUMMARY,
-    influences,
-    number_format,
-    ranking,
-    summarise,
-    truths,
-    write_summary,
-)
+from untrac_exp.report.collect import collect, variants
+from untrac_exp.report.results import SUMMARY, number_format
+from untrac_exp.report.sweep import write_summary
 
 
 def edit_metrics(outdir, **changes):
@@ -26,11 +19,12 @@ def edit_metrics(outdir, **changes):
 
 
 def test_summary_is_mean_and_std_over_seeds(sweep_dir):
-    summary = summarise(collect(sweep_dir))
-    assert list(summary.columns) == [*SUMMARY, "label"]
-    keys = list(zip(summary["method"], summary["variant"], summary["testset"], strict=True))
-    assert keys == sorted(keys)
-    assert len(keys) == 9
+    summary = collect(sweep_dir).summary
+    pooled = ["pearson_pooled_mean", "pearson_pooled_std"]
+    assert list(summary.columns) == [*SUMMARY, *pooled, "label"]
+    testsets = ["toxicity", "bias", "truthfulness"]
+    keys = [(m, t) for m in ("graddot", "untrac", "untrac_inv") for t in testsets]
+    assert list(zip(summary["method"], summary["testset"], strict=True)) == keys
     jobs = [files.read_metrics(sweep_dir / "untrac_inv" / f"seed{k}") for k in range(2)]
     row = summary.set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
     for name in ("pearson", "spearman"):
@@ -56,7 +50,7 @@ def test_summary_is_the_same_file_again_whatever_the_order_on_disk(sweep_dir, tm
 
 
 def test_one_seed_has_a_mean_and_no_std(made_up):
-    summary = summarise(collect(made_up(seeds=1)))
+    summary = collect(made_up(seeds=1)).summary
     assert summary["pearson_mean"].notna().all()
     assert summary["pearson_std"].isna().all()
     assert set(summary["varied"]) == {""}
@@ -65,18 +59,18 @@ def test_one_seed_has_a_mean_and_no_std(made_up):
 def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, made_up):
     """A run of θ0 with another train seed is as one more seed."""
     truth = (sweep_dir / "untrac" / "seed0" / "truth.csv").read_bytes()
-    other = made_up(variant="train_seed=1", train_seed=1)
-    for outdir in other.glob("*/seed*"):
+    other = made_up(overrides={"train_seed": "1"}, train_seed=1)
+    for outdir in other.glob("*/*/seed*"):
         (outdir / "truth.csv").write_bytes(truth)
-        shutil.copytree(outdir, sweep_dir / outdir.parent.name / outdir.name)
+        shutil.copytree(outdir, sweep_dir / outdir.relative_to(other))
     sweep = collect(sweep_dir)
     assert sweep.labels == ["graddot", "untrac", "untrac_inv"]
     assert set(sweep.jobs["variant"]) == {""}
     assert not any("another truth" in warning for warning in sweep.warnings)
-    row = summarise(sweep).set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
+    row = sweep.summary.set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
     found = [
         files.read_metrics(path.parent)["agreement"]["bias"]
-        for path in sweep_dir.glob("untrac_inv*/seed*/metrics.json")
+        for path in sweep_dir.glob("untrac_inv/**/metrics.json")
     ]
     assert row["n_seeds"] == len(found) == 4
     assert row["varied"] == "2 seeds × 2 train seeds"
@@ -89,7 +83,7 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
         assert row[name] == pytest.approx(value)
     text = write_summary(sweep).read_text()
     assert "2 seeds × 2 train seeds" in text
-    outdir = sweep_dir / "untrac,train_seed=1" / "seed0"
+    outdir = sweep_dir / "untrac" / "train_seed=1" / "seed0"
     edit_metrics(outdir, warnings=["collapsed"])
     assert "untrac, seed 0, train seed 1: collapsed" in collect(sweep_dir).warnings
 
@@ -100,7 +94,7 @@ def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
     agreement["bias"]["pearson"] = None
     edit_metrics(outdir, agreement=agreement, warnings=["bias: correlation undefined"])
     sweep = collect(sweep_dir)
-    rows = summarise(sweep).set_index(["method", "testset"])
+    rows = sweep.summary.set_index(["method", "testset"])
     assert np.isnan(rows.loc[("untrac", "bias"), "pearson_mean"])
     assert rows.loc[("untrac", "toxicity"), "pearson_mean"] > 0.9
     assert "untrac, seed 1: bias: correlation undefined" in sweep.warnings
@@ -116,10 +110,10 @@ def test_what_all_jobs_warn_of_is_said_once(sweep_dir):
 def test_without_a_truth_there_are_influences_and_no_agreement(made_up):
     sweep = collect(made_up(train_seeds=0))
     assert len(sweep.truth) == 0
-    summary = summarise(sweep)
+    summary = sweep.summary
     assert len(summary) == 9
     assert summary[["pearson_mean", "ceiling", "attainable", "relative"]].isna().all(axis=None)
-    assert set(influences(sweep)["label"]) == {"untrac", "untrac_inv", "graddot"}
+    assert set(sweep.influences["label"]) == {"untrac", "untrac_inv", "graddot"}
 
 
 def test_unfinished_and_damaged_jobs_are_left_out_and_named(sweep_dir):
@@ -145,51 +139,81 @@ def test_jobs_with_different_truths_are_reported(sweep_dir):
 
 
 def test_variants_have_labels_and_truths_of_their_own(sweep_dir, made_up):
-    assert set(truths(collect(sweep_dir))["label"]) == {"truth"}
+    assert set(collect(sweep_dir).truths["label"]) == {"truth"}
     # The same corpora under a variant: one truth. Other numbers: one truth each.
-    root = made_up(methods={"untrac": 0.1}, variant="optimizer=sgd")
+    root = made_up(methods={"untrac": 0.1}, overrides={"optimizer": "sgd"})
     sweep = collect(root)
-    assert sweep.labels == ["untrac"]  # a variant that all jobs share sets none apart
-    assert set(truths(sweep)["label"]) == {"truth"}
-    made_up(methods={"untrac": 0.1}, variant="corpora=unequal", corpora=["x", "y", "z"])
+    assert sweep.labels == ["untrac"]  # an override that all jobs share sets none apart
+    assert set(sweep.truths["label"]) == {"truth"}
+    assert set(sweep.summary["variant"]) == {""}
+    made_up(methods={"untrac": 0.1}, overrides={"corpora": "unequal"}, corpora=["x", "y", "z"])
     sweep = collect(root)
-    assert sweep.labels == ["untrac · corpora=unequal", "untrac · optimizer=sgd"]
-    assert set(truths(sweep)["label"]) == {
-        "truth · corpora=unequal",
-        "truth · optimizer=sgd",
-    }
+    names = ["corpora=unequal", "optimizer=sgd"]
+    assert sweep.labels == [f"untrac · {name}" for name in names]
+    assert set(sweep.truths["label"]) == {f"truth · {name}" for name in names}
+    assert list(sweep.summary["variant"].unique()) == names
 
 
-def test_labels_leave_out_what_all_jobs_share():
-    some = ["model.size=2,optimizer=sgd", "model.size=2,optimizer=adam", "model.size=2"]
-    assert list(short_variants(some).values()) == ["optimizer=sgd", "optimizer=adam", ""]
-    assert list(short_variants(["a.lr=1,b.lr=2", "a.lr=2,b.lr=2"]).values()) == ["a.lr=1", "a.lr=2"]
-    assert short_variants(["unlearning.lr=1", ""]) == {"unlearning.lr=1": "lr=1", "": ""}
-    assert short_variants(["alone=1"]) == {"alone=1": ""}
-    assert short_variants([]) == {}
-
-
-def test_the_summary_has_the_short_variant_of_the_labels(made_up):
-    for value in ("numpy+torch", "numpy+scipy"):
-        made_up(methods={"untrac": 0.1}, seeds=1, variant=f"corpora.libraries={value}")
-    sweep = collect(made_up(methods={"untrac": 0.1}, seeds=1))
-    named = ["", "libraries=numpy+scipy", "libraries=numpy+torch"]
-    assert list(summarise(sweep)["variant"].unique()) == named
-    assert sweep.labels == ["untrac", *(f"untrac · {name}" for name in named[1:])]
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        (
+            [{"model.size": "2", "optimizer": "sgd"}, {"model.size": "2", "optimizer": "adam"},
+             {"model.size": "2"}],
+            ["optimizer=sgd", "optimizer=adam", ""],
+        ),
+        ([{"a.lr": "1", "b.lr": "2"}, {"a.lr": "2", "b.lr": "2"}], ["lr=1", "lr=2"]),
+        ([{"a.lr": "1", "b.lr": "2"}, {"a.lr": "2"}], ["a.lr=1,b.lr=2", "a.lr=2"]),
+        ([{"x.data": "[a, b]"}, {}], ["data=[a, b]", ""]),
+        ([{"seed": "1", "train_seed": "0"}, {"seed": "2", "train_seed": "1"}], ["", ""]),
+        ([{"alone": "1"}], [""]),
+    ],
+)  # fmt: skip
+def test_a_variant_is_the_overrides_that_differ_with_short_keys(overrides, names):
+    assert variants(overrides) == names
 
 
 def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
-    for outdir, rate in zip(found, ("0.0005", "5e-06", "1e-05", "0.0001"), strict=False):
-        edit_metrics(outdir, variant=f"unlearning.lr={rate},steps=10", seed=0)
+    for outdir, rate in zip(found, ("0.0005", "5e-06"), strict=True):
+        edit_metrics(outdir, overrides={"method.lr": rate}, seed=0)
     values = [label.split("=")[-1] for label in collect(sweep_dir).labels if "lr=" in label]
-    assert len(values) == len(found)
-    assert values == sorted(values, key=float)
+    assert values == ["5e-06", "0.0005"]
+
+
+def test_without_a_truth_a_ranking_has_the_intervals_and_leads_of_its_file(made_up):
+    root = made_up(methods={"untrac": 0.1, "ngram": 0.1}, seeds=1, train_seeds=0,
+                   testsets={"bias": 2})  # fmt: skip
+    corpora = collect(root).corpora("bias")
+    for method, order in (("untrac", corpora), ("ngram", corpora[::-1])):
+        outdir = root / method / "seed0"
+        scores = pd.read_csv(outdir / "scores.csv")
+        lead = pd.DataFrame(
+            {"corpus": order, "testset": "bias", "rank": range(1, 9), "ci_low": 0.25,
+             "ci_high": 0.75, "lead": 0.5, "lead_low": [0.1, *[-0.1] * 6, np.nan]}
+        )  # fmt: skip
+        means = scores.groupby("corpus")["influence"].mean()
+        files.write(outdir, "ranking", lead.assign(influence=means[order].to_numpy()))
+    sweep = collect(root)
+    rows = sweep.rankings["bias"].set_index(["label", "corpus"]).loc["untrac"]
+    assert set(rows["ci_low"]) == {0.25}
+    assert rows.loc[corpora[0], "lead_low"] == 0.1
+    assert sweep.first_ranked("bias")[corpora[0]]["untrac"] is True
+    [(a, b, rho)] = sweep.similarities("bias")
+    means = sweep.influences.groupby(["label", "corpus"])["influence"].mean()
+    assert (a, b) == ("ngram", "untrac")
+    assert rho == pytest.approx(means["ngram"].corr(means["untrac"], method="spearman"))
+    top = sweep.top_subsets("bias")
+    assert set(top["label"]) == {"ngram"}
+    assert list(top["corpus"].unique()) == sweep.corpora("bias")
+    firsts = sweep.rankings["bias"].query("rank == 1").set_index("label")["corpus"]
+    named = [w for w in sweep.warnings if "the methods name different corpora first" in w]
+    assert len(named) == (firsts["ngram"] != firsts["untrac"])
 
 
 def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):
     sweep = collect(sweep_dir)
-    table = ranking(sweep, "bias")
+    table = sweep.rankings["bias"]
     truth = table[table["label"] == "truth"]
     assert truth["rank"].tolist() == list(range(1, 9))
     assert truth["influence"].is_monotonic_decreasing
@@ -210,15 +234,10 @@ def test_one_job_directory_can_be_collected_alone(sweep_dir):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0.5, -0.123456], "+.3f"),
-        ([12.3, -0.1], "+.1f"),
-        ([34567.0, 2.0], "+.0f"),
-        ([4e9, 1.0], "+.2e"),
-        ([2e-7, 1e-9], "+.2e"),
-        ([0.0012, 0.0001], "+.5f"),
-        ([0.0, 0.0], "+.3f"),
-        ([np.nan, np.inf], "+.3f"),
+        ([0.5, -0.123456], "+.3f"), ([12.3, -0.1], "+.1f"), ([34567.0, 2.0], "+.0f"),
+        ([4e9, 1.0], "+.2e"), ([2e-7, 1e-9], "+.2e"), ([0.0012, 0.0001], "+.5f"),
+        ([0.0, 0.0], "+.3f"), ([np.nan, np.inf], "+.3f"),
     ],
-)
+)  # fmt: skip
 def test_number_format_shows_three_digits_of_the_largest(values, expected):
-    assert number_format(pd.Series(values)) == expected
+    assert number_format(values) == expected
