@@ -1,13 +1,13 @@
 """Entry point of `python -m untrac_exp`: runs Hydra and prints errors as one line."""
 
-import io
 import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,19 +15,25 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from untrac_exp.config.errors import one_line
-from untrac_exp.config.schema import config_dir
+from untrac_exp.config.schema import config_dir, shrink
 from untrac_exp.report.callback import report
 from untrac_exp.runtime import workers
 
 log = logging.getLogger(__name__)
 
 _FULL = "HYDRA_FULL_ERROR"
+_DEBUG = ("name=debug", "logger=none", "hydra.mode=RUN")
 _MULTIRUN = {"--multirun", "-m"}
 _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 
 
-def job(cfg: DictConfig) -> None:
-    """Run one job; at module level so that launchers can pickle it."""
+def job(cfg: DictConfig) -> float | None:
+    """Run one job; at module level so that launchers can pickle it.
+
+    Returns:
+        Its mean agreement as a share of the attainable, for sweepers that optimise it; None without
+        a truth.
+    """
     _start_workers(cfg)
     # slow imports, which --help does not need
     from untrac_exp.config.checks import check
@@ -38,8 +44,10 @@ def job(cfg: DictConfig) -> None:
             raise ValueError(
                 "plan: write plan=true on the command line, with overrides and no other options"
             )
-        check(cfg)
-        run(cfg)
+        if cfg.debug:
+            shrink(cfg)
+        check(cfg, HydraConfig.get().overrides.task)
+        return run(cfg)
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
             log.error("failed: %s", one_line(error))
@@ -67,14 +75,13 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 keeps the traceback. If jobs of a sweep fail, the others are run and
     reported, and the line is that of the first failure.
     """
-    # An override may stand on several lines; Hydra's grammar has no line breaks.
-    sys.argv[1:] = [re.sub(r"\s*\n\s*", " ", argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _arguments(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         _hydra()
         return
     os.environ[_FULL] = "1"  # Hydra raises errors instead of printing them
     try:
-        with redirect_stderr(_FilteredStderr()):
+        with redirect_stderr(cast(TextIO, _FilteredStderr())):
             _hydra()
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning turns KeyboardInterrupt into sys.exit(1)
@@ -87,6 +94,16 @@ def main() -> None:
         with suppress(ValueError):  # nothing has finished
             report()
         _exit(f"error: {one_line(error)}", 1)
+
+
+def _arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the command line as Hydra can read it.
+
+    An override may stand on several lines; Hydra's grammar has no line breaks. `debug=true` is one
+    job of an experiment, in a folder of its own.
+    """
+    lines = [re.sub(r"\s*\n\s*", " ", argument) for argument in arguments]
+    return [*lines, *_DEBUG] if "debug=true" in lines else lines
 
 
 def _hydra() -> None:
@@ -105,7 +122,7 @@ def _exit(line: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-class _FilteredStderr(io.TextIOBase):
+class _FilteredStderr:
     """stderr without the list of overrides that Hydra prints above an error."""
 
     def __init__(self) -> None:
@@ -116,14 +133,8 @@ class _FilteredStderr(io.TextIOBase):
             self.stderr.write(text)
         return len(text)
 
-    def flush(self) -> None:
-        self.stderr.flush()
-
-    def fileno(self) -> int:
-        return self.stderr.fileno()
-
-    def isatty(self) -> bool:
-        return self.stderr.isatty()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stderr, name)
 
 
 if __name__ == "__main__":

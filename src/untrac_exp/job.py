@@ -8,7 +8,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from untrac_exp.config.schema import number_of_jobs, variant
+from untrac_exp.config.schema import job_overrides, number_of_jobs
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Checkpoint, Influences, Method, Subject
@@ -55,7 +55,10 @@ _FORCED = {
     "rebuilds them)",
     "all": "tokens, θ0, truth and the method's parts are computed again",
 }
-_IGNORED_KEYS = ("outputs", "store", "force", "logger", "threads", "plan", "plan_flops_per_s")
+_IGNORED_KEYS = (
+    *("outputs", "store", "force", "logger", "tags", "debug", "threads", "parallel"),
+    *("plan", "plan_flops_per_s"),
+)
 """Keys that do not affect results."""
 _IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
 """Keys left out of the job key if null, so that results from before they existed stay valid."""
@@ -87,10 +90,16 @@ class Results(NamedTuple):
     changes: pd.DataFrame | None
 
 
-def run(cfg: DictConfig) -> None:
-    """Run one job, from its configuration to its result files."""
+def run(cfg: DictConfig) -> float | None:
+    """Run one job, from its configuration to its result files.
+
+    Returns:
+        The mean agreement as a share of the attainable, as in `relative_agreement`.
+    """
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
+    if not cfg.force:
+        check_folder(outdir, cfg)
     many = 1 if _has_budget(cfg) else workers.number(cfg.trainer, cfg.threads)
     prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
@@ -116,7 +125,7 @@ def run(cfg: DictConfig) -> None:
                 results = compute(cfg, inputs, began, _place_in_sweep())
             except TooLittleTimeError as error:
                 log.warning("%s is left out: %s; raise budget=%s", outdir, error, cfg.budget)
-                return
+                return None
         stopped = results.refined.interrupted
         if processes.is_first():
             # no key for an interrupted job, so that the same command resumes it
@@ -128,6 +137,7 @@ def run(cfg: DictConfig) -> None:
         print_job(outdir)
     if stopped:
         raise KeyboardInterrupt
+    return relative_agreement(files.read_metrics(outdir))
 
 
 def prepare_process(cfg: DictConfig, workers_of_job: int = 1) -> None:
@@ -290,10 +300,7 @@ def _began() -> float:
 
     With `force`, artifacts older than this are built again, once for all jobs that share them.
     """
-    hydra = HydraConfig.get()
-    sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # written before the first job
-    began = sweep.stat().st_mtime if hydra.mode == RunMode.MULTIRUN and sweep.exists() else None
-    return processes.broadcast(time.time() if began is None else began)
+    return processes.broadcast(float(HydraConfig.get().callbacks.report.started))
 
 
 def _has_budget(cfg: DictConfig) -> bool:
@@ -307,9 +314,10 @@ def _has_budget(cfg: DictConfig) -> bool:
 def _place_in_sweep() -> tuple[int, int]:
     """Return the index of this job in its sweep, and the number of jobs."""
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
+    sweep = Path(hydra.sweep.dir) / "multirun.yaml"  # Hydra's own sweeper writes it before the jobs
+    if hydra.mode != RunMode.MULTIRUN or not sweep.exists():
         return 0, 1
-    return hydra.job.num, number_of_jobs(hydra.sweeper.params)
+    return hydra.job.num, number_of_jobs(OmegaConf.load(sweep).hydra)
 
 
 def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, results: Results) -> None:
@@ -340,13 +348,13 @@ def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str | None, result
         predicted, actual = truth.compared(answer.scores, changes)
         agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
     noise = ceilings(actual, warnings.append, statistics)
-    hydra = HydraConfig.get()
     files.write_metrics(
         outdir,
         {
             "experiment": cfg.name,
             "method": inputs.training.store.method,
-            "variant": variant(hydra.overrides.task, hydra.sweeper.params),
+            "overrides": job_overrides(HydraConfig.get()),
+            "tags": list(cfg.tags),
             "seed": cfg.seed,
             "train_seed": cfg.train_seed,
             "scale": cfg.scale,
@@ -378,14 +386,14 @@ def _git_commit() -> str | None:
 
 def job_key(cfg: DictConfig, inputs: Inputs) -> dict[str, Any]:
     """Return everything that a job's results depend on."""
-    return {"config": _settings(cfg), "data": inputs.key, "code": job_code(cfg)}
+    return {"config": _settings(plain(cfg)), "data": inputs.key, "code": job_code(cfg)}
 
 
 def job_code(cfg: DictConfig) -> str:
     """Return the hash of the code that a job runs."""
     answers = [f"untrac_exp.{module}" for module in _STATISTICS]
     answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
-    return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
+    return code_fingerprint([Training.__module__, *answers, *targets(_settings(plain(cfg)))])
 
 
 def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
@@ -402,14 +410,15 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
     }
 
 
-def _settings(cfg: DictConfig) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that affects results."""
     settings = {
         key: value
-        for key, value in plain(cfg).items()
+        for key, value in config.items()
         if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
     }
-    settings["trainer"].pop("workers", None)
-    return settings
+    trainer = settings.get("trainer") or {}
+    return settings | {"trainer": {key: trainer[key] for key in trainer if key != "workers"}}
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -421,3 +430,35 @@ def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
     exists = (outdir / "metrics.json").exists()
     return exists and files.read_metrics(outdir).get("fingerprint") == key
+
+
+def check_folder(outdir: Path, cfg: DictConfig) -> None:
+    """Check that `outdir` has no results of other settings, which this job would overwrite.
+
+    Raises:
+        ValueError: it has.
+    """
+    if not (outdir / "metrics.json").exists():
+        return
+    stored = _settings(files.read_metrics(outdir).get("config") or {})
+    ours = _settings(files.plain(plain(cfg)))
+    keys = {*stored, *ours} - {"budget"}  # a larger budget goes on in the same folder
+    if other := [key for key in sorted(keys) if stored.get(key) != ours.get(key)]:
+        raise ValueError(
+            f"{outdir} has results of other settings ({', '.join(other)}); keep them with another "
+            "name=…, or overwrite them with force=true"
+        )
+
+
+def relative_agreement(metrics: Mapping[str, Any]) -> float | None:
+    """Return Pearson's correlation with the truth as a share of the attainable ceiling.
+
+    The mean over test sets; None if it is undefined for one of them, or without a truth.
+    """
+    shares = []
+    for testset, values in (metrics["agreement"] or {}).items():
+        ceiling = metrics["attainable"][testset]
+        if values["pearson"] is None or not ceiling:
+            return None
+        shares.append(values["pearson"] / ceiling)
+    return sum(shares) / len(shares) if shares else None

@@ -59,7 +59,7 @@ def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
 def not_text(name: Any) -> str:
     """Return the message for a name that YAML or Python does not read as text."""
     read = "null" if name is None else str(name).lower() if isinstance(name, bool) else str(name)
-    return f"the name {read} is read as {type(name).__name__}, not as text; quote it: '{read}'"
+    return f"the name {read} is read as {type(name).__name__}, not as text; quote it in a file ('{read}') or rename it"
 
 
 @singledispatch

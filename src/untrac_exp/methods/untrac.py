@@ -12,7 +12,6 @@ ACL 2024, section 3.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_forgotten
@@ -24,14 +23,12 @@ from untrac_exp.methods.common.watch import Run, Unlearn
 class UnTrac(Unlearn, Method):
     """Unlearns corpora; the paper uses batches of one and one epoch."""
 
-    rate_key: ClassVar[str] = "untrac"
-
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_forgotten(subject, self.objective.held)
         runs: dict[str | Subset, Run] = {}
         for corpus, data in subject.corpora.items():
             runs[corpus] = data, {name: one for name, one in apart.retain.items() if name != corpus}
-        return self.unlearned(subject, runs, Panel(subject.subsets), apart.warnings)
+        return self.unlearned("untrac", subject, runs, Panel(subject.subsets), apart.warnings)
 
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.corpora.values(), work.subsets.values())

@@ -13,7 +13,6 @@ ACL 2024, section 3.2.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, Tokens, Work
 from untrac_exp.methods.common.retain import retain_of_read
@@ -25,14 +24,12 @@ from untrac_exp.methods.common.watch import Run, Unlearn
 class UnTracInv(Unlearn, Method):
     """Unlearns test subsets; the paper uses full batches (256) and five steps."""
 
-    rate_key: ClassVar[str] = "untrac_inv"
-
     def influences(self, subject: Subject) -> Influences:
         apart = retain_of_read(subject, self.objective.held)
         runs: dict[str | Subset, Run] = {
             subset: (data, apart.retain) for subset, data in subject.subsets.items()
         }
-        return self.unlearned(subject, runs, Panel(apart.read), apart.warnings)
+        return self.unlearned("untrac_inv", subject, runs, Panel(apart.read), apart.warnings)
 
     def tokens(self, work: Work) -> Tokens:
         return self.reads(work.subsets.values(), work.corpora.values())

@@ -3,31 +3,28 @@
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from untrac_exp.config.schema import share_axes
-
 log = logging.getLogger(__name__)
-
-_to_report: list[Path] = []
-"""The directory of this process's sweep until it is reported."""
-
-_anytime: list[bool] = []
-"""Not empty if that sweep has a budget, so that it is reported when it is interrupted."""
 
 
 class Report(Callback):
-    """Passes a sweep's axes to its jobs and writes the report after the last, on any launcher."""
+    """Writes the report after a sweep's last job, on any launcher.
+
+    started: start of the command in seconds since the epoch; jobs read it from the configuration.
+    """
+
+    sweep: ClassVar[DictConfig | None] = None
+    """Configuration of this process's sweep until it is reported."""
+
+    def __init__(self, started: str) -> None:
+        self.started = started
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        share_axes(config)
-        HydraConfig.instance().set_config(config)  # for the resolver that names the sweep's folder
-        _to_report[:] = [Path(config.hydra.sweep.dir)]
-        _anytime[:] = [True] if config.get("budget") is not None else []
+        Report.sweep = config
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if os.environ.get("RANK", "0") != "0":
@@ -53,5 +50,6 @@ def report(stopped: bool = False) -> None:
     """
     from untrac_exp.report.sweep import report_sweep
 
-    if _to_report and (_anytime or not stopped):
-        report_sweep(_to_report.pop())
+    sweep, Report.sweep = Report.sweep, None
+    if sweep is not None and not (stopped and sweep.get("budget") is None):
+        report_sweep(Path(sweep.hydra.sweep.dir))

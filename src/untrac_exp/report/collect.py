@@ -94,7 +94,7 @@ def collect(directory: Path) -> Sweep:
     """Read the files of a sweep.
 
     Args:
-        directory: of a sweep, with jobs in ``*/seed*/``, or of a single job.
+        directory: of a sweep, with jobs in any folder below, or of a single job.
 
     Returns:
         The finished jobs. Unfinished or unreadable jobs are left out, with a warning in
@@ -104,19 +104,19 @@ def collect(directory: Path) -> Sweep:
         ValueError: there is no finished job.
     """
     directory = Path(directory)
-    alone = (directory / "metrics.json").exists()
     metrics, warnings = [], []
-    for outdir in [directory] if alone else sorted(directory.glob("*/seed*")):
+    folders = {path.parent for name in ("metrics.json", ".hydra") for path in directory.rglob(name)}
+    for outdir in sorted(folders):
         if (outdir / "metrics.json").exists():
             try:
                 metrics.append(_read_job(outdir))
             except ValueError as error:
                 warnings.append(str(error))
-        elif any(outdir.glob("*.csv")) or (outdir / ".hydra").exists():
+        else:
             warnings.append(f"{outdir.relative_to(directory.parent)}: not finished, left out")
     if not metrics:
         hint = f"; {warnings[0]}" if warnings else ""
-        raise ValueError(f"{directory}: no finished job (no */seed*/metrics.json) to report{hint}")
+        raise ValueError(f"{directory}: no finished job (no metrics.json) to report{hint}")
 
     metrics.sort(key=_sort_key)
     tables = [job.pop("tables") for job in metrics]
@@ -154,11 +154,11 @@ def _read_job(outdir: Path) -> dict[str, Any]:
     if tables["scores"] is None:
         raise ValueError(f"{outdir}: no scores.csv; delete the folder and run the job again")
     # the train seed of θ0 is a repetition, like `seed`
-    parts = str(job.get("variant") or "").split(",")
+    overrides = {key: value for key, value in job["overrides"].items() if key != "train_seed"}
     train_seed = job.get("train_seed", (job.get("config") or {}).get("train_seed", 0))
     return job | {
         "method": str(job["method"]),
-        "variant": ",".join(part for part in parts if not part.startswith("train_seed=")),
+        "variant": ",".join(f"{key}={value}" for key, value in sorted(overrides.items())),
         "train_seed": int(train_seed),
         "seed": int(job["seed"]),
         "folder": str(outdir),

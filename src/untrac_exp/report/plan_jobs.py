@@ -14,13 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from untrac_exp.config.checks import check
-from untrac_exp.config.schema import axes_override, config_dir, parse_overrides
+from untrac_exp.config.schema import config_dir, parse_overrides, shrink
 from untrac_exp.job import is_finished, job_key, load, plain, prepare_process
 from untrac_exp.methods.base import Method, Size, Subset, Work
 from untrac_exp.methods.common.rate import plan_rate
@@ -100,7 +99,6 @@ def plan(arguments: Sequence[str], multirun: bool = False) -> None:
         TemporaryDirectory(prefix="untrac-plan-") as beside,
     ):
         for cfg, folder, outdir in _jobs(arguments, multirun):
-            check(cfg)
             prepare_process(cfg)
             settings = plain(cfg)
             # without training, the seed samples the corpora before they are tokenized
@@ -132,14 +130,15 @@ def _jobs(arguments: Sequence[str], multirun: bool) -> Iterator[tuple[DictConfig
         key, is_axis = one.get_key_element(), is_sweep and one.is_sweep_override()
         values = [f"{key}={value}" for value in one.sweep_string_iterator()] if is_axis else []
         choices[key] = values or [str(one.input_line)]
-    shared = axes_override(arguments, hydra.sweeper.params)
     for job in product(*choices.values()):
-        cfg = compose("config", [*job, shared], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
+        cfg = compose("config", [*job], return_hydra_config=True)
         outdir = Path(cfg.hydra.run.dir)  # also of a job of a sweep, see conf/config.yaml
         folder = Path(cfg.hydra.sweep.dir) if is_sweep else outdir
         with open_dict(cfg):
             del cfg["hydra"]
+        if cfg.debug:
+            shrink(cfg)
+        check(cfg, job)
         yield cfg, folder, outdir
 
 
@@ -212,7 +211,7 @@ def _models(cfg: DictConfig, sizes: Sizes, truth: Truth | None) -> Iterator[Arti
 def _scores(cfg: DictConfig, sizes: Sizes, outdir: Path) -> Artifact:
     """Return the scores of the job that writes its files to `outdir`."""
     method: Method = instantiate(cfg.method)
-    name = f"{outdir.parent.name} seed {cfg.seed}"
+    name = outdir.relative_to(Path(cfg.outputs, cfg.name, cfg.scale)).as_posix()
     work = Work(
         {name: data.sample(cfg.n_per_corpus, cfg.seed) for name, data in sizes.corpora.items()},
         sizes.subsets,

@@ -131,6 +131,7 @@ def _log(sweep: Sweep, outputs: Path, mode: str, project: str) -> None:
         project=project,
         group=sweep.experiment,
         job_type=str(job["method"]),
+        tags=job.get("tags"),
         name="/".join(filter(None, (job["method"], job["variant"], trained, f"seed{job['seed']}"))),
         # W&B appends "wandb". Job keys are below "job", since the config also has a "method".
         dir=str(outputs),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +23,6 @@ Run = tuple[Encoded, Mapping[str, Encoded]]
 class Unlearn:
     """Configuration of unlearning, shared by UnTrac and UnTrac-Inv."""
 
-    rate_key: ClassVar[str] = "default"
-    """Key of the learning rate in `unlearning.rates`."""
-
     optimizer: OptimizerFactory
     objective: Objective
     stopping: Stopping
@@ -37,6 +34,7 @@ class Unlearn:
 
     def unlearned(
         self,
+        label: str,
         subject: Subject,
         runs: Mapping[str | Subset, Run],
         panel: Panel,
@@ -45,6 +43,7 @@ class Unlearn:
         """Unlearn each forget set from θ0 and return the changes of the panel's losses.
 
         Args:
+            label: name of the method in the log.
             subject: the model at θ0 and the data.
             runs: by corpus, or by test subset.
             panel: the datasets to evaluate: the test subsets, or the corpora.
@@ -53,7 +52,7 @@ class Unlearn:
         before = panel.losses_at_theta0(subject)
         start = np.concatenate([losses.nll.numpy() for losses in before.values()])
         parts = {name: self.watch(subject, _text(name), run, panel) for name, run in runs.items()}
-        found = subject.parts(parts, f"{self.rate_key}: forget sets unlearned")
+        found = subject.parts(parts, f"{label}: forget sets unlearned")
         changes: list[Change] = []
         trajectory: list[tuple[Any, ...]] = []
         own_loss: list[tuple[Any, ...]] = []
