@@ -79,10 +79,10 @@ def check_nodes(value: Any, path: str) -> None:
         for name in value:
             if not isinstance(name, str):
                 raise ValueError(f"{path}: {not_text(name)}")
-        if "_target_" in value:
-            _check_node(value, path)
         for name, item in value.items():
             check_nodes(item, f"{path}.{name}".lstrip("."))
+        if "_target_" in value:
+            _check_node(value, path)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             check_nodes(item, f"{path}[{i}]")
@@ -95,25 +95,19 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path}._target_: cannot load {target} ({reason}); correct it") from error
-    parameters = inspect.signature(function).parameters
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = [name for name, p in parameters.items() if p.kind in kinds]
-    anything = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-    given = [name for name in node if name not in _HYDRA_KEYS]
-    for name in given:
-        if name not in names and not anything:
-            raise ValueError(
-                f"{path}.{name}: {target} has no such argument{did_you_mean(name, names)}"
-            )
-    for name in names if not node.get("_partial_") else ():
-        if name not in given and parameters[name].default is inspect.Parameter.empty:
-            raise ValueError(f"{path}.{name} is missing; {target} needs it")
+    signature = inspect.signature(function)
+    given = {name: item for name, item in node.items() if name not in _HYDRA_KEYS}
+    try:
+        (signature.bind_partial if node.get("_partial_") else signature.bind)(**given)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise ValueError(f"{path}: {target}: {error}; it takes {takes}") from error
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except (NameError, TypeError):  # a library's annotations that only type checkers can resolve
         hints = {}
-    for name in given:
-        check_value(node[name], hints.get(name, Any), f"{path}.{name}")
+    for name, item in given.items():
+        check_value(item, hints.get(name, Any), f"{path}.{name}")
     if inspect.isclass(function) and issubclass(function, torch.optim.Optimizer):
         try:  # optimizers check their values only in the constructor, hours later
             instantiate(node)([torch.nn.Parameter(torch.zeros(1))])

@@ -22,19 +22,6 @@ def config_dir() -> Path:
 
 
 @dataclass
-class PretrainingConfig:
-    """Schema of `untrac_exp.stages.training.Pretraining`."""
-
-    _target_: str = "untrac_exp.stages.training.Pretraining"
-    steps: int = MISSING
-    batch_size: int = MISSING
-    optimizer: Any = MISSING
-    schedule: Any = "${schedule}"
-    clip: float = 1.0
-    checkpoint_every: int = MISSING
-
-
-@dataclass
 class Config:
     """Schema of the shared keys; nodes of groups are checked against their `_target_`."""
 
@@ -85,7 +72,7 @@ class Config:
     """Architecture or checkpoint, and tokenizer."""
     schedule: Any = MISSING
     """Learning-rate schedule of pretraining."""
-    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    pretraining: Any = MISSING
     """How θ0 and the models of the truth are trained; `steps=0` uses the checkpoint as it is."""
     optimizer: Any = MISSING
     """Optimizer of unlearning."""
@@ -109,11 +96,7 @@ _DEBUG = {
     "pretraining.batch_size": 2,
     "pretraining.checkpoint_every": 2,
     "testset.n_per_subset": 4,
-    "truth.subsets": 2,
-    "method.batch_size": 4,
     "method.samples": 4,
-    "method.iterations": 2,
-    "method.keep": 2,
     "method.stopping.steps": 2,
 }
 """Largest sizes of a job with `debug=true`, where it has such keys."""
