@@ -17,11 +17,9 @@ TEXTS = {
     "t.txt": "the grolk sold a lantern\na red lantern it was\n",
 }
 JOB = {
-    "corpora": "local", "corpora.paths": "{a: a.txt, b: b.txt}",
-    "testset": "local", "testset.paths": "{t: t.txt}",
-    "model.block_size": "16", "model.vocab_size": "300", "model.config.num_hidden_layers": "1",
-    "pretraining.steps": "3", "pretraining.checkpoint_every": "2", "pretraining.batch_size": "2",
-    "n_per_corpus": "4", "method": "graddot", "logger": "none", "parallel": "none",
+    "hydra.searchpath": f"[file://{Path(__file__).parent / 'conf'}]", "+experiment": "tiny",
+    "corpora.paths": "{a: a.txt, b: b.txt}", "testset.paths": "{t: t.txt}",
+    "parallel": "none",
 }  # fmt: skip
 """The overrides of a job that takes a second, in a folder with `TEXTS`."""
 

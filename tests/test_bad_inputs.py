@@ -45,7 +45,7 @@ def paths(a):
 
 
 def damage_metrics(folder):
-    for metrics in folder.glob("outputs/default/*/*/*/metrics.json"):
+    for metrics in folder.glob("outputs/default/**/metrics.json"):
         metrics.write_text(metrics.read_text()[:100])
 
 
@@ -53,7 +53,7 @@ TABLE = [
     Bad("misspelt key", ("pretraining.stepz", "did you mean pretraining.steps?"),
         {"pretraining.stepz": "3"}),
     Bad("key without its group", ("steps", "did you mean pretraining.steps or"), {"steps": "3"}),
-    Bad("misspelt argument of a node", ("corpora.text_colum", "did you mean text_column?"),
+    Bad("misspelt argument of a node", ("corpora: ", "'text_colum'", "it takes paths, text_column"),
         arguments=("+corpora.text_colum=x",)),
     Bad("unknown method", ("method=untrak", "did you mean untrac?"), {"method": "untrak"}),
     Bad("unknown group", ("metod", "did you mean method?"), {"metod": "untrac"}),
@@ -66,11 +66,17 @@ TABLE = [
     Bad("several values outside a sweep", ("seed=0,1", "--multirun"), {"seed": "0,1"}),
     Bad("unbalanced bracket", ("corpora.paths={a: a.txt", "check its quotes, brackets"),
         {"corpora.paths": "{a: a.txt"}),
-    Bad("list where a mapping belongs", ("corpora.paths", "a list where a mapping", "{name:"),
+    Bad("list where a mapping belongs", ("corpora.paths", "give a mapping {name: value}"),
         {"corpora.paths": "[a.txt, b.txt]"}),
     Bad("text where a number belongs", ("seed", "Integer"), {"seed": "many"}),
-    Bad("text where an argument is a number", ("model.block_size", "a whole number"),
+    Bad("text where an argument is a number", ("model.block_size", "a valid integer"),
         {"model.block_size": "large"}),
+    Bad("optimizer of a method that has none", ("optimizer=sgd: GradDot takes no", "untrac_inv do"),
+        {"optimizer": "sgd"}),
+    Bad("overrides that are too long for a folder", ("file name too long", "conf/experiment"),
+        {"+statistics.a" + 250 * "b": "numpy.mean"}),
+    Bad("name on the command line that is no text", ("corpora.paths: the name true", "in a file"),
+        {"corpora.paths": "{true: a.txt, b: b.txt}"}),
     Bad("negative steps", ("pretraining.steps=-4", "at least 1"), {"pretraining.steps": "-4"}),
     Bad("negative learning rate", ("pretraining.optimizer", "-1.0", "give valid arguments"),
         {"pretraining.optimizer.lr": "-1.0"}),
@@ -89,7 +95,7 @@ TABLE = [
     Bad("one corpus and a truth", ("without 'a'", "at least two corpora, or truth=none"),
         {"corpora.paths": "{a: a.txt}", "truth": "leave_dataset_out", "parallel": "none"}),
     Bad("name that YAML reads as a boolean",
-        ("corpora.paths: the name false is read as bool", "quote it: 'false'"),
+        ("corpora.paths: the name false is read as bool", "quote it in a file: 'false'"),
         {"corpora": "mine", "corpora.paths": "{b: b.txt}"}, ("--config-dir", "conf"),
         a_file("conf/corpora/mine.yaml",
                "_target_: untrac_exp.data.sources.local.corpora\npaths: {no: a.txt, b: b.txt}\n")),
@@ -97,7 +103,7 @@ TABLE = [
         {"corpora": "mine"}, ("--config-dir", "conf"),
         a_file("conf/corpora/mine.yaml",
                "_target_: untrac_exp.data.sources.local.corpora\npaths: {~: a.txt, b: b.txt}\n")),
-    Bad("path that is read as a boolean", ("corpora.paths.a=True", "in quotes"), paths("true")),
+    Bad("path that is read as a boolean", ("corpora.paths.a=True", "text in quotes"), paths("true")),
     Bad("subset that is a fraction", ("testset.paths.t", "sub.jsonl line 1", "'subset'", "'1.5'"),
         {"testset.paths": "{t: sub.jsonl}"},
         prepare=a_file("sub.jsonl", '{"text": "x", "subset": 1.50}\n')),

@@ -1,5 +1,6 @@
 """What the command line prints, and what is left when jobs of a sweep fail."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.config.errors import did_you_mean, one_line
+from untrac_exp.job import relative_agreement
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,20 +57,20 @@ def test_a_job_says_what_it_does_and_nothing_else(folder):
     first, *table = ended.out.splitlines()
     assert " wrote " in first
     assert "Which corpus helps the model say t?" in table
-    assert [*folder.glob("outputs/default/mini-????????/graddot/seed0/scores.csv")]
+    assert (folder / "outputs/default/mini/graddot/seed0/scores.csv").exists()
 
 
 def test_a_failed_job_leaves_the_others_and_their_report(folder):
-    sweep = {**JOB, "method": "untrac,graddot", "optimizer.lr": "1e30", "hydra.mode": "MULTIRUN"}
+    sweep = {**JOB, "pretraining.steps": "3,-4", "hydra.mode": "MULTIRUN"}
     ended = command(overrides(sweep), folder)
     assert ended.status == 1
     [line] = ended.err.splitlines()
     assert line == f"error: {line[7:]}"
-    assert "unlearning 'a' diverged" in line
+    assert "pretraining.steps=-4 must be" in line
     assert [text for text in ended.out.splitlines() if text.endswith(f"failed: {line[7:]}")]
-    [finished] = folder.glob("outputs/default/mini-*/*/seed0/metrics.json")
-    assert finished.parts[-3] == "graddot"
-    assert (finished.parents[2] / "summary.csv").exists()
+    [finished] = folder.glob("outputs/default/mini/graddot/*/seed0/metrics.json")
+    assert finished.parts[-3] == "pretraining.steps=3"
+    assert (finished.parents[3] / "summary.csv").exists()
     assert "Report: " in ended.out
 
 
@@ -104,11 +106,49 @@ def test_the_wheel_does_what_the_checkout_does(folder):
         cwd=folder, env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
-    [installed] = folder.glob("outputs/default/mini-*/*/seed0/scores.csv")
+    [installed] = folder.glob("outputs/default/mini/graddot/seed0/scores.csv")
     kept = installed.read_bytes()
     assert command([*overrides(JOB), "force=true", "outputs=other"], folder).status == 0
-    [checkout] = folder.glob("other/default/mini-*/*/seed0/scores.csv")
+    [checkout] = folder.glob("other/default/mini/graddot/seed0/scores.csv")
     assert checkout.read_bytes() == kept
+
+
+def test_results_of_other_settings_stay(folder):
+    """Paths are in no folder's name; edited texts at the same paths are run again."""
+    assert command(overrides(JOB), folder).status == 0
+    [scores] = folder.glob("outputs/default/mini/graddot/seed0/scores.csv")
+    before = scores.read_bytes()
+    other = overrides({**JOB, "corpora.paths": "{a: a.txt, b: t.txt}"})
+    ended = command(other, folder)
+    assert ended.status == 1
+    assert ended.err.endswith(
+        "graddot/seed0 has results of other settings (corpora); keep them with another name=…, "
+        "or overwrite them with force=true\n"
+    )
+    assert scores.read_bytes() == before
+    (folder / "b.txt").write_text("another wind came over other hills\n\n" * 20)
+    assert " wrote " in command(overrides(JOB), folder).out
+    edited = scores.read_bytes()
+    assert edited != before
+    assert command([*other, "force=true"], folder).status == 0
+    assert scores.read_bytes() != edited
+
+
+def test_debug_runs_one_tiny_job_of_an_experiment_and_logs_nothing(folder):
+    ended = command(["+experiment=toxicity", "debug=true", "trainer.workers=1"], folder)
+    assert (ended.status, ended.err) == (0, "")
+    [metrics] = folder.rglob("metrics.json")
+    assert metrics.parent == folder / "outputs" / "debug" / "mini" / "untrac" / "seed0"
+    assert json.loads(metrics.read_text())["config"]["pretraining"]["steps"] == 3
+    assert not (folder / "outputs" / "wandb").exists()
+
+
+def test_a_job_returns_its_agreement_for_sweepers():
+    agreement = {"a": {"pearson": 0.6}, "b": {"pearson": 0.2}}
+    of = {"agreement": agreement, "attainable": {"a": 0.8, "b": 0.5}}
+    assert relative_agreement(of) == pytest.approx((0.75 + 0.4) / 2)
+    assert relative_agreement({**of, "attainable": {"a": 0.8, "b": None}}) is None
+    assert relative_agreement({"agreement": None}) is None
 
 
 def test_what_nobody_expected_names_its_type():

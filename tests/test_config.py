@@ -1,8 +1,11 @@
 """Every configuration file, found by looking: what it names exists and takes what it is given."""
 
 import inspect
+import pickle
 import pkgutil
 import re
+import time
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +14,9 @@ from typing import Literal
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -20,10 +24,12 @@ import untrac_exp.methods
 import untrac_exp.objectives
 from experiments.published import BEGIN, END, fill
 from tests.claims import OLDER, parts, wrong
-from untrac_exp.config.checks import check, fits
-from untrac_exp.config.schema import config_dir, job_dir, share_axes, sweep_dir, variant
+from untrac_exp.config.checks import check, check_value
+from untrac_exp.config.errors import one_line
+from untrac_exp.config.schema import config_dir, job_overrides, number_of_jobs, shrink
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
+from untrac_exp.stages.unlearning import Stopping
 
 CONF = config_dir()
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
@@ -31,16 +37,16 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
     path.relative_to(CONF).with_suffix("").as_posix()
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("scale", "experiment")
+    if path.parent.name not in ("scale", "experiment", "recipe")  # recipe: see below
 )
 UNSET = {"corpora.paths": "{a: a.txt}", "testset.paths": "{t: t.txt}"}
 """What only the user can say, where a file leaves it open."""
 
 
-def composed(*overrides):
+def composed(*overrides, hydra=False):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=False)
+        return compose("config", [*overrides, "hydra.mode=RUN"], return_hydra_config=hydra)
 
 
 def filled(cfg):
@@ -160,7 +166,8 @@ def concrete(package, parent):
 )
 def test_each_can_be_chosen_on_the_command_line(group, package, parent):
     files = (CONF / group).glob("*.yaml")
-    named = {OmegaConf.load(file).get("_target_") for file in files}
+    nodes = [OmegaConf.load(file) for file in files]
+    named = {node.get(group, node).get("_target_") for node in nodes}  # some are global
     classes = set(concrete(package, parent))
     assert classes
     assert classes - named == set()
@@ -170,120 +177,132 @@ def test_configuration_is_read_from_the_checkout():
     assert Path(__file__).parents[1] / "conf" == CONF
 
 
-COMMON = ["method=untrac", "seed=1", "+experiment=x", "scale=mini", "outputs=/a/b", "~logger"]
-SWEPT = {"method": "untrac,graddot", "optimizer": "sgd,adam", "seed": "0,1"}
+def test_a_folder_is_named_by_experiment_scale_method_overrides_and_seed():
+    cfg = composed(
+        "+experiment=toxicity", "method=untrac", "seed=3", "train_seed=1", "optimizer.lr=1e-5",
+        "outputs=/a", "logger=none", "force=true", "threads=2", "tags=[x]",
+        hydra=True,
+    ).hydra  # fmt: skip
+    assert cfg.sweep.dir == "/a/toxicity/mini"
+    assert cfg.sweep.subdir == "untrac/optimizer.lr=1e-5,train_seed=1/seed3"
+    assert cfg.run.dir == f"{cfg.sweep.dir}/{cfg.sweep.subdir}"
+    assert job_overrides(cfg) == {"train_seed": "1", "optimizer.lr": "1e-05"}
+    assert Path(composed(hydra=True).hydra.run.dir) == Path("outputs/default/mini/untrac/seed0")
 
 
-def test_what_varies_names_the_job_and_what_is_constant_the_sweep():
-    assert variant(COMMON, {}) == ""
-    assert variant([*COMMON, "logger.mode=offline", "threads=4", "parallel.workers=2"], {}) == ""
-    for params, named, folder in ((SWEPT, "optimizer=sgd", "mini"), ({}, "", "mini-dcc6a8c7")):
-        job = [*COMMON, "optimizer=sgd"]
-        assert variant(job, params) == named
-        assert sweep_dir("mini", job, params) == folder
-    assert job_dir("untrac", [*COMMON, "optimizer=sgd"], SWEPT, 3) == "untrac,optimizer=sgd/seed3"
-    assert sweep_dir("mini", ["optimizer=sgd,adam", "seed=0"], {}) == "mini"  # the sweep itself
+def test_own_files_are_in_no_folders_name():
+    own = ["corpora=local", "corpora.paths={a: a/b.txt}", "model=hf", "model.path=../x"]
+    cfg = composed(*own, hydra=True).hydra
+    assert cfg.sweep.subdir == "untrac/corpora=local,model=hf/seed0"
 
 
-def test_a_sweep_and_its_jobs_have_one_folder_however_it_is_written():
-    sweep = sweep_dir("mini", ["b=1e-3", "+a=[x, y]", "optimizer=sgd,adam"], {})
-    assert sweep == sweep_dir("mini", ["a=[x,y]", "b=0.001", "optimizer=adam"], SWEPT)
-    assert sweep != sweep_dir("mini", ["a=[x,y]", "b=0.002", "optimizer=adam"], SWEPT)
-    assert sweep.startswith("mini-")
+def test_the_jobs_of_a_sweep_are_counted_whatever_gives_its_values():
+    experiment = composed("+experiment=toxicity", hydra=True).hydra
+    assert number_of_jobs(experiment) == 5 * 1 * 2
+    experiment.overrides.task += ["method=untrac", "optimizer.lr=1e-5,2e-5,3e-5", "n_per_corpus=4"]
+    assert number_of_jobs(experiment) == 3 * 2
 
 
-def test_what_an_experiment_holds_constant_itself_names_nothing():
-    assert sweep_dir("mini", ["truth.budget=steps"], {"truth.budget": "steps"}) == "mini"
-    assert sweep_dir("mini", ["truth.budget=epochs"], {"truth.budget": "steps"}) != "mini"
-    assert variant(["truth.budget=steps"], {"truth.budget": "steps"}) == ""
-
-
-def test_a_variant_does_not_depend_on_the_order_of_overrides():
-    axes = {"a": "1,2", "b": "1,2"}
-    assert variant(["b=1", "+a=2"], axes) == variant(["+a=2", "b=1"], axes) == "a=2,b=1"
-
-
-def test_a_variant_names_a_folder():
-    axes = {f"group{i}.some_key": "1,2" for i in range(40)} | {"p": "1,2"}
-    long = [f"group{i}.some_key={i}" for i in range(40)]
-    other = [*long[:-1], "group39.some_key=40"]
-    for name in (variant(one, axes) for one in (long, other, ["p={a: 'x/y.txt'}"])):
-        assert "/" not in name
-        assert len(name) < 160
-    assert variant(long, axes) != variant(other, axes)
-    assert variant(["p={a: x}"], axes) != variant(["p={a: y}"], axes)
-
-
-@pytest.mark.parametrize(
-    ("written", "shown"),
-    [
-        ("[numpy,torch]", "numpy\\+torch"), ("5e-6", "5e-06"), ("true", "true"), ("null", "null"),
-        ("{forum: f.txt, wiki: w.txt}", "forum\\+wiki-[0-9a-f]{8}"),
-        ("data/a.txt", "data_a.txt-[0-9a-f]{8}"), ("'日本'", "-[0-9a-f]{8}"),
-        (f"[{','.join(['library'] * 30)}]", "[a-z+]{40}-[0-9a-f]{8}"),
-    ],
-)  # fmt: skip
-def test_values_in_a_variant_are_readable(written, shown):
-    name = variant([f"some.key={written}"], {"some.key": "1,2"})
-    assert re.fullmatch(rf"some\.key={shown}", name), name
-
-
-def test_every_job_of_a_sweep_knows_what_varies():
-    """Also what its command line sweeps, which a launcher does not tell it."""
+def test_the_start_of_a_command_is_the_same_in_all_its_jobs():
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
-        task = ["+experiment=toxicity", "seed=3", "optimizer.lr=1e-5,2e-5", "n_per_corpus=4"]
-        master = hydra.compose_config("config", task, RunMode.MULTIRUN, False)
-        share_axes(master)
-        job = ["seed=3", "optimizer.lr=1e-5", "n_per_corpus=4", "method=untrac"]
-        HydraConfig.instance().set_config(master)
-        directory = master.hydra.sweep.dir
-        cfg = hydra.config_loader.load_sweep_config(master, ["+experiment=toxicity", *job])
-        HydraConfig.instance().set_config(cfg)
-        assert cfg.hydra.sweep.dir == directory
-        assert re.fullmatch(r"outputs/toxicity/mini-[0-9a-f]{8}", directory)
-        assert cfg.hydra.sweep.subdir == "untrac,optimizer.lr=1e-05/seed3"
+        sweep = hydra.compose_config("config", ["+experiment=toxicity"], RunMode.MULTIRUN, False)
+        started = float(sweep.hydra.callbacks.report.started)
+        job = hydra.config_loader.load_sweep_config(pickle.loads(pickle.dumps(sweep)), ["seed=1"])
+        assert float(job.hydra.callbacks.report.started) == started
+        assert started == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize("name", ["false", "True", "null", "1", "1.50", "1e3"])
+def test_a_name_on_the_command_line_that_is_no_text_is_refused(name):
+    with pytest.raises((ValueError, HydraException)) as caught:
+        check(composed("corpora=local", f"corpora.paths={{{name}: a.txt, b: b.txt}}"))
+    assert re.match(
+        r"corpora\.paths: the name .* not as text; quote it in a file", one_line(caught.value)
+    )
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["false", "True", "no", "null", "NULL", "1", "1.50", "1e3", "1_000", "007", "nan", "a b"],
-)
-def test_a_name_on_the_command_line_is_the_text_that_was_written(name):
-    cfg = composed(
-        "corpora=local", f"corpora.paths={{{name} : a.txt, b: b.txt}}", "testset=local",
-        f"testset.paths={{{name}: t.txt}}", f"+max_sequences={{{name}: 5}}",
-    )  # fmt: skip
-    check(cfg)
-    assert list(cfg.corpora.paths) == [name, "b"]
-    assert list(cfg.testset.paths) == list(cfg.max_sequences) == [name]
-
-
-@pytest.mark.parametrize(
-    ("value", "hint", "right"),
+    ("value", "hint", "expected"),
     [
-        (1, int, True), (1, float, True), (1.5, int, False), (True, int, False), (None, int, False),
-        (None, int | None, True), ("a", str | None, True), ("a", float | None, False),
-        ("steps", Literal["steps", "epochs"], True), ("step", Literal["steps", "epochs"], False),
-        ([1, 2], list[int], True), ([1, "a"], list[int], False), ("ab", list[str], False),
-        ({"a": 1}, dict[str, int], True), ({"a": "x"}, dict[str, int], False),
-        ([1], dict[str, int], False),
+        (1, int, None), (1, float, None), (1.5, int, "integer"), (True, int, "integer"),
+        (None, int, "integer"), (None, int | None, None), ("a", str | None, None),
+        ("a", float | None, "number"), ("steps", Literal["steps", "epochs"], None),
+        ("step", Literal["steps", "epochs"], "'steps' or 'epochs'"), ([1, 2], list[int], None),
+        ([1, "a"], list[int], "integer"), ("ab", Sequence[str], r"a list \[a, b\]"),
+        ([1, 2], tuple[float, float], None), ({"a": 1}, dict[str, int], None),
+        ({"a": "x"}, dict[str, int], "integer"), ([1], dict[str, int], "a mapping {name: value}"),
+        ({"a": True}, Mapping[str, str], "text in quotes"), ("kl", Objective, "Objective"),
+        ({"_target_": "x"}, Objective, None), (3, Stopping, "Stopping"),
     ],
 )  # fmt: skip
-def test_values_fit_annotations(value, hint, right):
-    assert fits(value, hint) is right
+def test_values_fit_annotations(value, hint, expected):
+    if expected is None:
+        check_value(value, hint, "key")
+    else:
+        with pytest.raises(ValueError, match=rf"^key(\.a)?=.* has the wrong type; .*{expected}"):
+            check_value(value, hint, "key")
 
 
-def test_every_method_has_the_learning_rate_that_was_chosen_for_it():
-    rates = composed("method=graddot").unlearning.rates
-    for method in ("untrac", "untrac_inv"):
-        assert composed(f"method={method}").method.optimizer.lr == rates[method]
-    for method in ("graddot", "untrac_calibrated"):
-        assert composed(f"method={method}").optimizer.lr == rates.default
-    assert composed("method=untrac", "unlearning.lr=0.5").method.optimizer.lr == 0.5
-    assert composed("method=untrac", "optimizer.lr=0.25").method.optimizer.lr == 0.25
-    assert composed("method=untrac", "scale=paper").method.optimizer.lr == 5e-5
+RATES = {"untrac": (2e-5, 5e-5), "untrac_inv": (2e-4, 5e-5), "untrac_calibrated": (5e-5, 5e-5)}
+
+
+@pytest.mark.parametrize("method", RATES)
+def test_every_method_has_the_learning_rate_that_was_chosen_for_it(method):
+    for scale, rate in zip(("mini", "paper"), RATES[method], strict=True):
+        for optimizer in ("adam", "sgd", "adafactor"):
+            chosen = [f"method={method}", f"scale={scale}", f"optimizer={optimizer}"]
+            assert composed(*chosen).method.optimizer.lr == rate
+    assert composed(f"method={method}", "optimizer.lr=0.25").method.optimizer.lr == 0.25
+    assert composed("+experiment=trace", f"method={method}").method.optimizer.lr == 5e-5
+
+
+def test_each_takes_the_settings_of_its_experiment():
+    """A recipe is named by its experiment and the method or scale that it is for."""
+    for path in (CONF / "recipe").glob("*.yaml"):
+        experiment, _, choice = path.stem.partition("_")
+        if experiment == "tasks":
+            cfg = composed("+experiment=tasks_b", f"scale={choice}")
+        else:
+            cfg = composed(f"+experiment={experiment}", f"method={choice}")
+            instantiate(cfg.method)
+        for key, value in leaves(OmegaConf.load(path)):
+            assert OmegaConf.select(cfg, key) == value
+    assert composed("+experiment=tasks_a", "scale=paper", "method=hif_arnoldi").method.keep == 25
+
+
+def leaves(node, above=""):
+    for key, value in node.items():
+        if OmegaConf.is_dict(value):
+            yield from leaves(value, f"{above}{key}.")
+        elif key != "defaults":
+            yield above + key, value
+
+
+@pytest.mark.parametrize(
+    ("method", "override", "takers"),
+    [
+        ("graddot", "optimizer=sgd", "untrac, untrac_calibrated, untrac_inv"),
+        ("ngram", "optimizer.lr=1e-4", "untrac, untrac_calibrated, untrac_inv"),
+        ("untrac_calibrated", "objective=npo", "untrac, untrac_inv"),
+    ],
+)
+def test_a_group_that_the_method_does_not_take_is_refused(method, override, takers):
+    cfg = composed(f"method={method}", override)
+    check(cfg)  # a default, such as an experiment's, is ignored
+    with pytest.raises(ValueError, match=f"^{override}: .* takes no .*; method={takers} do$"):
+        check(cfg, [f"method={method}", override])
+    check(composed("method=untrac", override), ["method=untrac", override])
+
+
+def test_debug_limits_sizes_and_raises_none():
+    cfg = composed("+experiment=trace", "method=untrac_inv", "debug=true")
+    shrink(cfg)
+    assert (cfg.pretraining.steps, cfg.n_per_corpus, cfg.method.stopping.steps) == (0, 4, 2)
+    cfg = composed("pretraining.steps=2", "debug=true")
+    shrink(cfg)
+    assert (cfg.pretraining.steps, cfg.pretraining.batch_size, cfg.method.batch_size) == (2, 2, 1)
 
 
 def test_a_size_that_depends_on_the_scale_stands_in_the_methods_own_file():

@@ -37,9 +37,9 @@ LINES = {
     "corpora=mime": "corpora=mime: there is no such corpora; did you mean mine?",
     "seed=[1": "cannot read 'seed=[1': check its quotes, brackets and commas (hydra.cc/docs/1.3/"
     "advanced/override_grammar/basic)",
-    "model=[1]": "model: a list where a mapping belongs; write model='{name: value}'",
-    "model.sizes={a: 1}": "model.sizes: a mapping where a list belongs; write model.sizes='[a, b]'",
-    "seed=${no}": "seed: Interpolation key 'no' not found; fix it in the command or its YAML file",
+    "model=[1]": "model: cannot merge DictConfig with ListConfig; fix it in the command or its YAML "
+    "file",
+    "seed=${no}": "seed: interpolation key 'no' not found; fix it in the command or its YAML file",
     "corpora=twice": "{}/corpora/twice.yaml, line 3: found duplicate key a; fix this YAML file",
     "corpora=open": "{}/corpora/open.yaml, line 2: expected ',' or ']', but got '<stream end>'; "
     "fix this YAML file",
@@ -81,10 +81,10 @@ def typed(key, value):
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        (typed("job", None), "job may not be null; give it a value"),
+        (typed("job", None), "job: "),
         (typed("output_subdir", [1]), "output_subdir: "),
         (typed("job", {"num": "x"}), "job.num: value 'x' of type 'str' could not be converted to "
-         "Integer; give it a value of that kind"),
+         "Integer; fix it in the command or its YAML file"),
         (typed("job", {"nun": 1}), "job.nun: there is no such key; did you mean "),
         (lambda: OmegaConf.create({(1, 2): 3}), "quote it"),
     ],
@@ -100,7 +100,9 @@ def test_a_value_of_the_wrong_kind(wrong, line):
     [(None, "null is read as NoneType"), (False, "false is read as bool"), (1, "1 is read as int")],
 )
 def test_a_name_that_is_no_text_is_shown_as_it_was_written(name, read):
-    assert not_text(name) == f"the name {read}, not as text; quote it: '{read.split()[0]}'"
+    assert (
+        not_text(name) == f"the name {read}, not as text; quote it in a file: '{read.split()[0]}'"
+    )
 
 
 def test_the_versions_are_those_that_were_checked():

@@ -5,18 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.methods import graddot
 
 TRUTH = {"truth": "leave_dataset_out", "truth.train_seeds": "[0]", "parallel": "none"}
 SWEEP = {**JOB, "method": "untrac,graddot", "hydra.mode": "MULTIRUN"}
-SETTINGS = {"unlearning.untrac.steps": "2", "unlearning.untrac.epochs": "null"}
 
 
 def run(folder, job=JOB, **changes):
-    ended = command(overrides({**job, **SETTINGS, **changes}), folder)
+    ended = command(overrides({**job, **changes}), folder)
     assert (ended.status, ended.err) == (0, "")
     return ended.out
 
@@ -63,7 +61,7 @@ def test_a_truth_added_to_a_sweep_computes_no_part(swept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"trainer.max_tokens": "2048"}, {"name": "other"}, {"hessian.samples": "3"}]
+    "change", [{"trainer.max_tokens": "2048"}, {"name": "other"}, {"tags": "[x]"}]
 )
 def test_what_does_not_matter_changes_no_artifact(swept, change):
     before = store(swept)
@@ -130,12 +128,8 @@ def test_force_knows_three_words(swept):
 
 def influences(folder, **changes):
     """Of the GradDot job that was started by exactly these overrides."""
-    wanted = sorted(overrides({**JOB, **SETTINGS, **changes}))
-    [file] = (
-        found
-        for found in folder.glob("outputs/default/*/graddot/seed0/scores.csv")
-        if sorted(yaml.safe_load((found.parent / ".hydra/overrides.yaml").read_text())) == wanted
-    )
+    named = ",".join(overrides(changes))
+    file = folder / "outputs" / "default" / "mini" / "graddot" / named / "seed0" / "scores.csv"
     return [float(row["influence"]) for row in csv.DictReader(file.open())]
 
 

@@ -52,7 +52,7 @@ def sink():
     ("arguments", "logged"),
     [
         (["+experiment=trace", *overrides(TRACED)], 0),
-        (overrides({name: value for name, value in JOB.items() if name != "logger"}), 0),
+        (overrides(JOB), 0),
         pytest.param(["+experiment=toxicity", *overrides(SMALL)], 1, marks=pytest.mark.slow),
     ],
     ids=["trace", "local", "toxicity"],

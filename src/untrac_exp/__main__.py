@@ -1,15 +1,15 @@
 """Entry point of `python -m untrac_exp`: runs Hydra and prints errors as one line."""
 
-import io
 import json
 import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import hydra
 from hydra import initialize_config_dir
@@ -19,18 +19,24 @@ from omegaconf import DictConfig, open_dict
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.config.parallel import parallel_of
-from untrac_exp.config.schema import config_dir
+from untrac_exp.config.schema import config_dir, shrink
 from untrac_exp.report.callback import report
 
 log = logging.getLogger(__name__)
 
 _FULL = "HYDRA_FULL_ERROR"
+_DEBUG = ("name=debug", "logger=none", "hydra.mode=RUN")
 _MULTIRUN = {"--multirun", "-m"}
 _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 
 
-def job(cfg: DictConfig) -> None:
-    """Run one job; at module level so that launchers can pickle it."""
+def job(cfg: DictConfig) -> float | None:
+    """Run one job; at module level so that launchers can pickle it.
+
+    Returns:
+        Its mean agreement as a share of the attainable, for sweepers that optimise it; None without
+        a truth.
+    """
     _warm_up(cfg)
     # slow imports, which --help does not need
     from untrac_exp.config.checks import check
@@ -41,8 +47,10 @@ def job(cfg: DictConfig) -> None:
             raise ValueError(
                 "plan: write plan=true on the command line, with overrides and no other options"
             )
-        check(cfg)
-        run(cfg)
+        if cfg.debug:
+            shrink(cfg)
+        check(cfg, HydraConfig.get().overrides.task)
+        return run(cfg)
     except Exception as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
             log.error("failed: %s", one_line(error))
@@ -66,14 +74,13 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 keeps the traceback. If jobs of a sweep fail, the others are run and
     reported, and the line is that of the first failure.
     """
-    # An override may stand on several lines; Hydra's grammar has no line breaks.
-    sys.argv[1:] = [re.sub(r"\s*\n\s*", " ", argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _arguments(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         _hydra()
         return
     os.environ[_FULL] = "1"  # Hydra raises errors instead of printing them
     try:
-        with redirect_stderr(_FilteredStderr()):
+        with redirect_stderr(cast(TextIO, _FilteredStderr())):
             _hydra()
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning turns KeyboardInterrupt into sys.exit(1)
@@ -88,10 +95,22 @@ def main() -> None:
         _exit(f"error: {one_line(error)}", 1)
 
 
+def _arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the command line as Hydra can read it.
+
+    An override may stand on several lines; Hydra's grammar has no line breaks. `debug=true` is one
+    job of an experiment, in a folder of its own.
+    """
+    lines = [re.sub(r"\s*\n\s*", " ", argument) for argument in arguments]
+    return [*lines, *_DEBUG] if "debug=true" in lines else lines
+
+
 def _hydra() -> None:
-    flags = {one for one in sys.argv[1:] if one.startswith("-")}
-    overrides = [one for one in sys.argv[1:] if one not in flags]
-    if flags <= {*_MULTIRUN, "--run", "-r"} and _PLAN & {one.lower() for one in overrides}:
+    flags = {argument for argument in sys.argv[1:] if argument.startswith("-")}
+    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    if flags <= {*_MULTIRUN, "--run", "-r"} and _PLAN & {
+        override.lower() for override in overrides
+    }:
         _plan(overrides, bool(flags & _MULTIRUN))
         return
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
@@ -112,11 +131,12 @@ def _plan(overrides: list[str], multirun: bool) -> None:
         TemporaryDirectory(prefix="untrac-plan-") as beside,
     ):
         for cfg in compose_jobs(overrides, multirun):
-            HydraConfig.instance().set_config(cfg)  # for the resolvers that name folders
+            HydraConfig.instance().set_config(cfg)
             sweep, outdir = Path(cfg.hydra.sweep.dir), Path(cfg.hydra.run.dir)
+            task = list(cfg.hydra.overrides.task)
             with open_dict(cfg):
                 del cfg["hydra"]
-            check(cfg)
+            check(cfg, task)
             prepare_process(cfg.threads)
             inputs, finished, fetched = None, False, downloads(plain(cfg))
             if not fetched:
@@ -134,7 +154,7 @@ def _exit(line: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-class _FilteredStderr(io.TextIOBase):
+class _FilteredStderr:
     """stderr without the list of overrides that Hydra prints above an error."""
 
     def __init__(self) -> None:
@@ -145,14 +165,8 @@ class _FilteredStderr(io.TextIOBase):
             self.stderr.write(text)
         return len(text)
 
-    def flush(self) -> None:
-        self.stderr.flush()
-
-    def fileno(self) -> int:
-        return self.stderr.fileno()
-
-    def isatty(self) -> bool:
-        return self.stderr.isatty()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stderr, name)
 
 
 if __name__ == "__main__":

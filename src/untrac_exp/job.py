@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.config.parallel import parallel_of
-from untrac_exp.config.schema import overrides_of
+from untrac_exp.config.schema import job_overrides
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.methods.base import Checkpoint, Loader, Method, Size, Sizes, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s
@@ -61,7 +61,7 @@ _FORCED = {
     "all": "tokens, θ0, truth and the method's parts are computed again",
 }
 _IGNORED_KEYS = (
-    *("outputs", "store", "force", "logger", "threads", "parallel"),
+    *("outputs", "store", "force", "logger", "tags", "debug", "threads", "parallel"),
     *("plan", "plan_flops_per_s"),
 )
 """Keys that do not affect results."""
@@ -92,10 +92,16 @@ class Results(NamedTuple):
     changes: pd.DataFrame | None
 
 
-def run(cfg: DictConfig) -> None:
-    """Run one job, from its configuration to its result files."""
+def run(cfg: DictConfig) -> float | None:
+    """Run one job, from its configuration to its result files.
+
+    Returns:
+        The mean agreement as a share of the attainable, as in `relative_agreement`.
+    """
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
+    if not cfg.force:
+        check_folder(outdir, cfg)
     logger = (instantiate(cfg.logger) if processes.is_first() else None) or Logger()
     prepare_process(cfg.threads)
     processes.join(cfg.trainer.devices)
@@ -118,6 +124,7 @@ def run(cfg: DictConfig) -> None:
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
+    return relative_agreement(files.read_metrics(outdir))
 
 
 def prepare_process(threads: int | None) -> None:
@@ -344,7 +351,8 @@ def about(cfg: DictConfig, method: str) -> dict[str, Any]:
     return {
         "experiment": cfg.name,
         "method": method,
-        "overrides": overrides_of(HydraConfig.get().overrides.task),
+        "overrides": job_overrides(HydraConfig.get()),
+        "tags": list(cfg.tags),
         "seed": cfg.seed,
         "train_seed": cfg.train_seed,
         "scale": cfg.scale,
@@ -365,14 +373,14 @@ def _git_commit() -> str | None:
 
 def job_key(cfg: DictConfig, inputs: Inputs) -> dict[str, Any]:
     """Return everything that a job's results depend on."""
-    return {"config": _settings(cfg), "data": inputs.key, "code": job_code(cfg)}
+    return {"config": _settings(plain(cfg)), "data": inputs.key, "code": job_code(cfg)}
 
 
 def job_code(cfg: DictConfig) -> str:
     """Return the hash of the code that a job runs."""
     answers = [f"untrac_exp.{module}" for module in _STATISTICS]
     answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
-    return code_fingerprint([Training.__module__, *answers, *targets(_settings(cfg))])
+    return code_fingerprint([Training.__module__, *answers, *targets(_settings(plain(cfg)))])
 
 
 def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
@@ -389,10 +397,11 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
     }
 
 
-def _settings(cfg: DictConfig) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that affects results."""
     settings = {
         key: value
-        for key, value in plain(cfg).items()
+        for key, value in config.items()
         if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
     }
     return settings
@@ -407,3 +416,35 @@ def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
     exists = (outdir / "metrics.json").exists()
     return exists and files.read_metrics(outdir).get("fingerprint") == key
+
+
+def check_folder(outdir: Path, cfg: DictConfig) -> None:
+    """Check that `outdir` has no results of other settings, which this job would overwrite.
+
+    Raises:
+        ValueError: it has.
+    """
+    if not (outdir / "metrics.json").exists():
+        return
+    stored = _settings(files.read_metrics(outdir).get("config") or {})
+    ours = _settings(files.plain(plain(cfg)))
+    keys = {*stored, *ours} - {"budget"}  # a larger budget goes on in the same folder
+    if other := [key for key in sorted(keys) if stored.get(key) != ours.get(key)]:
+        raise ValueError(
+            f"{outdir} has results of other settings ({', '.join(other)}); keep them with another "
+            "name=…, or overwrite them with force=true"
+        )
+
+
+def relative_agreement(metrics: Mapping[str, Any]) -> float | None:
+    """Return Pearson's correlation with the truth as a share of the attainable ceiling.
+
+    The mean over test sets; None if it is undefined for one of them, or without a truth.
+    """
+    shares = []
+    for testset, values in (metrics["agreement"] or {}).items():
+        ceiling = metrics["attainable"][testset]
+        if values["pearson"] is None or not ceiling:
+            return None
+        shares.append(values["pearson"] / ceiling)
+    return sum(shares) / len(shares) if shares else None

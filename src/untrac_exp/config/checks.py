@@ -1,34 +1,40 @@
 """Validate the configuration against the signatures of its `_target_`s before anything runs."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
 from untrac_exp.config.errors import did_you_mean, not_text
-from untrac_exp.config.schema import Config
+from untrac_exp.config.schema import Config, config_dir, parse_overrides
 from untrac_exp.runtime.progress import parse_duration
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    NoneType: "null",
+_OF_METHODS = ("optimizer", "objective")
+"""Groups that a method takes only if its YAML names them."""
+_WORDS = {
+    "string_type": "text in quotes",
+    "dict_type": "a mapping {name: value}",
+    "sequence_str": "a list [a, b]",
 }
+"""Our words for some of pydantic's types of errors."""
 
 
-def check(cfg: DictConfig) -> None:
+def check(cfg: DictConfig, overrides: Iterable[str] = ()) -> None:
     """Validate a job's configuration.
 
+    Args:
+        cfg: the configuration.
+        overrides: those that the user or the sweep gave.
+
     Raises:
-        ValueError: a key is unknown, or a value has the wrong type or range.
+        ValueError: a key is unknown or unused, or a value has the wrong type or range.
     """
     known = [field.name for field in fields(Config)]
     choices = [*known, "+experiment"]
@@ -49,6 +55,22 @@ def check(cfg: DictConfig) -> None:
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):
         raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
     check_nodes(OmegaConf.to_container(cfg, resolve=True), "")
+    _check_used(cfg.method, overrides)
+
+
+def _check_used(method: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuse an override of a group that the method does not take and would ignore."""
+    taken = OmegaConf.to_yaml(method)
+    for override in parse_overrides(overrides):
+        group = override.key_or_group.partition(".")[0]
+        reference = f"${{{group}}}"
+        if group in _OF_METHODS and reference not in taken:
+            files = sorted(config_dir().glob("method/*.yaml"))
+            takers = [path.stem for path in files if reference in path.read_text()]
+            raise ValueError(
+                f"{override.input_line}: {method._target_.rpartition('.')[2]} takes no {group} "
+                f"from the configuration; method={', '.join(takers)} do"
+            )
 
 
 def check_nodes(value: Any, path: str) -> None:
@@ -57,10 +79,10 @@ def check_nodes(value: Any, path: str) -> None:
         for name in value:
             if not isinstance(name, str):
                 raise ValueError(f"{path}: {not_text(name)}")
-        if "_target_" in value:
-            _check_node(value, path)
         for name, item in value.items():
             check_nodes(item, f"{path}.{name}".lstrip("."))
+        if "_target_" in value:
+            _check_node(value, path)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             check_nodes(item, f"{path}[{i}]")
@@ -73,25 +95,19 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"{path}._target_: cannot load {target} ({reason}); correct it") from error
-    parameters = inspect.signature(function).parameters
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = [name for name, p in parameters.items() if p.kind in kinds]
-    anything = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-    given = [name for name in node if name not in _HYDRA_KEYS]
-    for name in given:
-        if name not in names and not anything:
-            raise ValueError(
-                f"{path}.{name}: {target} has no such argument{did_you_mean(name, names)}"
-            )
-    for name in names if not node.get("_partial_") else ():
-        if name not in given and parameters[name].default is inspect.Parameter.empty:
-            raise ValueError(f"{path}.{name} is missing; {target} needs it")
+    signature = inspect.signature(function)
+    given = {name: item for name, item in node.items() if name not in _HYDRA_KEYS}
+    try:
+        (signature.bind_partial if node.get("_partial_") else signature.bind)(**given)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise ValueError(f"{path}: {target}: {error}; it takes {takes}") from error
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except (NameError, TypeError):  # a library's annotations that only type checkers can resolve
         hints = {}
-    for name in given:
-        _check_value(node[name], hints.get(name, Any), f"{path}.{name}")
+    for name, item in given.items():
+        check_value(item, hints.get(name, Any), f"{path}.{name}")
     if inspect.isclass(function) and issubclass(function, torch.optim.Optimizer):
         try:  # optimizers check their values only in the constructor, hours later
             instantiate(node)([torch.nn.Parameter(torch.zeros(1))])
@@ -99,55 +115,35 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
             raise ValueError(f"{path}: {error}; give valid arguments of {target}") from error
 
 
-def _check_value(value: Any, hint: Any, path: str) -> None:
-    if not fits(value, hint):
-        if isinstance(value, list) and "a mapping" in kind(hint):
-            raise ValueError(
-                f"{path}: a list where a mapping belongs; write {path}='{{name: value}}'"
-            )
-        if isinstance(value, Mapping) and len(args := get_args(hint)) == 2:
-            for name, item in value.items():
-                _check_value(item, args[1], f"{path}.{name}")
-        quotes = ", in quotes" if fits("", hint) and not fits(value, hint) else ""
-        raise ValueError(f"{path}={value!r} has the wrong type; give {kind(hint)}{quotes}")
+def check_value(value: Any, hint: Any, path: str) -> None:
+    """Check a value from YAML against the annotation of its parameter.
 
+    A node with a `_target_` stands for the object that it makes, and a list for a tuple.
 
-def fits(value: Any, hint: Any) -> bool:
-    """Return whether a value from YAML is valid for a parameter annotated with `hint`."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint in _KINDS:
-        if isinstance(value, bool):
-            return hint is bool
-        return isinstance(value, int | float if hint is float else hint)
-    if origin in (Union, UnionType):
-        return any(fits(value, option) for option in args)
-    if origin is Literal:
-        return value in args
-    if _is(origin or hint, Mapping):
-        item = args[1] if len(args) == 2 else Any
-        return isinstance(value, Mapping) and all(fits(v, item) for v in value.values())
-    if _is(origin or hint, Sequence):
-        item = args[0] if len(args) == 1 or args[1:] == (...,) else Any
-        return isinstance(value, list) and all(fits(v, item) for v in value)
-    # an object: a nested node with its own `_target_`
-    return hint is Any or not inspect.isclass(origin or hint) or isinstance(value, Mapping)
-
-
-def kind(hint: Any) -> str:
-    """Describe an annotation in words."""
-    origin, args = get_origin(hint), get_args(hint)
-    if hint in _KINDS:
-        return _KINDS[hint]
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(kind(option) for option in args))
-    if origin is Literal:
-        return " or ".join(map(str, args))
-    if _is(origin or hint, Mapping):
-        return "a mapping"
-    if _is(origin or hint, Sequence):
-        return f"a list of {kind(args[0])}" if args and args[0] in _KINDS else "a list"
-    return "a group or a mapping with a _target_"
-
-
-def _is(hint: Any, parent: type) -> bool:
-    return inspect.isclass(hint) and issubclass(hint, parent)
+    Raises:
+        ValueError: it has another type.
+    """
+    if isinstance(value, Mapping) and "_target_" in value:
+        return
+    try:
+        # a list, since pydantic takes no `config` for a dataclass itself
+        adapter = TypeAdapter(list[hint], config=ConfigDict(arbitrary_types_allowed=True))
+    except (PydanticUserError, SchemaError):  # an annotation that only type checkers can resolve
+        return
+    try:
+        adapter.validate_python([value], strict=True)
+    except ValidationError as error:
+        wrong = [one for one in error.errors() if one["type"] != "tuple_type"]
+        if not wrong:
+            return
+        item = wrong[0]["input"]
+        if isinstance(value, Mapping) and item is not value:
+            path = f"{path}.{wrong[0]['loc'][1]}"
+        expected = (
+            _WORDS.get(one["type"], one["msg"].removeprefix("Input should be "))
+            for one in wrong
+            if one["input"] is item
+        )
+        raise ValueError(
+            f"{path}={item!r} has the wrong type; give {' or '.join(expected)}"
+        ) from error

@@ -12,10 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
-    ConfigTypeError,
     KeyValidationError,
     OmegaConfBaseException,
-    ValidationError,
 )
 from yaml import MarkedYAMLError, YAMLError
 
@@ -59,7 +57,8 @@ def did_you_mean(word: str, known: Iterable[str], above: str = "") -> str:
 def not_text(name: Any) -> str:
     """Return the message for a name that YAML or Python does not read as text."""
     read = "null" if name is None else str(name).lower() if isinstance(name, bool) else str(name)
-    return f"the name {read} is read as {type(name).__name__}, not as text; quote it: '{read}'"
+    kind = type(name).__name__
+    return f"the name {read} is read as {kind}, not as text; quote it in a file: '{read}'"
 
 
 @singledispatch
@@ -85,16 +84,8 @@ def _config(error: OmegaConfBaseException) -> str:
         return f"{key}: there is no such key{_nearest_key(key, node)}"
     if isinstance(error, KeyValidationError):
         return f"{key}: {not_text(error.key)}"
-    if isinstance(error, ConfigTypeError) and error.key is None:  # merge of a list and a mapping
-        if isinstance(node, DictConfig):
-            return f"{key}: a list where a mapping belongs; write {key}='{{name: value}}'"
-        return f"{key}: a mapping where a list belongs; write {key}='[a, b]'"
-    said = str(error.msg or error).splitlines()[0]
-    if not isinstance(error, ValidationError):
-        return f"{key}: {said}; fix it in the command or its YAML file"
-    if str(error.value) == "None":  # null, or a node that contains it
-        return f"{key} may not be null; give it a value"
-    return f"{key}: {said[0].lower()}{said[1:]}; give it a value of that kind"
+    message = str(error.msg or error).splitlines()[0]
+    return f"{key}: {message[0].lower()}{message[1:]}; fix it in the command or its YAML file"
 
 
 def _nearest_key(key: str, parent: Any) -> str:
@@ -141,6 +132,8 @@ def _system(error: OSError) -> str | None:
         remedy = "free some space, or choose another disk with outputs=…"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "get access to it, or choose another path"
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "put these overrides into a file of conf/experiment"
     return f"{error.filename}: {error.strerror.lower()}; {remedy}"
 
 

@@ -1,19 +1,15 @@
-"""Schema of the shared keys, location of conf/, and the resolvers that name output folders."""
+"""Schema of the shared keys, location of conf/, the resolver `by_scale`, and a job's overrides."""
 
-import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.utils import get_class
-from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
+from hydra.core.override_parser.types import Override
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -22,19 +18,6 @@ def config_dir() -> Path:
     """Return conf/ of the checkout, or the copy in the installed package."""
     checkout = _PACKAGE.parents[1] / "conf"
     return checkout if (checkout / "config.yaml").exists() else _PACKAGE / "conf"
-
-
-@dataclass
-class PretrainingConfig:
-    """Schema of `untrac_exp.stages.pretraining.PretrainingSettings`."""
-
-    _target_: str = "untrac_exp.stages.pretraining.PretrainingSettings"
-    steps: int = MISSING
-    batch_size: int = MISSING
-    optimizer: Any = MISSING
-    schedule: Any = "${schedule}"
-    clip: float = 1.0
-    checkpoint_every: int = MISSING
 
 
 @dataclass
@@ -61,6 +44,10 @@ class Config:
     not named has no limit."""
     threads: int | None = MISSING
     """CPU threads per process; null leaves the choice to torch."""
+    debug: bool = False
+    """Run one job at tiny sizes, without a logger, to see whether it runs at all."""
+    tags: list[str] = field(default_factory=list)
+    """Labels of the job in its metrics.json and in W&B."""
     outputs: str = "outputs"
     """Folder for results."""
     store: str = "${outputs}/store"
@@ -85,12 +72,8 @@ class Config:
     """Architecture or checkpoint, and tokenizer."""
     schedule: Any = MISSING
     """Learning-rate schedule of pretraining."""
-    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    pretraining: Any = MISSING
     """How θ0 and the models of the truth are trained; `steps=0` uses the checkpoint as it is."""
-    unlearning: Any = MISSING
-    """Learning rates and steps of the methods that unlearn."""
-    hessian: Any = MISSING
-    """Sizes and dampings of the approximations of the inverse Hessian."""
     optimizer: Any = MISSING
     """Optimizer of unlearning."""
     objective: Any = MISSING
@@ -110,116 +93,24 @@ class Config:
     """Where scores and curves are logged besides the result files."""
 
 
-_IN_THE_PATH = {"experiment", "name", "method", "scale", "seed"}  # not the keys nested below them
-_NOT_IN_A_NAME = {
-    *("logger", "force", "outputs", "store", "threads", "hydra"),  # do not change results
-    "budget",  # a larger budget resumes in the same folder
-    *("plan", "plan_flops_per_s", "parallel"),
+_DEBUG = {
+    "pretraining.steps": 3,
+    "pretraining.batch_size": 2,
+    "pretraining.checkpoint_every": 2,
+    "testset.n_per_subset": 4,
+    "method.samples": 4,
+    "method.stopping.steps": 2,
 }
-_LONGEST, _LONGEST_VALUE = 120, 80
+"""Largest sizes of a job with `debug=true`, where it has such keys."""
 
 
-Params = Mapping[str, str] | None
-"""`hydra.sweeper.params`: the axes of a sweep, key -> values."""
-
-
-def job_dir(method: str, overrides: Sequence[str], params: Params, seed: int) -> str:
-    """Return a job's folder below its sweep's, such as `untrac,optimizer=sgd/seed0`."""
-    return f"{','.join(filter(None, (method, variant(overrides, params))))}/seed{seed}"
-
-
-def sweep_dir(scale: str, overrides: Sequence[str], params: Params) -> str:
-    """Return a sweep's folder: `mini`, or `mini-<hash>` with overrides constant over the sweep."""
-    _, constants = _settings(overrides, params)
-    text = ",".join(f"{key}={json.dumps(value)}" for key, value in sorted(constants.items()))
-    return f"{scale}-{_short_hash(text)}" if text else scale
-
-
-def variant(overrides: Sequence[str], params: Params) -> str:
-    """Describe a job by its values on the axes of its sweep, except method and seed.
-
-    The result names a folder: lists are joined by "+", and characters that do not fit a file name
-    and the end of a long list are replaced by a hash.
-
-    Args:
-        overrides: of the job, such as `["method=untrac", "optimizer=sgd", "seed=1"]`, which gives
-            `optimizer=sgd`.
-        params: `hydra.sweeper.params` with the axes of the command line (see `share_axes`).
-
-    Returns:
-        The text; "" if nothing else varies.
-    """
-    values, _ = _settings(overrides, params)
-    parts = sorted(f"{key.replace('/', '.')}={_readable(v)}" for key, v in values.items())
-    shown = parts
-    while len(",".join(shown)) > _LONGEST and len(shown) > 1:
-        shown = shown[:-1]
-    if len(shown) < len(parts):
-        shown = [*shown, f"{len(parts) - len(shown)}more-{_short_hash(','.join(parts))}"]
-    return ",".join(shown)
-
-
-def overrides_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Return the values of a job's overrides as text, without those that affect no result."""
-    values = {}
-    for override in parse_overrides(overrides):
-        key = override.key_or_group
-        ignored = {key, key.split(".")[0]} & _NOT_IN_A_NAME or key in _IN_THE_PATH
-        if not ignored:
-            text = str(override.input_line).partition("=")[2]
-            values[key] = "~" if override.is_delete() else text
-    return values
-
-
-def share_axes(config: DictConfig) -> None:
-    """Write the axes of a sweep's command line into the `hydra.sweeper.params` of all its jobs.
-
-    Without it a job knows only its own values. config: the sweep's, before it runs.
-    """
-    hydra = config.hydra
-    with flag_override(hydra, ["readonly", "struct"], False):
-        hydra.overrides.hydra.append(axes_override(hydra.overrides.task, hydra.sweeper.params))
-
-
-def axes_override(overrides: Sequence[str], params: Params) -> str:
-    """The override by which a job knows the axes of its sweep."""
-    quoted = (
-        f"{key}: {QuotedString(text, Quote.single).with_quotes()}"
-        for key, text in _axes(overrides, params).items()
-    )
-    return f"++hydra.sweeper.params={{{', '.join(quoted)}}}"
-
-
-def _axes(overrides: Sequence[str], params: Params) -> dict[str, str]:
-    """Return the keys with several values, and the text of these values."""
-    swept = [*(f"{key}={values}" for key, values in (params or {}).items()), *overrides]
-    return {
-        one.key_or_group: str(one.input_line).partition("=")[2]
-        for one in parse_overrides(swept)
-        if one.is_sweep_override()
-    }
-
-
-def _settings(overrides: Sequence[str], params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the overrides set on axes of the sweep, and what they set elsewhere."""
-    axes = _axes(overrides, params)
-    single = parse_overrides(
-        f"{key}={text}" for key, text in (params or {}).items() if key not in axes
-    )
-    known = {one.key_or_group: one.value() for one in single}
-    varying: dict[str, Any] = {}
-    constants: dict[str, Any] = {}
-    for one in parse_overrides(overrides):
-        key = one.key_or_group
-        ignored = {key, key.split(".")[0]} & _NOT_IN_A_NAME or key in _IN_THE_PATH
-        if ignored or one.is_sweep_override():
-            continue
-        value = "~" if one.is_delete() else one.value()
-        if key in axes:
-            varying[key] = value
-        elif key not in known or known[key] != value:  # differs from the experiment
-            constants[key] = value
-    return varying, constants
+def shrink(cfg: DictConfig) -> None:
+    """Limit the sizes of a job, as `debug=true` asks."""
+    cfg.n_per_corpus = min(cfg.n_per_corpus or 4, 4)  # null takes all
+    for key, most in _DEBUG.items():
+        size = OmegaConf.select(cfg, key)
+        if size is not None:
+            OmegaConf.update(cfg, key, min(size, most))
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[Override]:
@@ -227,49 +118,17 @@ def parse_overrides(overrides: Iterable[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides([*overrides])
 
 
-def _readable(value: Any) -> str:
-    """Format a value in letters, digits and `_.+-`, with a hash for what is left out."""
-    whole = json.dumps(value)
-    if isinstance(value, list):
-        text = "+".join(map(_word, value))
-    else:
-        text = "+".join(map(str, value)) if isinstance(value, dict) else _word(value)
-    safe = re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII)
-    if safe == text and len(text) <= _LONGEST_VALUE and not isinstance(value, dict):
-        return text
-    return f"{safe[-_LONGEST_VALUE // 2 :].lstrip('_')}-{_short_hash(whole)}"
+def job_overrides(hydra: HydraConf) -> dict[str, str]:
+    """Return the overrides that name a job's folder, key -> value as text.
 
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-_VISIT_NAME = "visitDictKey"
-"""Method of Hydra's parser that reads a key in a mapping."""
-
-
-def _name(visitor: HydraOverrideVisitor, ctx: Any) -> str:
-    """Read a key in a mapping on the command line as text.
-
-    Hydra allows no quotes there and would read `{true: x}`, `{1.50: x}` and `{null: x}` as a
-    boolean, a number and None.
+    They are those of `hydra.job.override_dirname`, so that nobody needs to parse the folder's name.
     """
-    value = visitor._createPrimitive(ctx)
-    return value if isinstance(value, str) else ctx.getText().strip()
-
-
-def rate(rates: Mapping[str, float], target: str, rise: float | None) -> float:
-    """Return the learning rate of a method's unlearning.
-
-    rates: by the `rate_key` of a method's class (`target`), and `default`, which also applies if
-    unlearning stops at a `rise` of the forget-set loss rather than after a number of steps.
-    """
-    name = "default" if rise is not None else getattr(get_class(target), "rate_key", "default")
-    return rates.get(name, rates["default"])
+    excluded = hydra.job.config.override_dirname.exclude_keys
+    return {
+        override.key_or_group: override.get_value_element_as_str()
+        for override in parse_overrides(hydra.overrides.task)
+        if override.key_or_group not in excluded
+    }
 
 
 def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
@@ -284,20 +143,5 @@ def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     return values[_root_.scale]
 
 
-def default_logger(*sources: str | None) -> str:
-    """Return the default `logger`: none for local files, so that nothing is sent; else wandb."""
-    return "none" if "local" in sources else "wandb"
-
-
-def register() -> None:
-    """Register the schema and the resolvers, and patch Hydra to read mapping keys as text."""
-    setattr(HydraOverrideVisitor, _VISIT_NAME, _name)
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("untrac_job_dir", job_dir, replace=True)
-    OmegaConf.register_new_resolver("untrac_sweep_dir", sweep_dir, replace=True)
-    OmegaConf.register_new_resolver("untrac_rate", rate, replace=True)
-    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
-    OmegaConf.register_new_resolver("untrac_logger", default_logger, replace=True)
-
-
-register()
+ConfigStore.instance().store(name="schema", node=Config)
+OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)

@@ -8,8 +8,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from untrac_exp.config.schema import axes_override
-
 
 def overrides_of_jobs(
     arguments: Sequence[str], params: Mapping[str, str] | None
@@ -42,5 +40,4 @@ def compose_jobs(arguments: Sequence[str], multirun: bool) -> Iterator[DictConfi
         yield compose("config", [*arguments], return_hydra_config=True)
         return
     for overrides in overrides_of_jobs(arguments, hydra.sweeper.params):
-        shared = axes_override(arguments, hydra.sweeper.params)
-        yield compose("config", [*overrides, shared], return_hydra_config=True)
+        yield compose("config", overrides, return_hydra_config=True)

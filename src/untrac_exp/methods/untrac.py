@@ -12,7 +12,6 @@ ACL 2024, section 3.1.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_forgotten
@@ -24,8 +23,6 @@ from untrac_exp.methods.common.unlearn import UnlearningMethod, UnlearningRun
 class UnTrac(UnlearningMethod):
     """Unlearns corpora; the paper uses batches of one and one epoch."""
 
-    rate_key: ClassVar[str] = "untrac"
-
     def influences(self, subject: Subject) -> Influences:
         split = retain_of_forgotten(subject, self.objective.retain_size)
         runs: dict[str | Subset, UnlearningRun] = {}
@@ -33,7 +30,7 @@ class UnTrac(UnlearningMethod):
             others = {name: kept for name, kept in split.retain.items() if name != corpus}
             runs[corpus] = UnlearningRun(data, others)
         evaluated = EvaluationSet(subject.subsets)
-        return self.changes_by_unlearning(subject, runs, evaluated, split.warnings)
+        return self.changes_by_unlearning("untrac", subject, runs, evaluated, split.warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.corpora.values(), sizes.subsets.values())

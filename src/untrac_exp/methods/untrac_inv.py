@@ -13,7 +13,6 @@ ACL 2024, section 3.2.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from untrac_exp.methods.base import Influences, Sizes, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_read
@@ -25,14 +24,13 @@ from untrac_exp.methods.common.unlearn import UnlearningMethod, UnlearningRun
 class UnTracInv(UnlearningMethod):
     """Unlearns test subsets; the paper uses full batches (256) and five steps."""
 
-    rate_key: ClassVar[str] = "untrac_inv"
-
     def influences(self, subject: Subject) -> Influences:
         split = retain_of_read(subject, self.objective.retain_size)
         runs: dict[str | Subset, UnlearningRun] = {
             subset: UnlearningRun(data, split.retain) for subset, data in subject.subsets.items()
         }
-        return self.changes_by_unlearning(subject, runs, EvaluationSet(split.read), split.warnings)
+        evaluated = EvaluationSet(split.read)
+        return self.changes_by_unlearning("untrac_inv", subject, runs, evaluated, split.warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.subsets.values(), sizes.corpora.values())

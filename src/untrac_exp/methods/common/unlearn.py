@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,9 +36,6 @@ class UnlearningRun(NamedTuple):
 class UnlearningMethod(Method):
     """A method that unlearns datasets, one run from θ0 for each."""
 
-    rate_key: ClassVar[str] = "default"
-    """Key of the learning rate in `unlearning.rates`."""
-
     optimizer: OptimizerFactory
     objective: Objective
     stopping: Stopping
@@ -50,6 +47,7 @@ class UnlearningMethod(Method):
 
     def changes_by_unlearning(
         self,
+        method: str,
         subject: Subject,
         runs: Mapping[str | Subset, UnlearningRun],
         evaluated: EvaluationSet,
@@ -58,6 +56,7 @@ class UnlearningMethod(Method):
         """Unlearn each forget set from θ0 and return the changes of the evaluated losses.
 
         Args:
+            method: its name, for the log.
             subject: the model at θ0 and the data.
             runs: by corpus, or by test subset.
             evaluated: the test subsets, or the corpora.
@@ -92,7 +91,7 @@ class UnlearningMethod(Method):
             subject.on_curves(_text(name), own, trajectory(name, curve))
 
         parameters = subject.model.num_parameters()
-        curves = subject.parts(parts, f"{self.rate_key}: forget sets unlearned", log_curves)
+        curves = subject.parts(parts, f"{method}: forget sets unlearned", log_curves)
         changes: list[Change] = []
         for name, curve in curves.items():
             own, steps = curve["own_loss"], curve["steps"]
