@@ -134,7 +134,7 @@ def _signature(package: griffe.Object, target: str) -> dict[str, tuple[str, str]
 
 
 def _shared(package: griffe.Object) -> Iterator[dict[str, str]]:
-    for name, one in package["config.Config"].attributes.items():
+    for name, one in package["config.schema.Config"].attributes.items():
         says = one.docstring.value if one.docstring else ""
         hint, default = str(one.annotation or ""), str(one.value or "")
         shown = "" if default == "MISSING" or "field(" in default else default

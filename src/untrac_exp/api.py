@@ -23,7 +23,7 @@ from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.job import encode_data, prepare_process, run_method
-from untrac_exp.models.in_memory import held
+from untrac_exp.models.in_memory import borrowed
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.statistics.evidence import evidence
 from untrac_exp.statistics.intervals import with_intervals
@@ -77,7 +77,7 @@ def trace(
         if isinstance(model, PreTrainedModel):
             if tokenizer is None:
                 raise ValueError("tokenizer=None: give the tokenizer of a model in memory")
-            source = stack.enter_context(held(model, tokenizer, cfg.model))
+            source = stack.enter_context(borrowed(model, tokenizer, cfg.model))
         else:
             source = instantiate(cfg.model)
         data = encode_data(

@@ -15,7 +15,7 @@ from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 
 METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))
-COLUMNS = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
+COLUMNS = ["corpus", "testset", "subset", "influence"]
 
 
 TINY = {"untrac_newton": ["method.rise=0.1"]}

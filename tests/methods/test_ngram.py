@@ -11,6 +11,7 @@ from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.data.portions import within
 from untrac_exp.methods.base import Work
 from untrac_exp.methods.ngram import NGram, count, matched_losses, token_losses
+from untrac_exp.statistics.intervals import with_intervals
 
 
 class Counted:
@@ -106,7 +107,9 @@ def test_a_lower_order_is_taken_where_it_does():
 
 
 def test_influence_is_the_rise_in_nats_per_token(subject):
-    scores = NGram(order=2).influences(subject).scores.set_index(["corpus", "testset", "subset"])
+    scores = with_intervals(NGram(order=2).influences(subject)).set_index(
+        ["corpus", "testset", "subset"]
+    )
     for subset, data in subject.subsets.items():
         model = subject.losses(data).mean
         nll = matched_losses(subject.trained_on, data, 2, VOCAB, model).mean(1)

@@ -11,6 +11,7 @@ from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
+from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.statistics.ranking import pairs, rank
 from untrac_exp.store import Store
 
@@ -85,12 +86,11 @@ def test_a_relative_rise_is_scaled_to_the_mean_loss_at_theta0(subject, fresh_sub
     other = fresh_subject()
     relative = UnTracStep(relative=True).influences(other)
     loss = {name: other.losses(data).mean for name, data in other.corpora.items()}
-    expected = plain.scores.assign(
-        unit=plain.scores["corpus"].map(loss) / np.mean([*loss.values()])
-    )
+    scores = with_intervals(plain)
+    unit = scores["corpus"].map(loss) / np.mean([*loss.values()])
     for column in ("influence", "ci_low", "ci_high"):
-        scaled = expected[column] / expected["unit"]
-        np.testing.assert_allclose(relative.scores[column], scaled, rtol=1e-5)
+        scaled = scores[column] / unit
+        np.testing.assert_allclose(with_intervals(relative)[column], scaled, rtol=1e-5)
     ranked = rank(relative.changes)
     means = relative.scores.groupby(["testset", "corpus"])["influence"].mean()
     for row in ranked.itertuples():

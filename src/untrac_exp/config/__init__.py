@@ -1,1 +1,5 @@
-"""The configuration: its schema, its checks and one-line error messages."""
+"""The configuration: structured configs of the shared keys, and the location of conf/.
+
+`checks` validates a job's configuration before anything runs. `errors` turns errors into one line
+that names the key and the remedy.
+"""

@@ -1,1 +1,5 @@
-"""Model sources (from scratch, checkpoint, in memory) and the loss that all stages share."""
+"""Models: from scratch, from a checkpoint, in memory, with an adapter.
+
+A `ModelSource` gives a tokenizer and initial weights. `loss` is the one definition of a loss: nats
+per scored token, for causal and encoder-decoder models.
+"""

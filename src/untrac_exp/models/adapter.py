@@ -37,8 +37,8 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
         try:
             handle = LoraModel(model, {_NAME: LoraConfig(**options)}, _NAME)
         except (TypeError, ValueError) as error:
-            said = " ".join(str(error).split())
-            raise ValueError(f"model.lora: {said}; give arguments of peft.LoraConfig") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"model.lora: {reason}; give arguments of peft.LoraConfig") from error
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -50,7 +50,7 @@ class InMemory(ModelSource):
 
 
 @contextmanager
-def held(
+def borrowed(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]
 ) -> Iterator[InMemory]:
     """Use `model` as a source, with the keys of conf/model/hf.yaml in `settings`.

@@ -67,11 +67,11 @@ class Pretrained(ModelSource):
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
             raise ValueError(f"model.dtype='{self.dtype}' is unknown; use float32 or bfloat16")
         if self.block_size is None or self.seq2seq is None:
-            found = {"block_size": LONGEST, "seq2seq": False}
+            defaults = {"block_size": LONGEST, "seq2seq": False}
             with suppress(Exception):
                 config = AutoConfig.from_pretrained(self.path, **self._where)
-                found = {"block_size": context(config), "seq2seq": config.is_encoder_decoder}
-            for name, value in found.items():
+                defaults = {"block_size": context(config), "seq2seq": config.is_encoder_decoder}
+            for name, value in defaults.items():
                 if getattr(self, name) is None:
                     object.__setattr__(self, name, value)
 
@@ -143,26 +143,26 @@ class Pretrained(ModelSource):
     def _check(self) -> None:
         """Raise `ValueError` if `path` is not a complete checkpoint."""
         folder = Path(self.path)
-        said = None
+        fault = None
         if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
             if not (folder / "config.json").exists():
-                said = (
+                fault = (
                     "it is a GGUF file, which is for inference only; give the checkpoint it was "
                     "converted from, in safetensors"
                 )
         elif folder.is_file():
-            said = "it is a file; give the folder that contains it and config.json"
+            fault = "it is a file; give the folder that contains it and config.json"
         elif (folder / "adapter_config.json").exists() and not _has_weights(folder):
-            said = (
+            fault = (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
                 "save_pretrained, and give that folder"
             )
         elif not folder.is_dir() and not _HUB_ID.fullmatch(self.path):
-            said = "not found; give a folder, or the id of a model on the hub"
+            fault = "not found; give a folder, or the id of a model on the hub"
         elif folder.is_dir() and not (folder / "config.json").exists():
-            said = "it has no config.json; give a folder written by save_pretrained"
-        if said is not None:
-            raise ValueError(f"model.path='{self.path}': {said}")
+            fault = "it has no config.json; give a folder written by save_pretrained"
+        if fault is not None:
+            raise ValueError(f"model.path='{self.path}': {fault}")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -206,8 +206,8 @@ class Pretrained(ModelSource):
 def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
     """Return the model's context length in tokens by its configuration, at most `most`."""
     config = config.get_text_config()
-    found = [getattr(config, name, None) for name in _CONTEXT]
-    return min([most, *(n for n in found if isinstance(n, int) and n > 1)])
+    lengths = [getattr(config, name, None) for name in _CONTEXT]
+    return min([most, *(n for n in lengths if isinstance(n, int) and n > 1)])
 
 
 def check_block_size(model: PreTrainedModel, source: ModelSource) -> None:

@@ -77,18 +77,18 @@ def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
     Raises:
         ValueError: a function cannot be loaded, or its name is taken.
     """
-    found = dict(STATISTICS)
+    functions = dict(STATISTICS)
     for name, path in paths.items():
         if name in STATISTICS or name in (*INTERVAL, "n_corpora"):
             raise ValueError(f"statistics.{name}: the name is taken; give it another")
         try:
-            found[name] = get_method(path)
+            functions[name] = get_method(path)
         except Exception as error:
             reason = " ".join(str(error.__cause__ or error).split())
             raise ValueError(
                 f"statistics.{name}: cannot load {path} ({reason}); correct it"
             ) from error
-    return found
+    return functions
 
 
 def truth_mean(truth: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +149,9 @@ def noise_ceiling(
     """
     ceiling: dict[str, dict[str, float | None]] = {name: {} for name in statistics}
     for testset in truth["testset"].unique():
-        seeds = [_matrix(one, testset) for _, one in truth.groupby("train_seed")]
+        seeds = [
+            _matrix(truth_of_seed, testset) for _, truth_of_seed in truth.groupby("train_seed")
+        ]
         pairs = [
             _values(a, b.reindex_like(a), statistics, warn, f"{testset}, ceiling")
             for a, b in combinations(seeds, 2)
@@ -183,20 +185,21 @@ def ceilings(
     `STATISTICS` only.
     """
     k = truth["train_seed"].nunique()
-    found = {}
+    by_kind = {}
     for statistic, rs in noise_ceiling(truth, warn, statistics).items():
-        found[noise_key("ceiling", statistic)] = rs
+        by_kind[noise_key("ceiling", statistic)] = rs
         if statistic in STATISTICS:
             best = {testset: attainable(r, k) for testset, r in rs.items()}
-            found[noise_key("attainable", statistic)] = best
-    for testset, value in found["attainable"].items():
+            by_kind[noise_key("attainable", statistic)] = best
+    for testset, value in by_kind["attainable"].items():
         if value is not None and value < LOW:
             warn(
                 f"{testset}: the attainable ceiling is {value:.2f} (truths of single train seeds "
-                f"correlate at {found['ceiling'][testset]:.2f}): no ranking of methods can be read "
-                "off this truth; train longer or with a decaying rate, or add to truth.train_seeds"
+                f"correlate at {by_kind['ceiling'][testset]:.2f}): no ranking of methods can be "
+                "read off this truth; train longer or with a decaying rate, or add to "
+                "truth.train_seeds"
             )
-    return found
+    return by_kind
 
 
 def correlation_interval(

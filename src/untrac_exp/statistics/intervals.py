@@ -113,9 +113,9 @@ def widen_interval(
 def widen(scores: pd.DataFrame, relative_error: float) -> pd.DataFrame:
     """Widen the intervals of scores from part of the sample, as `rank` does."""
     cells = scores.groupby(["testset", "subset"], sort=False)["influence"]
-    spread = cells.transform(lambda influences: spread(influences))
+    spreads = cells.transform(lambda influences: spread(influences))
     low, high = widen_interval(
-        scores["influence"], scores["ci_low"], scores["ci_high"], relative_error * spread
+        scores["influence"], scores["ci_low"], scores["ci_high"], relative_error * spreads
     )
     return scores.assign(ci_low=low, ci_high=high)
 

@@ -55,18 +55,18 @@ def rank(
         corpora are not separated.
     """
     cells: dict[str, dict[str, list[_Sampled]]] = {}
-    for change, one in _resampled(changes):
+    for change, sampled in _resampled(changes):
         of_testset = cells.setdefault(change.subset.testset, {})
-        of_testset.setdefault(change.corpus, []).append(one)
+        of_testset.setdefault(change.corpus, []).append(sampled)
     rows = []
     for testset, of_testset in cells.items():
         corpora = [_mean(of_subsets) for of_subsets in of_testset.values()]
-        extra = relative_error * spread(one.influence for one in corpora)
-        corpora.sort(key=lambda one: -one.influence)
-        for i, (one, below) in enumerate(zip_longest(corpora, corpora[1:])):
-            lead = (np.nan,) * 3 if below is None else _difference(one, below, extra)
-            own = _interval(one.influence, one.draws, extra if partial else 0.0)
-            rows.append((testset, i + 1, one.corpus, *own, *lead))
+        extra = relative_error * spread(corpus.influence for corpus in corpora)
+        corpora.sort(key=lambda corpus: -corpus.influence)
+        for i, (corpus, below) in enumerate(zip_longest(corpora, corpora[1:])):
+            lead = (np.nan,) * 3 if below is None else _difference(corpus, below, extra)
+            own = _interval(corpus.influence, corpus.draws, extra if partial else 0.0)
+            rows.append((testset, i + 1, corpus.corpus, *own, *lead))
     return pd.DataFrame(rows, columns=RANKING)
 
 
@@ -82,15 +82,15 @@ def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFram
         the larger influence, so difference >= 0. A row with low > 0 is a claim, which
         `experiments.natural.trust` compares with a truth.
     """
-    found = []
+    rows = []
     of_subset: dict[Subset, list[_Sampled]] = {}
-    for change, one in _resampled(changes):
-        of_subset.setdefault(change.subset, []).append(one)
+    for change, sampled in _resampled(changes):
+        of_subset.setdefault(change.subset, []).append(sampled)
     for subset, corpora in of_subset.items():
-        extra = relative_error * spread(one.influence for one in corpora)
-        for a, b in combinations(sorted(corpora, key=lambda one: -one.influence), 2):
-            found.append((*subset, a.corpus, b.corpus, *_difference(a, b, extra)))
-    return pd.DataFrame(found, columns=PAIRS)
+        extra = relative_error * spread(corpus.influence for corpus in corpora)
+        for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus.influence), 2):
+            rows.append((*subset, a.corpus, b.corpus, *_difference(a, b, extra)))
+    return pd.DataFrame(rows, columns=PAIRS)
 
 
 def top_examples(
@@ -165,8 +165,8 @@ def weaknesses(
         else:
             continue
         warnings.append(f"test set '{testset}': {weak}")
-    for (testset, corpus), found in shared.groupby(["testset", "corpus"], sort=False):
-        n = len(found)
+    for (testset, corpus), copies in shared.groupby(["testset", "corpus"], sort=False):
+        n = len(copies)
         warnings.append(
             f"{n} {_texts(n)} of test set '{testset}' can be read in the sample of corpus "
             f"'{corpus}': its influence is in part that of copies (duplicates.csv)"
@@ -200,9 +200,11 @@ def _resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, _Sampled]]:
             yield change, _Sampled(change.corpus, influence, draws)
 
 
-def _mean(found: Sequence[_Sampled]) -> _Sampled:
-    influence = float(np.mean([one.influence for one in found]))
-    return _Sampled(found[0].corpus, influence, np.mean([one.draws for one in found], axis=0))
+def _mean(subsets: Sequence[_Sampled]) -> _Sampled:
+    influence = float(np.mean([subset.influence for subset in subsets]))
+    return _Sampled(
+        subsets[0].corpus, influence, np.mean([subset.draws for subset in subsets], axis=0)
+    )
 
 
 def _difference(a: _Sampled, b: _Sampled, extra: float) -> tuple[float, float, float]:

@@ -62,9 +62,9 @@ class RandomSubsets(Truth):
             )
         for attempt in range(_TRIES):
             random = Random(f"subsets/{self.seed}/{attempt}").random
-            drawn = _balanced(len(corpora), n, self.subsets, random)
-            if drawn is not None:
-                return [tuple(corpora[i] for i in one) for one in drawn]
+            subsets = _balanced(len(corpora), n, self.subsets, random)
+            if subsets is not None:
+                return [tuple(corpora[i] for i in subset) for subset in subsets]
         raise ValueError(
             f"truth.subsets={self.subsets}: no {self.subsets} different subsets leave out every "
             f"one of {len(corpora)} corpora equally often; lower it"
@@ -83,9 +83,9 @@ class RandomSubsets(Truth):
                 for name, weight in zip(corpora, weights, strict=True)
             ]
         columns = ["train_seed", "corpus", "testset", "subset", "influence"]
-        found = pd.DataFrame(rows, columns=columns)
+        influences = pd.DataFrame(rows, columns=columns)
         order = {name: i for i, name in enumerate(corpora)}
-        return found.sort_values(
+        return influences.sort_values(
             ["train_seed", "corpus"], kind="stable", ignore_index=True,
             key=lambda column: column.map(order) if column.name == "corpus" else column,
         )  # fmt: skip
@@ -98,7 +98,7 @@ class RandomSubsets(Truth):
         for without in changes["without"].unique():
             rows = scores[scores["corpus"].isin(without)]
             cells = rows.groupby(["testset", "subset"], sort=False)["influence"]
-            sums = cells.agg(lambda found: found.sum(skipna=False)).reset_index()
+            sums = cells.agg(lambda column: column.sum(skipna=False)).reset_index()
             parts.append(sums.assign(corpus=" + ".join(without)))
         return pd.concat(parts, ignore_index=True), actual.drop(columns="without")
 
@@ -111,13 +111,13 @@ def _balanced(
     Returns None if a set was drawn twice.
     """
     counts = [0] * corpora
-    found: list[tuple[int, ...]] = []
+    sets: list[tuple[int, ...]] = []
     for _ in range(subsets):
         order = sorted(range(corpora), key=lambda i: (counts[i], random()))
         chosen = tuple(sorted(order[:n]))
-        if chosen in found:
+        if chosen in sets:
             return None
-        found.append(chosen)
+        sets.append(chosen)
         for i in chosen:
             counts[i] += 1
-    return found
+    return sets

@@ -13,7 +13,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subject
 
 
-class Apart(NamedTuple):
+class RetainSplit(NamedTuple):
     """Disjoint sequences by corpus.
 
     Attributes:
@@ -27,24 +27,26 @@ class Apart(NamedTuple):
     warnings: list[str]
 
 
-def retain_of_forgotten(subject: Subject, examples: int) -> Apart:
+def retain_of_forgotten(subject: Subject, examples: int) -> RetainSplit:
     """Return the split for unlearning corpora: the retain set is the corpora's samples.
 
     examples: retain-set sequences per corpus that the objective needs; 0 for no retain set.
     """
     if not examples:
-        return Apart(subject.corpora, {}, [])
-    return Apart(subject.corpora, *_unread(subject, subject.corpora, subject.corpora, own=False))
+        return RetainSplit(subject.corpora, {}, [])
+    return RetainSplit(
+        subject.corpora, *_unread(subject, subject.corpora, subject.corpora, own=False)
+    )
 
 
-def retain_of_read(subject: Subject, examples: int) -> Apart:
+def retain_of_read(subject: Subject, examples: int) -> RetainSplit:
     """Return the split for evaluating corpora: the retain set is sequences outside their samples.
 
     If a corpus has fewer than `examples` of these, `examples` of all its sequences are retained, at
     most half, and its evaluated sample is drawn from the rest and can become smaller.
     """
     if not examples:
-        return Apart(subject.corpora, {}, [])
+        return RetainSplit(subject.corpora, {}, [])
     outside = subject.outside_sample()
     read: dict[str, Encoded] = {}
     retain: dict[str, Encoded] = {}
@@ -54,9 +56,9 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
         if rest is not None and len(rest) >= examples:
             read[name], retain[name] = sample, rest
             continue
-        read[name], held = _halves(sample, rest, examples, subject.seed)
-        if held is not None:
-            retain[name] = held
+        read[name], retained = _halves(sample, rest, examples, subject.seed)
+        if retained is not None:
+            retain[name] = retained
         if len(read[name]) < len(sample):
             shrunk.append(f"'{name}' ({len(read[name])} instead of {len(sample)})")
     warnings = []
@@ -66,19 +68,19 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
             f"{', '.join(shrunk)}; add text, or lower objective.examples"
         )
     kept, nothing = _unread(subject, read, retain, own=True)
-    return Apart(read, kept, warnings + nothing)
+    return RetainSplit(read, kept, warnings + nothing)
 
 
 def rows(data: Encoded) -> list[bytes]:
     """Return the tokens of each sequence without padding, of seq2seq data input and target."""
-    found = []
+    sequences = []
     for i, length in enumerate(data.lengths.tolist()):
         row = data.input_ids[i, :length].numpy().tobytes()
         if data.seq2seq:
             labels = data.labels[i]
             row += b"/" + labels[labels >= 0].numpy().tobytes()
-        found.append(row)
-    return found
+        sequences.append(row)
+    return sequences
 
 
 def without(data: Encoded | None, banned: Container[bytes]) -> Encoded | None:
@@ -103,8 +105,8 @@ def _halves(
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
     n = min(len(sample), len(whole) - min(examples, len(whole) // 2))
     read = whole.select(order[:n])
-    held = whole.select(order[n:]) if n < len(whole) else None
-    return read, without(held, set(rows(read)))
+    retained = whole.select(order[n:]) if n < len(whole) else None
+    return read, without(retained, set(rows(read)))
 
 
 def _unread(
@@ -116,10 +118,10 @@ def _unread(
     sequences.
     """
     tests = {row for data in subject.subsets.values() for row in rows(data)}
-    found = {name: set(rows(data)) for name, data in corpora.items()}
+    sequences = {name: set(rows(data)) for name, data in corpora.items()}
     kept: dict[str, Encoded] = {}
     for name, data in retain.items():
-        banned = tests.union(*(other for key, other in found.items() if own or key != name))
+        banned = tests.union(*(other for key, other in sequences.items() if own or key != name))
         if (left := without(data, banned)) is not None:
             kept[name] = left
     missing = [f"'{name}'" for name in corpora if name not in kept]
