@@ -8,7 +8,7 @@ regenerated, so no number in it is typed by hand. `experiments.tables` formats t
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 
 from untrac_exp.report.collect import collect
 from untrac_exp.report.result_files import write_bytes, write_text
+from untrac_exp.report.results import Sweep
 from untrac_exp.report.style import figure_style
+from untrac_exp.statistics.agreement import agreement, truth_mean
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -38,28 +40,39 @@ class Place:
     scale: str
     home: Path
     """The experiment's own folder, with `published.csv` and `README.md`."""
-    read: set[str] = field(default_factory=set, compare=False)
-    """Experiments whose sweeps were read."""
+    read: dict[str, Sweep] = field(default_factory=dict, compare=False)
+    """Sweeps that were read, by experiment."""
 
-    def sweep(self, experiment: str) -> Path:
-        """Return the directory of a finished sweep.
+    def sweep(self, experiment: str) -> Sweep:
+        """Read a finished sweep, once.
 
         Raises:
             ValueError: the sweep has not finished; names the command that runs it.
         """
         directory = self.outputs / experiment / self.scale
-        if not (directory / "summary.csv").exists():
-            raise ValueError(
-                f"{directory}: no summary.csv; run "
-                f"python -m untrac_exp +experiment={experiment} scale={self.scale}"
-            )
-        self.read.add(experiment)
-        return directory
+        if experiment not in self.read:
+            if not (directory / "summary.csv").exists():
+                raise ValueError(
+                    f"{directory}: no summary.csv; run "
+                    f"python -m untrac_exp +experiment={experiment} scale={self.scale}"
+                )
+            self.read[experiment] = collect(directory)
+        return self.read[experiment]
 
-    def summary(self, experiment: str) -> pd.DataFrame:
-        """Read `summary.csv` of a sweep, with empty variants as ""."""
-        table = pd.read_csv(self.sweep(experiment) / "summary.csv", dtype={"variant": object})
-        return table.assign(variant=table["variant"].fillna(""))
+    def cell(self, experiment: str, method: str, variant: str = "") -> pd.DataFrame:
+        """Return the rows of a sweep's summary of one method and variant, one per test set.
+
+        Raises:
+            ValueError: it was not run; names the command that runs it.
+        """
+        table = self.sweep(experiment).summary
+        table = table[(table["method"] == method) & (table["variant"] == variant)]
+        if table.empty:
+            raise ValueError(
+                f"{self.sweep(experiment).directory}: no {method} {variant}; run python -m "
+                f"untrac_exp +experiment={experiment} scale={self.scale} method={method} {variant}"
+            )
+        return table.set_index("testset", drop=False)
 
     def published(self) -> pd.DataFrame:
         """Read the paper's numbers; labels stay strings."""
@@ -72,14 +85,20 @@ class Place:
 
 
 def run(
-    script: str, publish: Callable[[Place], str], arguments: Sequence[str] | None = None
+    script: str,
+    publish: Callable[[Place], str],
+    arguments: Sequence[str] | None = None,
+    page: Path | None = None,
+    name: str = "numbers",
 ) -> int:
-    """Publish one table or figure and print the Markdown that ``--readme`` puts into the README.
+    """Publish one table or figure and print the Markdown that ``--readme`` puts into a page.
 
     Args:
         script: `__file__` of the experiment's script.
         publish: writes the files at `Place.target` and returns that Markdown.
         arguments: of the command line.
+        page: with the marks between which the Markdown goes; the experiment's README.md by default.
+        name: of the marks.
 
     Returns:
         Exit status; 1, with one line on stderr, if a result is missing.
@@ -92,22 +111,50 @@ def run(
     place = Place(given.outputs, given.scale, Path(script).resolve().parent)
     try:
         text = publish(place)
-        if given.readme:
-            source = _source(place, script)
-            fill(place.home / "README.md", f"{_picture(place)}{text}\n\n{source}")
+        if given.readme and page is None:
+            text_of_page = f"{_picture(place)}{text}\n\n{_source(place, script)}"
+            fill(place.home / "README.md", text_of_page, name)
+        elif given.readme and page is not None:
+            fill(page, text, name)
+            if (drawn := place.target.with_suffix(".png")).exists():
+                write_bytes(page.with_name(drawn.name), drawn.read_bytes())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(text)
     written = sorted(place.target.parent.glob(f"{place.target.name}.*"))
-    print("wrote", ", ".join(map(str, written)))
+    if written:
+        print("wrote", ", ".join(map(str, written)))
     return 0
 
 
 def varied(place: Place, *experiments: str) -> str:
     """Return what the ± of these sweeps is over, such as "2 seeds × 2 train seeds"."""
-    found = pd.concat([place.summary(name)["varied"] for name in experiments])
-    return " or ".join(found.dropna().unique()) or "runs"
+    names = [name for of in experiments for name in place.sweep(of).summary["varied"].unique()]
+    return " or ".join(filter(None, dict.fromkeys(names))) or "runs"
+
+
+def jobs(sweep: Sweep, methods: Sequence[str], table: str) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield the metrics of each job of some methods, and its rows of a table of `Sweep.tables`."""
+    rows = sweep.tables[table]
+    for i, job in enumerate(sweep.metrics):
+        if job["method"] in methods and (rows["job"] == i).any():
+            yield job, rows[rows["job"] == i]
+
+
+def agreement_along(
+    sweep: Sweep, job: Mapping[str, Any], trajectory: pd.DataFrame, by: str = "testset"
+) -> Iterator[dict[str, Any]]:
+    """Yield a job's agreement with the truth at each step of its trajectory, by test set or subset.
+
+    Each is {method, variant, seed, <by>, step, pearson, spearman, ...}.
+    """
+    truth = truth_mean(sweep.truth[sweep.truth["variant"] == job["variant"]])
+    head = {name: job[name] for name in ("method", "variant", "seed")}
+    for step, scores in trajectory.groupby("step"):
+        values = agreement(scores.assign(testset=scores[by]), truth.assign(testset=truth[by]))
+        for name, statistics in values.items():
+            yield {**head, by: name, "step": step, **statistics}
 
 
 def unlearning_epochs(steps: pd.Series, config: Mapping[str, Any], inverse: bool) -> pd.Series:
@@ -146,7 +193,7 @@ def save(place: Place, figure: Figure) -> None:
 
 def cost(place: Place, *experiments: str) -> str:
     """Return one sentence with the wall-clock time of these sweeps' jobs, without the truth."""
-    metrics = [job for name in experiments for job in collect(place.sweep(name)).metrics]
+    metrics = [job for name in experiments for job in place.sweep(name).metrics]
     seconds = sum((job.get("cost") or {}).get("wall_s") or 0.0 for job in metrics)
     return f"Its {len(metrics)} jobs took {seconds / 60:.1f} minutes in all, the truth aside."
 
@@ -216,8 +263,7 @@ def _command(script: str) -> str:
 
 def _source(place: Place, script: str) -> str:
     """Return the command and the commits of the jobs read, which determine the presets."""
-    jobs = [job for name in sorted(place.read) for job in collect(place.sweep(name)).metrics]
-    found = commits(jobs)
+    found = commits(job for sweep in place.read.values() for job in sweep.metrics)
     runs = f"Run at {' and '.join(found)}.\n\n" if found else ""
     scale = f" --scale {place.scale}" if place.scale != "mini" else ""
     return f"{runs}*Printed by `{_command(script)}{scale} --readme`.*"

@@ -47,19 +47,12 @@ def correlations(
     """
     rows = []
     for value, experiment in experiments.items():
-        table = place.summary(experiment)
-        table = table[(table["variant"] == "") & table["testset"].isin(TESTSETS)]
-        cells = {(row["method"], row["testset"]): row for row in table.to_dict("records")}
         for method in METHODS:
+            table = place.cell(experiment, method)
             for ours, theirs in TESTSETS.items():
-                if (method, ours) not in cells:
-                    raise ValueError(
-                        f"{place.sweep(experiment)}: no {method} on {ours}; run python -m "
-                        f"untrac_exp +experiment={experiment} scale={place.scale} method={method}"
-                    )
                 row = {key: value, "method": method, "testset": theirs}
                 for name in (f"{statistic}_mean", f"{statistic}_std", "ceiling", "attainable"):
-                    row[name] = cells[method, ours][name]
+                    row[name] = table[name].get(ours, math.nan)
                 rows.append(row)
     frame = pd.DataFrame(rows)
     order = {method: i for i, method in enumerate(METHODS)}

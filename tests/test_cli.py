@@ -56,7 +56,7 @@ def test_a_job_says_what_it_does_and_nothing_else(folder):
     assert (ended.status, ended.err) == (0, "")
     first, *table = ended.out.splitlines()
     assert " wrote " in first
-    assert "Which corpus helps the model say t?" in table
+    assert "Which corpus made the model say t?" in table
     assert (folder / "outputs/default/mini/graddot/seed0/scores.csv").exists()
 
 

@@ -53,7 +53,7 @@ def sink():
     [
         (["+experiment=trace", *overrides(TRACED)], 0),
         (overrides(JOB), 0),
-        pytest.param(["+experiment=toxicity", *overrides(SMALL)], 1, marks=pytest.mark.slow),
+        pytest.param(["+experiment=toxicity", *overrides(SMALL)], 2, marks=pytest.mark.slow),
     ],
     ids=["trace", "local", "toxicity"],
 )
@@ -82,13 +82,13 @@ def test_the_sink_hears_who_asks_for_it(sink, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "target"),
     [
-        (["+experiment=toxicity"], "log_job"), (["method=untrac"], "log_job"),
-        (["corpora=local"], "no_logging"), (["testset=local"], "no_logging"),
-        (["+experiment=toxicity", "corpora=local"], "no_logging"),
-        (["+experiment=trace"], "no_logging"),
-        (["+experiment=trace", "corpora=docstrings", "testset=docstrings"], "no_logging"),
-        (["corpora=local", "logger=wandb"], "log_job"),
-        (["+experiment=trace", "logger=csv"], "write_history"),
+        (["+experiment=toxicity"], "WandbLogger"), (["method=untrac"], "WandbLogger"),
+        (["corpora=local"], "Logger"), (["testset=local"], "Logger"),
+        (["+experiment=toxicity", "corpora=local"], "Logger"),
+        (["+experiment=trace"], "Logger"),
+        (["+experiment=trace", "corpora=docstrings", "testset=docstrings"], "Logger"),
+        (["corpora=local", "logger=wandb"], "WandbLogger"),
+        (["+experiment=trace", "logger=csv"], "CsvLogger"),
     ],
 )  # fmt: skip
 def test_own_files_are_not_logged_unless_asked_for(arguments, target):

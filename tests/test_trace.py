@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from markupsafe import escape
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -127,21 +128,24 @@ def test_a_plan_of_it_needs_no_training(folder):
 
 def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
-    [question] = json.loads((sweep(folder) / "answer.json").read_text())["questions"]
-    [one] = question["testsets"]
-    assert set(one["methods"]) == {"ngram", "untrac_newton"}
-    assert set(one["subsets"]) == {"forum", "wiki"}
-    assert one["agreement"] == [{"methods": ["ngram", "untrac_newton"], "spearman": None}]
-    assert any("7 texts" in warning for warning in question["warnings"])
-    assert set(question["said"]) == set(collect(sweep(folder)).warnings)
-    assert any("read in the sample of corpus 'forum'" in w for w in question["warnings"])
-    assert {example["read"] for example in one["examples"]["ngram"]} == {"test set"}
-    assert {example["read"] for example in one["examples"]["untrac_newton"]} == {"test set"}
-    assert {example["text"] for example in one["examples"]["ngram"]} <= set(BAD)
-    for row in one["methods"]["ngram"]:
-        scores = read_table(job(folder, "ngram") / "scores.csv", SCORES)
-        mean = scores[scores["corpus"] == row["corpus"]]["influence"].mean()
-        assert row["influence"] == pytest.approx(mean)
+    results = collect(sweep(folder))
+    ranking = results.rankings["insults"]
+    assert set(ranking["label"]) == {"ngram", "untrac_newton"}
+    assert set(results.top_subsets("insults")["corpus"]) == {"forum", "wiki"}
+    assert list(results.similarities("insults")) == []  # of two corpora
+    assert any("7 texts" in warning for warning in results.warnings)
+    assert any("read in the sample of corpus 'forum'" in w for w in results.warnings)
+    for warning in results.warnings:
+        assert f"warning: {warning}" in swept.out
+    examples = results.tables["examples"]
+    assert set(examples["read"]) == {"test set"}
+    assert set(examples.loc[examples["label"] == "ngram", "text"]) <= set(BAD)
+    scores = read_table(job(folder, "ngram") / "scores.csv", SCORES)
+    means = scores.groupby("corpus")["influence"].mean()
+    of_ngram = ranking[ranking["label"] == "ngram"].set_index("corpus")["influence"]
+    assert of_ngram.to_dict() == pytest.approx(means.to_dict())
+    page = (sweep(folder) / "report.html").read_text()
+    assert all(str(escape(text)) in page for text in examples["text"])
 
 
 def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
@@ -164,15 +168,7 @@ def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
     assert f"{HOSTILE}: " in ended.out  # a text that moved, and whose it is
     page = (sweep(tmp_path) / "report.html").read_text()
     assert "<script>alert" not in page
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined
-    )
-    answer = json.loads((sweep(tmp_path) / "answer.json").read_text())
-    html = environment.get_template("answer.html").render(answer=answer)
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;[red]" in html
-    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;[red]" in page
 
 
 def test_names_are_text_in_python_too(folder):

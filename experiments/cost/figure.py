@@ -13,7 +13,6 @@ import pandas as pd
 
 from experiments.published import Place, run, save, truth_cost
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.report.collect import collect
 from untrac_exp.report.drawings import accuracy_against_cost
 from untrac_exp.report.style import figure_style
 
@@ -26,18 +25,19 @@ ALL = {
 """The paper's methods, and those beyond it."""
 
 
-def points(place: Place, testsets: list[str]) -> pd.DataFrame:
+def points(place: Place) -> pd.DataFrame:
     """Columns label, testset, pearson, std, attainable, wall_s, backward_tokens; mean over seeds.
 
     Rows are in the order of the test sets and, within them, of the paper's methods.
     """
-    table = place.summary("harms")
+    sweep = place.sweep("harms")
+    table = sweep.summary
     table = table[(table["variant"] == "") & table["method"].isin(ALL)]
     if table.empty:
-        raise ValueError(f"{place.sweep('harms')}: none of the methods; run make cost")
+        raise ValueError(f"{sweep.directory}: none of the methods; run make cost")
     table = table.rename(columns={"pearson_mean": "pearson", "pearson_std": "std"})
     table = table.assign(
-        testset=pd.Categorical(table["testset"], testsets),
+        testset=pd.Categorical(table["testset"], sweep.testsets),
         method=pd.Categorical(table["method"], list(ALL)),
         label=table["method"].map(ALL),
     )
@@ -46,9 +46,8 @@ def points(place: Place, testsets: list[str]) -> pd.DataFrame:
 
 def publish(place: Place) -> str:
     """Draw the figure; return its numbers as Markdown."""
-    sweep = collect(place.sweep("harms"))
-    table = points(place, sweep.testsets)
-    truth = truth_cost(place, sweep.metrics[0])
+    table = points(place)
+    truth = truth_cost(place, place.sweep("harms").metrics[0])
     with figure_style():
         save(place, accuracy_against_cost(table, truth or None))
     rows: dict[str, dict[str, str]] = {}

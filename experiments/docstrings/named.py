@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.published import jobs
+from untrac_exp.report.collect import collect
+
 
 def named(table: pd.DataFrame) -> str:
     """`6 of 8; numpy: scipy, ...` for a table of corpus, subset and influence."""
@@ -24,12 +27,13 @@ def named(table: pd.DataFrame) -> str:
 def main() -> None:
     """Read every finished job of the sweep."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/docstrings/mini")
-    jobs = sorted(folder.glob("*/seed*/scores.csv"))
-    if not jobs:
-        sys.exit(f"error: no finished job in {folder}; run the sweep first")
-    print("truth:", named(pd.read_csv(jobs[0].with_name("truth.csv"))))
-    for job in jobs:
-        print(f"{job.parent.parent.name}, {job.parent.name}:", named(pd.read_csv(job)))
+    try:
+        sweep = collect(folder)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print("truth:", named(sweep.truth))
+    for job, scores in jobs(sweep, list(sweep.scores["method"].unique()), "scores"):
+        print(f"{job['name']}:", named(scores))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ import sys
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from experiments.published import Place, run, save, unlearning_epochs, varied
+from experiments.published import Place, jobs, run, save, unlearning_epochs, varied
 from experiments.tables import METHODS, markdown
-from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
 
@@ -25,16 +24,12 @@ def lines(place: Place) -> pd.DataFrame:
     """Columns tasks, method, train_seed, seed, corpus, epochs, influence (nats per token)."""
     tables = []
     for suite in ("A", "B"):
-        sweep = collect(place.sweep(f"tasks_{suite.lower()}"))
-        for job in sweep.metrics:
-            if job["method"] not in UNLEARNING or job["variant"]:
-                continue
-            table = sweep.trajectory
-            for name in JOB:
-                table = table[table[name] == job[name]]
-            inverse = job["method"] == "untrac_inv"
-            epochs = unlearning_epochs(table["step"], job["config"], inverse)
-            tables.append(table.assign(tasks=suite, epochs=epochs))
+        sweep = place.sweep(f"tasks_{suite.lower()}")
+        for job, table in jobs(sweep, UNLEARNING, "trajectory"):
+            if not job["variant"]:
+                inverse = job["method"] == "untrac_inv"
+                epochs = unlearning_epochs(table["step"], job["config"], inverse)
+                tables.append(table.assign(tasks=suite, epochs=epochs))
     found = pd.concat(tables) if tables else pd.DataFrame(columns=["tasks", "method"])
     for suite in ("A", "B"):
         for method in UNLEARNING:

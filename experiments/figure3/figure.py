@@ -12,12 +12,10 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from experiments.published import Place, cost, run, save, unlearning_epochs
+from experiments.published import Place, agreement_along, cost, jobs, run, save, unlearning_epochs
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.report.collect import JOB, collect
 from untrac_exp.report.drawings import mean_with_band
 from untrac_exp.report.style import INK, blank_figure, figure_style, look
-from untrac_exp.statistics.agreement import agreement, truth_mean
 
 BATCHES = {"1": "batch of 1", "256": "full batch"}
 UNLEARNING = ("untrac", "untrac_inv")
@@ -25,35 +23,18 @@ UNLEARNING = ("untrac", "untrac_inv")
 
 def curves(place: Place) -> pd.DataFrame:
     """Return columns method, batch, seed, subset, epochs, pearson, without undefined values."""
-    sweep = collect(place.sweep("sensitivity_epochs"))
-    rows = []
-    for job in sweep.metrics:
-        key, _, batch = job["variant"].partition("batch_size=")
-        if key or batch not in BATCHES or job["method"] not in UNLEARNING:
-            continue
-        truth = truth_mean(sweep.truth[sweep.truth["variant"] == job["variant"]])
-        truth = truth.assign(testset=truth["subset"])
-        path = sweep.trajectory
-        for name in JOB:
-            path = path[path[name] == job[name]]
-        inverse = job["method"] == "untrac_inv"
-        path = path.assign(epochs=unlearning_epochs(path["step"], job["config"], inverse))
-        # Before the first step all influences are 0, so correlations are undefined.
-        for epochs, scores in path[path["step"] > 0].groupby("epochs"):
-            # One correlation per subset, for the band.
-            each = agreement(scores.assign(testset=scores["subset"]), truth)
-            rows += [
-                {
-                    "method": job["method"],
-                    "batch": batch,
-                    "seed": job["seed"],
-                    "subset": subset,
-                    "epochs": epochs,
-                    "pearson": values["pearson"],
-                }
-                for subset, values in each.items()
-            ]
-    table = pd.DataFrame(rows, columns=["method", "batch", "seed", "subset", "epochs", "pearson"])
+    sweep = place.sweep("sensitivity_epochs")
+    tables = []
+    for job, trajectory in jobs(sweep, UNLEARNING, "trajectory"):
+        batch = job["overrides"].get("method.batch_size")
+        if batch in BATCHES:
+            # Before the first step all influences are 0, so correlations are undefined.
+            started = trajectory[trajectory["step"] > 0]
+            along = pd.DataFrame(agreement_along(sweep, job, started, by="subset"))
+            inverse = job["method"] == "untrac_inv"
+            epochs = unlearning_epochs(along["step"], job["config"], inverse)
+            tables.append(along.assign(batch=batch, epochs=epochs))
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=["method", "batch"])
     for method in UNLEARNING:
         for batch in BATCHES:
             if not ((table["method"] == method) & (table["batch"] == batch)).any():

@@ -13,7 +13,6 @@ from scipy import stats
 
 from experiments.published import Place, cost, run, save
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.report.collect import collect
 from untrac_exp.report.style import INK, blank_figure, figure_style
 from untrac_exp.statistics.agreement import truth_mean
 
@@ -26,7 +25,7 @@ def truths(place: Place) -> tuple[pd.DataFrame, pd.Series]:
 
     Columns budget, corpus, subset, influence (nats per token, mean over train seeds).
     """
-    sweep = collect(place.sweep("truth_budget"))
+    sweep = place.sweep("truth_budget")
     tables = []
     for budget in BUDGETS:
         truth = sweep.truth[sweep.truth["variant"] == f"budget={budget}"]
@@ -67,7 +66,7 @@ def publish(place: Place) -> str:
 
 def _numbers(place: Place, table: pd.DataFrame, shares: pd.Series) -> str:
     """How far each truth follows the sizes, and how UnTrac and UnTrac-Inv agree with it."""
-    summary = place.summary("truth_budget")
+    summary = place.sweep("truth_budget").summary
     means = table.groupby(["corpus", "budget"])["influence"].mean().unstack().loc[shares.index]
     means = means.assign(difference=means["epochs"] - means["steps"])
     rows = {}

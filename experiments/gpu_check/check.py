@@ -24,6 +24,7 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.objectives.ascent import negative_loss
+from untrac_exp.report.collect import collect
 from untrac_exp.stages.pretraining import PretrainingRun, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.stages.unlearning import Stopping, unlearn
@@ -45,8 +46,8 @@ def scores(method: str, accelerator: str, folder: Path) -> "pd.Series[float]":
         f"trainer.accelerator={accelerator}", f"outputs={out}", f"store={folder / 'store'}",
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    (found,) = out.glob(f"**/{method}*/seed0/scores.csv")
-    return pd.read_csv(found).set_index(CELL)["influence"]
+    table = collect(out).scores
+    return table[table["method"] == method].set_index(CELL)["influence"]
 
 
 def compare(accelerator: str) -> None:

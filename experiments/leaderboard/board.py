@@ -8,7 +8,6 @@ goes into docs/results.md, between its marks ``leaderboard``, and the figure bes
 ``--picture`` nothing is read but that table, which may join several runs, and the figure is of it.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -19,10 +18,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.published import Place, commits, fill, marks, save
+from experiments.published import Place, commits, marks, run, save
 from experiments.tables import markdown, write_table
-from untrac_exp.report.collect import Sweep, collect
-from untrac_exp.report.result_files import write_bytes
+from untrac_exp.report.results import Sweep
 from untrac_exp.report.style import COLOURS, blank_figure, figure_style
 from untrac_exp.statistics.agreement import truth_mean
 
@@ -66,15 +64,14 @@ def entries(sweep: Sweep) -> dict[str, Entry]:
     statistic = "spearman" if subsets else "pearson"
     table = sweep.agreement[sweep.agreement["variant"] == ""]
     shares = (table[statistic] / table[f"attainable_{statistic}"]).groupby(table["method"])
-    jobs = sweep.jobs[sweep.jobs["variant"] == ""]
-    seconds = {str(k): float(v) for k, v in jobs.groupby("method")["wall_s"].mean().items()}
+    seconds = table.groupby("method")["wall_s"].mean().to_dict()
     draws = {} if subsets else resampled(sweep)
     found = {}
     for method, share in shares.agg(lambda values: values.mean(skipna=False)).items():
         low, high = np.nan, np.nan
         if method in draws:
             low, high = np.nanquantile(draws[method], [0.025, 0.975])
-        found[str(method)] = Entry(float(share), float(low), float(high), seconds[str(method)])
+        found[str(method)] = Entry(float(share), float(low), float(high), float(seconds[method]))
     return found
 
 
@@ -112,15 +109,16 @@ def _correlations(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarr
     return np.asarray(r)
 
 
-def publish(place: Place, benchmarks: dict[str, str]) -> str:
+def publish(place: Place) -> str:
     """Write the table and the figure; return the table as Markdown."""
     boards: dict[str, dict[str, Entry]] = {}
     jobs, missing = [], []
-    for name, experiment in benchmarks.items():
-        if not (place.outputs / experiment / place.scale / "summary.csv").exists():
+    for name, experiment in BENCHMARKS.items():
+        try:
+            sweep = place.sweep(experiment)
+        except ValueError:
             missing.append(f"`+experiment={experiment}`")
             continue
-        sweep = collect(place.sweep(experiment))
         boards[name] = entries(sweep)
         jobs += sweep.metrics
     if not boards:
@@ -143,7 +141,8 @@ def publish(place: Place, benchmarks: dict[str, str]) -> str:
     return (
         f"{markdown(table)}\n\n{caption}, mean over test sets and runs; seconds of a job on "
         f"{next(iter(boards))}. Run at {' and '.join(commits(jobs))}; printed by "
-        f"`python -m experiments.leaderboard.board --readme`.{not_run}"
+        f"`python -m experiments.leaderboard.board --readme`.{not_run}\n\n"
+        f"![{ALT}](leaderboard.png)"
     )
 
 
@@ -199,31 +198,14 @@ def draw(boards: dict[str, dict[str, Entry]], methods: Sequence[str]) -> Figure:
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; exit status 1 with one line where nothing is there."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
-    parser.add_argument("--scale", default="mini", help="mini or paper")
-    parser.add_argument("--readme", action="store_true", help="write it into docs/results.md")
-    parser.add_argument("--picture", action="store_true", help="draw the table of docs/results.md")
-    given = parser.parse_args(arguments)
-    place = Place(given.outputs, given.scale, Path(__file__).resolve().parent)
-    try:
-        text = "" if given.picture else publish(place, BENCHMARKS)
-        if given.picture:
-            with figure_style():
-                save(place, draw(*written(PAGE)))
-        if given.readme or given.picture:
-            picture = place.target.with_suffix(".png")
-            write_bytes(PAGE.with_name("leaderboard.png"), picture.read_bytes())
-        if given.readme:
-            fill(PAGE, f"{text}\n\n![{ALT}](leaderboard.png)", "leaderboard")
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(text)
+def main(arguments: Sequence[str]) -> int:
+    """Publish the board, or draw the table of the page; exit status 1 with one line on error."""
+    if "--picture" not in arguments:
+        return run(__file__, publish, arguments, PAGE, "leaderboard")
+    with figure_style():
+        draw(*written(PAGE)).savefig(PAGE.with_name("leaderboard.png"), dpi=160)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

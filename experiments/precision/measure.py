@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from untrac_exp.report.collect import collect
+
 METHODS = ("untrac_inv", "graddot", "untrac")
 PRECISIONS = ("32-true", "bf16-mixed")
 CELL = ["corpus", "testset", "subset"]
@@ -36,8 +38,8 @@ def run(outputs: Path, precision: str, *overrides: str, train_seed: int = 0) -> 
 
 def influences(outputs: Path, precision: str, method: str) -> "pd.Series[float]":
     """Read the scores that `run` wrote."""
-    (found,) = (outputs / precision).glob(f"toxicity/mini/{method},*/seed0/scores.csv")
-    return pd.read_csv(found).set_index(CELL)["influence"]
+    scores = collect(outputs / precision / "toxicity" / "mini").scores
+    return scores[scores["method"] == method].set_index(CELL)["influence"]
 
 
 def compare(one: tuple[Path, str], two: tuple[Path, str], title: str) -> None:

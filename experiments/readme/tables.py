@@ -8,16 +8,16 @@ averaged over the test sets. The table of `harms` has the peak memory that
 `python -m experiments.memory.measure --readme` measured.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.published import Place, commits, fill, marks
+from experiments.published import Place, commits, marks, run
 from experiments.tables import markdown, plus_minus
-from untrac_exp.report.collect import Sweep, collect
+from untrac_exp.report.results import Sweep
 
 ROOT = Path(__file__).parents[2]
 PEAKS = Path("experiments", "memory", "peaks.csv")
@@ -26,7 +26,8 @@ NAMES = ("harms", "toxicity", "docstrings")
 
 def publish(place: Place, name: str, root: Path = ROOT) -> str:
     """Return the table of one sweep as Markdown, with the settings it was run with."""
-    sweep, summary = collect(place.sweep(name)), place.summary(name)
+    sweep = place.sweep(name)
+    summary = sweep.summary
     cells = {(row["method"], row["testset"]): row for row in summary.to_dict("records")}
     order = summary.groupby("method")["pearson_mean"].mean().sort_values(ascending=False).index
     costs = sweep.jobs.groupby("method")[["wall_s", "backward_tokens"]].mean()
@@ -50,7 +51,7 @@ def publish(place: Place, name: str, root: Path = ROOT) -> str:
             name: plus_minus(cells[str(order[0]), name][key], digits=2) for name in sweep.testsets
         }
         rows.append({"method": head, **of})
-    over = " or ".join(summary["varied"].dropna().unique())
+    over = " or ".join(filter(None, summary["varied"].unique()))
     spread = f", mean ± standard deviation over {over}" if over else ""
     return (
         f"{markdown(pd.DataFrame(rows).fillna('').set_index('method'))}\n\n"
@@ -90,34 +91,23 @@ def _peaks(root: Path) -> dict[str, str]:
     return {str(stage): f"{mib / peaks['pretraining']:.2f}" for stage, mib in peaks.items()}
 
 
-def page(name: str, root: Path = ROOT) -> Path:
-    """README.md or the page of docs/ that has the marks of a table. ValueError where none has."""
-    begin, _ = marks(name)
-    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
-        if begin in path.read_text(encoding="utf-8"):
-            return path
-    raise ValueError(f"{root}: no '{begin}' in README.md or docs/ to write the table after")
+def page_of(name: str, root: Path = ROOT) -> Path:
+    """Return README.md or the page of docs/ that has the marks of a table; README.md if none."""
+    pages = (root / "README.md", *sorted((root / "docs").glob("*.md")))
+    has_marks = (path for path in pages if marks(name)[0] in path.read_text(encoding="utf-8"))
+    return next(has_marks, pages[0])
 
 
-def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Print the tables; exit status 1 with one line where something is missing."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"))
-    parser.add_argument("--scale", default="mini", help="mini or paper")
-    parser.add_argument("--readme", action="store_true", help="write them into README.md or docs/")
-    given = parser.parse_args(arguments)
-    for name in given.names:
-        try:
-            text = publish(Place(given.outputs, given.scale, Path(__file__).parent), name, root)
-            if given.readme:
-                fill(page(name, root), text, name)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        print(text)
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Print the tables of the names given; exit status 1 with one line on error."""
+    given = [argument for argument in arguments if argument in NAMES]
+    options = [argument for argument in arguments if argument not in NAMES]
+    for name in given or NAMES:
+        page = page_of(name, root)
+        if status := run(__file__, partial(publish, name=name, root=root), options, page, name):
+            return status
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -13,9 +13,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
-from experiments.published import Place, run, save, truth_cost
+from experiments.published import Place, jobs, run, save, truth_cost
 from experiments.tables import METHODS, markdown
-from untrac_exp.report.collect import collect
 from untrac_exp.report.style import blank_figure, figure_style, look
 
 SWEEPS = {"scaling_corpora": "corpora", "scaling_model": "layers of the model"}
@@ -37,14 +36,11 @@ def points(place: Place, experiment: str) -> pd.DataFrame:
     they differ. Leave-dataset-out is
     counted with one train seed, θ0 included; it is missing where the store no longer has it.
     """
-    sweep = collect(place.sweep(experiment))
+    sweep = place.sweep(experiment)
     rows = []
-    for job in sweep.metrics:
-        mine = (sweep.scores["method"] == job["method"]) & (
-            sweep.scores["variant"] == job["variant"]
-        )
+    for job, scores in jobs(sweep, list(WAYS), "scores"):
         x = (
-            sweep.scores.loc[mine, "corpus"].nunique()
+            scores["corpus"].nunique()
             if experiment == "scaling_corpora"
             else job["config"]["model"]["config"]["num_hidden_layers"]
         )

@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from untrac_exp.report.result_files import OWN_LOSS, TRAJECTORY, TRUTH, read_metrics, read_table
-from untrac_exp.statistics.agreement import agreement, truth_mean
+from experiments.published import agreement_along, jobs
+from untrac_exp.report.collect import collect
 
 
 def curves(directory: Path) -> pd.DataFrame:
@@ -24,34 +24,20 @@ def curves(directory: Path) -> pd.DataFrame:
     Columns method, variant, seed, testset, step, own_loss_rise (nats per token, mean over the
     unlearned datasets), pearson, spearman.
     """
+    sweep = collect(directory)
     rows = []
-    for metrics in sorted(directory.glob("*/seed*/metrics.json")):
-        job = read_metrics(metrics.parent)
-        trajectory = read_table(metrics.parent / "trajectory.csv", TRAJECTORY)
-        own = read_table(metrics.parent / "own_loss.csv", OWN_LOSS)
-        truth = read_table(metrics.parent / "truth.csv", TRUTH)
-        if trajectory is None or own is None or truth is None:
-            continue
-        mean = truth_mean(truth)
+    for job, trajectory in jobs(sweep, ("untrac", "untrac_inv"), "trajectory"):
+        own = sweep.tables["own_loss"]
+        own = own[own["job"] == trajectory["job"].iloc[0]]
         start = own[own["step"] == 0].set_index("unlearned")["loss"]
         rise = own.assign(rise=own["loss"] - own["unlearned"].map(start)).groupby("step")["rise"]
-        for step, scores in trajectory.groupby("step"):
-            for testset, values in agreement(scores, mean).items():
-                rows.append(
-                    {
-                        "method": job["method"],
-                        "variant": job.get("variant") or "",
-                        "seed": job["seed"],
-                        "testset": testset,
-                        "step": step,
-                        "own_loss_rise": rise.mean()[step],
-                        "pearson": values["pearson"],
-                        "spearman": values["spearman"],
-                    }
-                )
+        mean = rise.mean()
+        along = agreement_along(sweep, job, trajectory) if len(sweep.truth) else ()
+        rows += [row | {"own_loss_rise": mean[row["step"]]} for row in along]
     if not rows:
         raise SystemExit(f"error: {directory}: no finished unlearning job with a truth; run it")
-    return pd.DataFrame(rows)
+    columns = ["method", "variant", "seed", "testset", "step", "own_loss_rise"]
+    return pd.DataFrame(rows)[[*columns, "pearson", "spearman"]]
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from experiments.published import Place, cost, run
 from experiments.tables import METHODS, differences, plus_minus, side_by_side, write_table
-from untrac_exp.report.collect import collect
 
 TASKS = {"sim_same": "SimSame", "sim_diff": "SimDiff", "dis_same": "DisSame", "dis_diff": "DisDiff"}
 ROWS = {**METHODS, "leave_dataset_out": "Leave-dataset-out"}
@@ -31,7 +30,7 @@ def ours(place: Place) -> pd.DataFrame:
     """Columns tasks, method and the four corpora, rows as in `published.csv`."""
     rows = []
     for suite in ("A", "B"):
-        sweep = collect(place.sweep(f"tasks_{suite.lower()}"))
+        sweep = place.sweep(f"tasks_{suite.lower()}")
         plain = sweep.scores[sweep.scores["variant"] == ""]
         influence = {str(method): part for method, part in plain.groupby("method")}
         influence["leave_dataset_out"] = sweep.truth[sweep.truth["variant"] == ""]

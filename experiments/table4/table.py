@@ -13,8 +13,8 @@ import pandas as pd
 from experiments.published import Place, cost, run
 from experiments.tables import METHODS, NAMES, differences, plus_minus, side_by_side, write_table
 
-KEYS = {"optimizer": "optimizer", "lr": "unlearning.lr"}
-"""What is swept: by its last part in `summary.csv`."""
+FACTORS = ("optimizer", "lr")
+"""Keys that are swept, as in the column variant of `summary.csv`."""
 UNLEARNING = ("untrac", "untrac_inv")
 
 
@@ -22,19 +22,12 @@ def ours(place: Place) -> pd.DataFrame:
     """Columns and rows as in `published.csv`."""
     published = place.published()
     rows = []
-    for factor, key in KEYS.items():
-        experiment = f"sensitivity_{factor}"
-        table = place.summary(experiment)
-        table = table[table["testset"] == "toxicity"].set_index(["method", "variant"])
+    for factor in FACTORS:
         for value in published.loc[published["factor"] == factor, "value"].unique():
             for method in UNLEARNING:
-                cell = (method, f"{factor}={_swept(value)}")
-                if cell not in table.index:
-                    raise ValueError(
-                        f"{place.sweep(experiment)}: no {method} with {key}={value}; run python -m "
-                        f"untrac_exp +experiment={experiment} scale={place.scale} {key}={value}"
-                    )
-                numbers = table.loc[cell, ["pearson_mean", "pearson_std"]].to_dict()
+                variant = f"{factor}={_swept(value)}"
+                cell = place.cell(f"sensitivity_{factor}", method, variant).loc["toxicity"]
+                numbers = cell[["pearson_mean", "pearson_std"]].to_dict()
                 rows.append({"factor": factor, "value": value, "method": method, **numbers})
     frame = pd.DataFrame(rows)
     keys = ["factor", "value", "method"]
@@ -72,7 +65,7 @@ def publish(place: Place) -> str:
     write_table(place, numbers, laid_out(numbers), caption)
     between = differences(published, numbers, ["factor", "method"], "value", "pearson_mean")
     tables = side_by_side(place, laid_out(published), laid_out(numbers), between)
-    return f"{tables}\n\n{cost(place, *(f'sensitivity_{factor}' for factor in KEYS))}"
+    return f"{tables}\n\n{cost(place, *(f'sensitivity_{factor}' for factor in FACTORS))}"
 
 
 if __name__ == "__main__":

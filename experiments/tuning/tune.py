@@ -9,7 +9,6 @@ retraining, Pearson over the attainable ceiling, averaged over the test sets of
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +17,12 @@ from typing import Any
 
 import yaml
 
+from experiments.published import fill
+from untrac_exp.report.collect import collect
+
 HERE = Path(__file__).parent
 SWEEPS = {"grid": "tuning", "weights": "tuning_weights", "sequences": "tuning_sequences"}
 """Grid -> name of its sweep."""
-END = "<!-- end -->\n"
 
 
 def sweep(method: str, grid: dict[str, list[Any]], name: str) -> None:
@@ -31,28 +32,22 @@ def sweep(method: str, grid: dict[str, list[Any]], name: str) -> None:
     subprocess.run([*command, *overrides, f"name={name}"], check=True)
 
 
-def relative(folder: Path) -> float:
-    """Mean over test sets of the agreement over the attainable ceiling."""
-    metrics = json.loads((folder / "metrics.json").read_text())
-    attainable = metrics["attainable"]
-    return mean(one["pearson"] / attainable[name] for name, one in metrics["agreement"].items())
-
-
 def results(method: str, grid: dict[str, list[Any]], name: str) -> dict[str, float]:
-    """The agreement of every value that was run, in the order of the grid."""
+    """Return the agreement over the attainable of every value that was run, in the grid's order."""
+    try:
+        jobs = collect(Path("outputs", name, "mini")).metrics
+    except ValueError:  # nothing has finished
+        return {}
     found = {}
-    jobs = Path("outputs", name, "mini").glob("*/*/.hydra/config.yaml")
-    configs = {path: yaml.safe_load(path.read_text()) for path in jobs}
-    for path, config in configs.items():
-        if not (path.parents[1] / "metrics.json").exists():  # on its way
-            continue
-        chosen = yaml.safe_load((path.parent / "hydra.yaml").read_text())["hydra"]["runtime"]
-        if chosen["choices"]["method"] != method:
-            continue
-        node = config if grid else {}
-        for part in next(iter(grid)).split(".") if grid else ():
-            node = node[part]
-        found[_shown(node)] = relative(path.parents[1])
+    for job in jobs:
+        if job["method"] == method:
+            node = job["config"] if grid else {}
+            for part in next(iter(grid)).split(".") if grid else ():
+                node = node[part]
+            attainable = job["attainable"]
+            found[_shown(node)] = mean(
+                of["pearson"] / attainable[testset] for testset, of in job["agreement"].items()
+            )
     values = map(_shown, next(iter(grid.values()), [{}]))
     return {value: found[value] for value in values if value in found}
 
@@ -97,10 +92,7 @@ def main() -> None:
     found = table(grids, SWEEPS[arguments.grid])
     print(found)
     if arguments.readme:
-        readme = HERE / "README.md"
-        begin = f"<!-- {arguments.grid}.yaml -->\n"
-        before, _, rest = readme.read_text().partition(begin)
-        readme.write_text(before + begin + found + END + rest.partition(END)[2])
+        fill(HERE / "README.md", found, f"{arguments.grid}.yaml")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from tests.report.conftest import fabricate
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
-from untrac_exp.report.tables import write_summary
+from untrac_exp.report.sweep import write_summary
 
 SEVEN = {
     "graddot": 0.9, "gradcos": 0.8, "hif_arnoldi": 0.7, "hif_lissa": 1.5, "tracin": 0.5,
@@ -20,7 +20,7 @@ SIZES = dict(zip(WORLD, (32, 32, 48, 16, 16, 64, 96, 16), strict=True))
 TASKS = ["sim_same", "sim_diff", "dis_same", "dis_diff"]
 SENSITIVITY = {
     "sensitivity_optimizer": ("optimizer", "sgd sgd_momentum rmsprop adam adafactor"),
-    "sensitivity_lr": ("unlearning.lr", "5e-06 1e-05 5e-05 0.0001 0.0005"),
+    "sensitivity_lr": ("method.lr", "5e-06 1e-05 5e-05 0.0001 0.0005"),
     "sensitivity_epochs": ("method.batch_size", "1 256"),
     "truth_budget": ("truth.budget", "steps epochs"),
 }
@@ -37,16 +37,17 @@ def config(batch_size=1, **more):
     }
 
 
-def scaling(outputs, name, corpora, layers, variant):
+def scaling(outputs, name, corpora, layers, overrides):
     """A job of each method whose truth is stored, a model costing 5 s a layer."""
     model = {"config": {"num_hidden_layers": layers}}
     fabricate(
         outputs / name / "mini", methods=PAIR, corpora=corpora, testsets={"toxicity": 3},
-        seeds=1, train_seeds=1, variant=variant, config=config(model=model),
+        seeds=1, train_seeds=1, overrides=overrides, config=config(model=model),
     )  # fmt: skip
+    (text,) = (f"{key}={value}" for key, value in overrides.items())
     for method in PAIR:
-        jobs = outputs / name / "mini" / f"{method},{variant}"
-        with_truth(outputs, jobs, corpora, [0], 5.0 * layers, variant)
+        jobs = outputs / name / "mini" / method / text
+        with_truth(outputs, jobs, corpora, [0], 5.0 * layers, text)
 
 
 def with_truth(outputs, directory, corpora, train_seeds, seconds, tag=""):
@@ -88,17 +89,18 @@ def make_up(outputs: Path) -> Path:
             batch = int(value) if key.endswith("batch_size") else 1
             fabricate(
                 outputs / name / "mini", methods=PAIR, corpora=WORLD, testsets=toxicity, seeds=1,
-                variant=f"{key}={value}", config=config(batch),
+                overrides={key: value}, config=config(batch),
             )  # fmt: skip
     for objective in "ascent npo kl fisher".split():
         fabricate(
             outputs / "objectives" / "mini", methods=PAIR, corpora=WORLD,
-            testsets={"toxicity": 2, "bias": 2}, variant=f"objective={objective}", config=config(),
+            testsets={"toxicity": 2, "bias": 2}, overrides={"objective": objective}, config=config(),
         )  # fmt: skip
     for layers in (1, 2, 4, 8):
-        scaling(outputs, "scaling_model", WORLD, layers, f"model.config.num_hidden_layers={layers}")
+        key = "model.config.num_hidden_layers"
+        scaling(outputs, "scaling_model", WORLD, layers, {key: str(layers)})
     for n in (3, 5, 8):
-        scaling(outputs, "scaling_corpora", WORLD[:n], 2, f"corpora.libraries=hash{n}")
+        scaling(outputs, "scaling_corpora", WORLD[:n], 2, {"corpora.libraries": f"hash{n}"})
     with_truth(outputs, outputs / "harms" / "mini", WORLD, [0, 1], seconds=8.0)
     for directory in outputs.glob("*/mini"):
         write_summary(collect(directory))

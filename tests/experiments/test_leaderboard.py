@@ -8,7 +8,7 @@ from experiments.leaderboard import board
 from experiments.published import Place
 from tests.report.conftest import fabricate
 from untrac_exp.report.collect import collect
-from untrac_exp.report.tables import write_summary
+from untrac_exp.report.sweep import write_summary
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_all_corpora_once_is_the_agreement_itself(sweep, monkeypatch):
 
 
 def test_the_board_orders_methods_by_the_headline_and_names_what_was_not_run(sweep, tmp_path):
-    text = board.publish(Place(tmp_path, "mini", tmp_path / "leaderboard"), board.BENCHMARKS)
+    text = board.publish(Place(tmp_path, "mini", tmp_path / "leaderboard"))
     rows = [line.split(" | ")[0].strip("| `") for line in text.splitlines() if "| `" in line]
     found = board.entries(sweep)
     assert rows == sorted(found, key=lambda method: -found[method].share)

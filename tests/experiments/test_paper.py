@@ -233,7 +233,7 @@ def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys)
     cut = re.compile(f"{published.BEGIN}.*{published.END}", re.DOTALL)
     assert cut.sub("", after) == cut.sub("", before)
     assert "| as many steps as θ0 |" in after
-    job = next((outputs / "truth_budget" / "mini").glob("*/seed*/metrics.json"))
+    job = next((outputs / "truth_budget" / "mini").rglob("metrics.json"))
     commit = json.loads(job.read_text())["git_commit"]
     assert len(commit) == 40
     assert f"\nRun at {commit[:7]}.\n" in after

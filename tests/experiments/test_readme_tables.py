@@ -7,7 +7,7 @@ from experiments.published import marks
 from experiments.readme import tables
 from tests.report.conftest import fabricate
 from untrac_exp.report.collect import collect
-from untrac_exp.report.tables import write_summary
+from untrac_exp.report.sweep import write_summary
 
 BEGIN, END = marks("harms")
 
@@ -36,7 +36,7 @@ def test_the_page_with_the_marks_is_filled_with_the_sweeps_own_numbers(outputs, 
     assert page.startswith("before\n")
     assert page.endswith("\nafter\n")
     assert "was here" not in page
-    assert capsys.readouterr().out.strip() in page
+    assert capsys.readouterr().out.split("\nwrote")[0].strip() in page
     found = cells(page)
     summary = pd.read_csv(outputs / "harms" / "mini" / "summary.csv")
     for row in summary.to_dict("records"):
@@ -89,5 +89,5 @@ def test_what_is_missing_is_named_in_one_line(outputs, root, tmp_path, capsys):
 @pytest.mark.parametrize("name", tables.NAMES)
 def test_the_repository_has_a_place_for_every_table(name):
     begin, end = marks(name)
-    text = tables.page(name).read_text()
+    text = tables.page_of(name).read_text()
     assert text.index(begin) < text.index(end)

@@ -38,7 +38,7 @@ def run(sweep: str, more: Sequence[str] = ()) -> Found:
         write_inputs(Path())
         for job, overrides in {**SWEEPS, **SLOW}[sweep].items():
             with redirect_stdout(nowhere):
-                _command([*overrides.split(), f"outputs=results/{job}", "store=store", *more])
+                _command([*overrides.split(), f"hydra.run.dir=results/{job}", "store=store", *more])
             [metrics] = Path("results", job).rglob("metrics.json")
             found[job] = {path.stem: _table(path) for path in sorted(metrics.parent.glob("*.csv"))}
             found[job]["metrics"] = _metrics(json.loads(metrics.read_text()))

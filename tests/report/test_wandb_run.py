@@ -129,6 +129,7 @@ def job(outdir, theta0, tmp_path):
             live.theta0_logger.log_metrics({"loss": 5.0, "rate": 1e-3, "flops": 36.0 * step}, step)
         live.theta0(theta0)
         live.artifact("theta0", [theta0])
+        live.artifact("truth", [theta0])
         tokens = [tmp_path / "store" / "tokens" / name for name in "ab"]
         for folder in tokens:
             folder.mkdir(parents=True)
@@ -208,7 +209,7 @@ def test_an_offline_run_has_curves_results_and_lineage(job, outdir, theta0):
     assert media["scores/nrows"] == 16
     assert media["heatmap/bias/_type"] == "image-file"
     names = sorted(name.split("-")[0] for name in job["artifacts"])
-    assert names[:2] == ["data", "run"]  # the run's own is that of the table of scores
+    assert names == ["data", "run", "theta0", "truth"]  # run: W&B's own, of the table of scores
     entries = job["artifacts"][f"theta0-{theta0.name}"]
     assert {entry.path.split("/")[-1] for entry in entries} >= {"loss.csv", "cost.json"}
     assert all(entry.ref.startswith(theta0.as_uri()) for entry in entries)  # nothing is uploaded

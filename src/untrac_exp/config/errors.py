@@ -130,6 +130,8 @@ def _system(error: OSError) -> str | None:
     remedy = "check the path"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         remedy = "free some space, or choose another disk with outputs=…"
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = "put some overrides into a YAML file of conf/experiment, or set hydra.run.dir"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "get access to it, or choose another path"
     elif error.errno == errno.ENAMETOOLONG:

@@ -3,9 +3,10 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -22,34 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "h", ">", "p", "d")
 """More than colours, so that a series past the last colour still looks like no other."""
 DASHES = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 
-_RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures are reproducible
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "grid.color": GRID,
-    "grid.alpha": 0.3,
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
-    "pdf.fonttype": 42,  # embed TrueType fonts so that text stays selectable
-    "svg.fonttype": "path",  # pages do not ship the font
-    "figure.dpi": 100,
-    "text.parse_math": False,  # names of corpora may contain $
-}
+_STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 
 
 @contextmanager
@@ -57,7 +31,7 @@ def figure_style() -> Iterator[None]:
     """Use the report's matplotlib settings within the context; the user's are restored."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC)
+        matplotlib.style.use(_STYLE)
         yield
 
 

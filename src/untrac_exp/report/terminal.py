@@ -99,10 +99,10 @@ def _verdict(sweep: Sweep, testset: str) -> str:
         doubts = [label for label, apart in told.items() if apart is False]
         tail = ", told apart from the next" if all(told.values()) else ""
         if doubts:
-            of_these = f" by {' and '.join(doubts)}" if len(doubts) < len(told) else ""
+            of_these = f" by {', '.join(doubts)}" if len(doubts) < len(told) else ""
             tail = f", not told apart from the next{of_these}"
         verb = "puts" if len(told) == 1 else "put"
-        parts.append(f"{' and '.join(told)} {verb} '{corpus}' first{tail}")
+        parts.append(f"{', '.join(told)} {verb} '{corpus}' first{tail}")
     return f"{'; '.join(parts)}."
 
 
