@@ -87,39 +87,37 @@ def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, list[An
             yield f"{path}{name}", [value]
 
 
-def differences(now: Found, then: Found, relative: float = 0, absolute: float = 0) -> Iterator[str]:
-    """Describe every number that is another one now.
+def differences(now: Found, then: Found, tolerance: float = 0) -> Iterator[str]:
+    """Describe every number of a sweep that is another one than `then`.
 
     Args:
-        now: the results of a sweep.
-        then: those to compare them with.
-        relative: allowed difference of a table's numbers, as a share of the largest in their column.
-        absolute: allowed difference of a correlation. With it, those of ranks are not compared: they
-            jump where two influences are nearly equal.
+        now: the results.
+        then: what to compare them with.
+        tolerance: allowed difference of a correlation, and of a number in a table as a share of the
+            largest in its column. Correlations of ranks, which jump where two influences are nearly
+            equal, and the order of rows are compared only if it is 0.
     """
-    for job, name in dict.fromkeys(
-        (job, name) for of in (then, now) for job in of for name in of[job]
-    ):
-        a, b = (of.get(job, {}).get(name, {}) for of in (now, then))
-        if (relative and sorted(a) != sorted(b)) or (not relative and list(a) != list(b)):
-            yield f"{job}, {name}: {len(a)} rows now, {len(b)} then, not of the same"
+    tables = {(job, name): table for job, of in now.items() for name, table in of.items()}
+    expected = {(job, name): table for job, of in then.items() for name, table in of.items()}
+    for key in expected | tables:
+        where, a, b = ", ".join(key), tables.get(key, {}), expected.get(key, {})
+        rows = sorted if tolerance else list
+        if rows(a) != rows(b):
+            yield f"{where}: has {len(a)} rows, had {len(b)}, of other things or in another order"
             continue
-        largest = [
-            max((abs(x) for x in column if isinstance(x, float)), default=0.0)
-            for column in zip(*b.values())
-        ]
-        for label in b:
-            if name == "metrics":
-                allowed = [0.0 if "tokens" in label else absolute]
-            else:
-                allowed = [relative * x for x in largest]
-            if absolute and "spearman" in label:
+        largest = [max(map(_size, column), default=0.0) for column in zip(*b.values(), strict=True)]
+        for label, numbers in b.items():
+            if tolerance and "spearman" in label:
                 continue
-            for x, y, most in zip(a[label], b[label], allowed, strict=True):
-                if x != y and not (
-                    isinstance(x, float) and isinstance(y, float) and abs(x - y) <= most
-                ):
-                    yield f"{job}, {name}, {label}: {x!r} now, {y!r} then"
+            for x, y, most in zip(a[label], numbers, largest, strict=True):
+                allowed = tolerance * (1.0 if key[1] == "metrics" else most)
+                floats = isinstance(x, float) and isinstance(y, float)
+                if x != y and not (floats and abs(x - y) <= allowed):
+                    yield f"{where}, {label}: is {x!r}, was {y!r}"
+
+
+def _size(value: Any) -> float:
+    return abs(value) if isinstance(value, float) else 0.0
 
 
 def save(found: Found, path: Path) -> None:
