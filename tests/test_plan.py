@@ -88,6 +88,11 @@ def test_a_plan_counts_what_the_run_then_does(tmp_path, recipe):
             assert scores["forward"] > 0.5 * forward
         elif metrics["method"].startswith("hif_") and recipe == "tasks_a":  # rows of any length
             assert scores["forward"] == pytest.approx(forward, rel=0.05)
+        elif (
+            metrics["method"] in ("untrac", "untrac_inv") and recipe == "tasks_a"
+        ):  # so the probe's
+            assert scores["forward"] == pytest.approx(forward, rel=0.005)
+            assert scores["backward"] == backward
         elif metrics["method"] == "untrac_step":  # its line search ends when it is near enough
             assert scores["forward"] == pytest.approx(forward, rel=0.05)
             assert scores["backward"] == backward

@@ -81,6 +81,8 @@ _COVERED_BY_THETA0 = (
 """Model keys that determine only weights or tokens, which store keys identify by content."""
 _LONG_S, _SLOWEST = 600, 1e9
 """Seconds from which on a method's run is long, and FLOP/s that every machine reaches."""
+_INTERRUPTIBLE_TOKENS = 1024
+"""Largest micro-batch on a CPU with a budget."""
 
 
 class Results(NamedTuple):
@@ -211,6 +213,8 @@ def run_method(
     budget = None if left_s is None else budget_s(cfg.budget, inputs.training.trainer.device)
     if budget is None:
         _warn_if_long(name, method, subject)
+    elif subject.model.device.type == "cpu":  # Ctrl-C waits for a backward pass to end
+        subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
         if budget is not None:
             log_round(name, attributed)
