@@ -111,9 +111,7 @@ def test_accumulated_micro_batches_give_the_steps_of_the_whole_batch(data, tmp_p
     sgd = partial(torch.optim.SGD, lr=0.1)
     for name, max_tokens in (("a", 6 * 12), ("b", 2 * 12)):
         trainer = replace(TRAINER, max_tokens=max_tokens)
-        train(
-            data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD
-        )
+        train(data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD)
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
 
 
@@ -202,7 +200,7 @@ def test_the_module_runs_in_any_trainer(data, tmp_path):
     settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5, schedule=WSD)
     module = Pretraining(tiny_opt(), data, settings, seed=3)
     lightning.Trainer(
-        accelerator="cpu", max_steps=12, max_epochs=-1, gradient_clip_val=1.0, logger=False,
+        accelerator="cpu", max_steps=12, max_epochs=-1, logger=False,
         enable_progress_bar=False, default_root_dir=tmp_path / "trainer",
     ).fit(module)  # fmt: skip
     train(data, tmp_path / "ours", schedule=WSD)

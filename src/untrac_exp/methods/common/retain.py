@@ -13,7 +13,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Subject
 
 
-class Apart(NamedTuple):
+class RetainSplit(NamedTuple):
     """Disjoint sequences by corpus.
 
     Attributes:
@@ -27,24 +27,26 @@ class Apart(NamedTuple):
     warnings: list[str]
 
 
-def retain_of_forgotten(subject: Subject, examples: int) -> Apart:
+def retain_of_forgotten(subject: Subject, examples: int) -> RetainSplit:
     """Return the split for unlearning corpora: the retain set is the corpora's samples.
 
     examples: retain-set sequences per corpus that the objective needs; 0 for no retain set.
     """
     if not examples:
-        return Apart(subject.corpora, {}, [])
-    return Apart(subject.corpora, *_unread(subject, subject.corpora, subject.corpora, own=False))
+        return RetainSplit(subject.corpora, {}, [])
+    return RetainSplit(
+        subject.corpora, *_unread(subject, subject.corpora, subject.corpora, own=False)
+    )
 
 
-def retain_of_read(subject: Subject, examples: int) -> Apart:
+def retain_of_read(subject: Subject, examples: int) -> RetainSplit:
     """Return the split for evaluating corpora: the retain set is sequences outside their samples.
 
     If a corpus has fewer than `examples` of these, `examples` of all its sequences are retained, at
     most half, and its evaluated sample is drawn from the rest and can become smaller.
     """
     if not examples:
-        return Apart(subject.corpora, {}, [])
+        return RetainSplit(subject.corpora, {}, [])
     outside = subject.outside_sample()
     read: dict[str, Encoded] = {}
     retain: dict[str, Encoded] = {}
@@ -66,7 +68,7 @@ def retain_of_read(subject: Subject, examples: int) -> Apart:
             f"{', '.join(shrunk)}; add text, or lower objective.examples"
         )
     kept, nothing = _unread(subject, read, retain, own=True)
-    return Apart(read, kept, warnings + nothing)
+    return RetainSplit(read, kept, warnings + nothing)
 
 
 def rows(data: Encoded) -> list[bytes]:
