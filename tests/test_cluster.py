@@ -70,7 +70,7 @@ def cluster(folder, processes, corpora, seconds, kills=0, seed=0):
         training.Training._build = sleep
         training.Trained.load = load
         store.trust = trust  # called once an artifact has its name
-        models.example_losses = lambda *_: Zero
+        models.evaluate = lambda _, datasets, *__: [Zero for _ in datasets]
         ready.wait()
         found = truth.changes(made, subsets)
         assert len(found) == 2 * corpora * corpora

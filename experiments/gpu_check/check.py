@@ -25,9 +25,9 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.report.collect import collect
-from untrac_exp.stages.pretraining import PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import unlearn
 
 METHODS = ("untrac", "untrac_inv", "graddot")
 CELL = ["corpus", "testset", "subset"]
@@ -116,7 +116,6 @@ def measure(
         matrices (float32 and bfloat16; a step is 6 FLOPs a parameter and token), peak memory.
     """
     adam = partial(torch.optim.Adam, lr=5e-5)
-    micro = max(1, trainer.max_tokens // width)
     device = trainer.device
     size = 8192 if device.type == "cuda" else 256  # products of bfloat16 are slow on most CPUs
     types = (torch.float32, torch.bfloat16)
@@ -125,17 +124,16 @@ def measure(
 
     def pretraining(model: PreTrainedModel, steps: int) -> None:
         data = random_blocks(model, 64, width)
-        run = PretrainingRun(data, None, steps, 8, min(8, micro), adam, 1.0, 0, 1000, False)
+        settings = PretrainingSettings(steps, 8, adam, clip=1.0, checkpoint_every=1000)
         with TemporaryDirectory() as folder:
-            pretrain(model, run, trainer, Path(folder) / "model")
+            pretrain(model, data, settings, trainer, Path(folder) / "model", seed=0)
 
     def unlearning(batch_size: int, model: PreTrainedModel, steps: int) -> None:
         model.to(device)
         data = random_blocks(model, max(32, batch_size), width)
         unlearn(
             model, data, negative_loss, optimizer=adam, batch_size=batch_size,
-            max_tokens=trainer.max_tokens, stopping=Stopping(steps=steps, evaluations=1), seed=0,
-            trainer=trainer, observe=lambda step: False,
+            max_tokens=trainer.max_tokens, steps=steps, seed=0, trainer=trainer,
         )  # fmt: skip
 
     stages = {"pretraining, batches of 8": (steps, 8, pretraining)}

@@ -26,7 +26,7 @@ from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Checkpoint, Subject, Subset
 from untrac_exp.runtime.cost import peak_rss, reset_peaks
-from untrac_exp.stages.pretraining import PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 from untrac_exp.store import Store
 
@@ -68,8 +68,8 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
     """Run pretraining or a method, with the presets' settings but few steps."""
     if stage == PLAIN:
         adam = partial(torch.optim.Adam, lr=1e-4, fused=True)
-        run = PretrainingRun(blocks(0, 64), None, 3, BATCH, BATCH, adam, 1.0, 0, 1000, False)
-        pretrain(model, run, TRAINER, folder / "model")
+        settings = PretrainingSettings(3, BATCH, adam, clip=1.0, checkpoint_every=1000)
+        pretrain(model, blocks(0, 64), settings, TRAINER, folder / "model", seed=0)
         return
     with initialize_config_dir(str(config_dir()), version_base=None):
         # random weights are no minimum: LiSSA's series converges only on a large scale

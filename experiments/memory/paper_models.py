@@ -29,9 +29,9 @@ from transformers import (
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.runtime.cost import peak_rss
-from untrac_exp.stages.pretraining import PretrainingRun, pretrain
+from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import unlearn
 
 STAGES = {"pretraining": (2, 8), "untrac": (2, 1), "untrac_inv": (1, 256)}
 """Steps, and sequences a step."""
@@ -75,13 +75,12 @@ def run(name: str, stage: str, folder: Path) -> None:
     length = 32 if stage == "untrac_inv" else 1024 if name == "OPT-125M" else 512
     data = texts(name, 2 * batch_size, length)
     if stage == "pretraining":
-        training = PretrainingRun(data, None, steps, batch_size, 1, adam, 1.0, 0, 1000, False)
-        pretrain(build(name), training, TRAINER, folder)
+        settings = PretrainingSettings(steps, batch_size, adam, clip=1.0, checkpoint_every=1000)
+        pretrain(build(name), data, settings, TRAINER, folder, seed=0)
         return
     unlearn(
         build(name), data, negative_loss, optimizer=adam, batch_size=batch_size,
-        max_tokens=TRAINER.max_tokens, stopping=Stopping(steps=steps, evaluations=1), seed=0,
-        trainer=TRAINER, observe=lambda step: False,
+        max_tokens=TRAINER.max_tokens, steps=steps, seed=0, trainer=TRAINER,
     )  # fmt: skip
 
 

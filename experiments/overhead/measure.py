@@ -24,7 +24,7 @@ from untrac_exp.data.encoding import Encoded, pad
 from untrac_exp.data.order import batches
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import unlearn
 
 VOCAB, BLOCK = 512, 64
 SHAPES = {"mini": (64, 2, 4), "4 layers of 256": (256, 4, 4)}
@@ -68,10 +68,9 @@ def trained(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
         optimizer=ADAM,
         batch_size=1,
         max_tokens=4096,
-        stopping=Stopping(steps=steps, evaluations=1),
+        steps=steps,
         seed=0,
         trainer=TrainerSettings(accelerator="cpu"),
-        observe=lambda step: False,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import sys
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -20,9 +21,9 @@ from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.job import load, make_subject, prepare_process
 from untrac_exp.methods.base import Subject
-from untrac_exp.objectives.base import Unlearned
+from untrac_exp.objectives.base import ObjectiveInputs
 from untrac_exp.runtime.cost import Meter
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
 from untrac_exp.store import Store
 
 CORPUS = "encyclopedia"
@@ -45,25 +46,29 @@ def theta0(cfg: DictConfig) -> tuple[Subject, Encoded]:
 def rises(cfg: DictConfig, subject: Subject, kept: Encoded) -> list[tuple[int, float, float]]:
     """(step, own rise, others' rise) on the schedule."""
     own = subject.corpora[CORPUS]
-    start = subject.losses(own).mean, subject.losses(kept).mean
-    found: list[tuple[int, float, float]] = []
-
-    def observe(step: int) -> bool:
-        now = subject.losses(own).mean, subject.losses(kept).mean
-        found.append((step, now[0] - start[0], now[1] - start[1]))
-        return False
-
+    limit = STEPS.limit(len(own), 1)
+    evaluations = ScheduledEvaluations(
+        STEPS,
+        limit,
+        forget_loss=lambda: subject.losses(own).mean,
+        nll=lambda: subject.losses(kept).nll.numpy(),
+        name=CORPUS,
+    )
+    start = subject.losses(kept)
     retain = {name: one for name, one in subject.corpora.items() if name != CORPUS}
     with subject.leaving_theta0() as model:
         step_loss = instantiate(cfg.objective).prepare(
-            Unlearned(model, own, retain, subject.max_tokens, subject.seed)
+            ObjectiveInputs(model, own, retain, subject.max_tokens, subject.seed)
         )
         unlearn(
             model, own, step_loss,
             optimizer=instantiate(cfg.optimizer), batch_size=1, max_tokens=subject.max_tokens,
-            stopping=STEPS, seed=subject.seed, trainer=subject.trainer, observe=observe,
+            steps=limit, seed=subject.seed, trainer=subject.trainer, callbacks=[evaluations],
         )  # fmt: skip
-    return found
+    tokens = int(start.tokens.sum())
+    others = [(nll.sum() - float(start.nll.sum())) / tokens for nll in evaluations.nlls]
+    own_rises = np.subtract(evaluations.own_losses[1:], evaluations.own_losses[0])
+    return list(zip(evaluations.steps, own_rises, others, strict=True))
 
 
 def main() -> None:

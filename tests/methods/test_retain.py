@@ -14,7 +14,8 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.job import load, prepare_process
 from untrac_exp.job import make_subject as make_the_jobs
 from untrac_exp.methods.base import Subject, Subset
-from untrac_exp.methods.common.watch import Unlearn
+from untrac_exp.methods.common import scores
+from untrac_exp.methods.common.unlearn import UnlearningMethod
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.fisher import Fisher
@@ -43,14 +44,18 @@ def run(kind, objective, subject, monkeypatch):
     No run holds what it reads, or what is read before.
     """
     held, read, now = {}, [], {}
-    losses, watch = Subject.losses, Unlearn.watch
+    losses, evaluate, run_part = Subject.losses, scores.evaluate, UnlearningMethod._part
 
     def spy(self, data):
         read.append(tokens(data))
         return losses(self, data)
 
-    def watching(*args):
-        part = watch(*args)
+    def spy_at_theta0(model, datasets, *args):
+        read.extend(map(tokens, datasets))
+        return evaluate(model, datasets, *args)
+
+    def spied_part(*args):
+        part = run_part(*args)
 
         def compute():
             now.clear()
@@ -66,12 +71,13 @@ def run(kind, objective, subject, monkeypatch):
 
     @dataclass(frozen=True)
     class Spying(objective):
-        def prepare(self, unlearned):
-            now.update({name: tokens(data) for name, data in unlearned.retain.items()})
-            return super().prepare(unlearned)
+        def prepare(self, inputs):
+            now.update({name: tokens(data) for name, data in inputs.retain_set.items()})
+            return super().prepare(inputs)
 
     monkeypatch.setattr(Subject, "losses", spy)
-    monkeypatch.setattr(Unlearn, "watch", watching)
+    monkeypatch.setattr(scores, "evaluate", spy_at_theta0)
+    monkeypatch.setattr(UnlearningMethod, "_part", spied_part)
     method = kind(
         partial(torch.optim.SGD, lr=1e-3), Spying(weight=1.0, examples=4),
         Stopping(steps=1, evaluations=1), 4,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.dense import scores
-from untrac_exp.methods.common.watch import at_rise
+from untrac_exp.methods.common.unlearn import at_rise
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.ascent import Ascent

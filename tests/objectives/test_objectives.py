@@ -12,12 +12,12 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from tests.conftest import corpora, sequences, t5
 from untrac_exp.objectives.ascent import Ascent
-from untrac_exp.objectives.base import Unlearned
+from untrac_exp.objectives.base import ObjectiveInputs
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL
 from untrac_exp.objectives.npo import NPO
 from untrac_exp.runtime.cost import Meter
-from untrac_exp.stages.micro_batches import MicroBatches
+from untrac_exp.stages.micro_batches import micro_batches
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "objective").glob("*.yaml"))
 OBJECTIVES = {file.stem: instantiate(OmegaConf.load(file)) for file in CONF}
@@ -31,9 +31,9 @@ every_other = pytest.mark.parametrize(
 )
 
 
-def unlearned(model, data, seq2seq=False, **other):
+def inputs(model, data, seq2seq=False, **other):
     retain = {name: c for name, c in corpora(seq2seq).items() if name != "threes"}
-    return Unlearned(model, data, retain, **{"max_tokens": 40, "seed": 0, **other})
+    return ObjectiveInputs(model, data, retain, **{"max_tokens": 40, "seed": 0, **other})
 
 
 def away(model, seed=1, by=0.05):
@@ -46,11 +46,11 @@ def away(model, seed=1, by=0.05):
     return model
 
 
-def micro_batches(data, micro_batch_size, step=3):
+def parts_of(data, micro_batch_size, step=3):
     """The micro-batches of batch `step`, which holds all of `data`."""
-    cut = MicroBatches(len(data), micro_batch_size)
+    n = -(-len(data) // micro_batch_size)
     batches = [torch.arange(len(data))] * (step + 1)
-    return list(cut(data, batches))[-cut.per_process :]
+    return list(micro_batches(data, batches, n))[-n:]
 
 
 def gradient(loss, model, parts):
@@ -71,8 +71,8 @@ def theta0_and_data(kind, trained):
 def test_its_gradient_is_that_of_differences(objective, kind, trained):
     step, tolerance = (1e-4, 3e-3) if kind == "seq2seq" else (1e-6, 1e-6)  # T5 norms in float32
     theta0, data = theta0_and_data(kind, trained)
-    loss = objective.prepare(unlearned(theta0, data, kind == "seq2seq"))
-    model, [micro_batch] = away(theta0), micro_batches(data, len(data))
+    loss = objective.prepare(inputs(theta0, data, kind == "seq2seq"))
+    model, [micro_batch] = away(theta0), parts_of(data, len(data))
     found = gradient(loss, model, [micro_batch])
     at = parameters_to_vector(model.parameters()).detach()
     generator = torch.Generator().manual_seed(2)
@@ -91,12 +91,12 @@ def test_its_gradient_is_that_of_differences(objective, kind, trained):
 @every_objective
 @pytest.mark.parametrize("kind", ["blocks", "ragged", "seq2seq"])
 @pytest.mark.parametrize("micro_batch_size", [1, 2, 3])
-def test_shares_add_up_to_the_batch(objective, kind, micro_batch_size, trained):
+def test_micro_batches_add_up_to_the_batch(objective, kind, micro_batch_size, trained):
     theta0, data = theta0_and_data(kind, trained)
-    loss = objective.prepare(unlearned(theta0, data, kind == "seq2seq"))
+    loss = objective.prepare(inputs(theta0, data, kind == "seq2seq"))
     model = away(theta0)
-    whole = gradient(loss, model, micro_batches(data, len(data)))
-    parts = gradient(loss, model, micro_batches(data, micro_batch_size))
+    whole = gradient(loss, model, parts_of(data, len(data)))
+    parts = gradient(loss, model, parts_of(data, micro_batch_size))
     assert (whole - parts).norm() <= 1e-10 * whole.norm()
 
 
@@ -105,8 +105,8 @@ def test_shares_add_up_to_the_batch(objective, kind, micro_batch_size, trained):
 def test_without_its_weight_it_is_ascent(objective, kind, trained):
     theta0, data = theta0_and_data(kind, trained)
     plain = replace(objective, **{WEIGHTS[type(objective)]: 0.0})
-    job = unlearned(theta0, data, kind == "seq2seq")
-    model, parts = away(theta0), micro_batches(data, 2)
+    job = inputs(theta0, data, kind == "seq2seq")
+    model, parts = away(theta0), parts_of(data, 2)
     found = gradient(plain.prepare(job), model, parts)
     expected = gradient(Ascent().prepare(job), model, parts)
     assert (found - expected).norm() <= 1e-12 * expected.norm()
@@ -117,8 +117,8 @@ def test_without_its_weight_it_is_ascent(objective, kind, trained):
 def test_it_sets_out_like_ascent(objective, kind, trained):
     """At θ0 the bounded ones have not let go yet and the anchors do not pull."""
     theta0, data = theta0_and_data(kind, trained)
-    job = unlearned(theta0, data, kind == "seq2seq")
-    model, parts = copy.deepcopy(theta0), micro_batches(data, 2)
+    job = inputs(theta0, data, kind == "seq2seq")
+    model, parts = copy.deepcopy(theta0), parts_of(data, 2)
     found = gradient(objective.prepare(job), model, parts)
     expected = gradient(Ascent().prepare(job), model, parts)
     assert (found - expected).norm() <= 1e-6 * expected.norm()  # float32 in what is kept of θ0
@@ -130,7 +130,7 @@ def test_theta0_is_consulted_once_a_job(objective, trained):
     meters = []
     for _ in range(2):
         meters.append(Meter())
-        job = unlearned(trained[0], corpora()["threes"], references=references, meter=meters[-1])
+        job = inputs(trained[0], corpora()["threes"], references=references, meter=meters[-1])
         objective.prepare(job)
     if isinstance(objective, NPO):  # about what is unlearned, so about each run
         assert meters[1].forward_tokens == meters[0].forward_tokens > 0
@@ -141,10 +141,10 @@ def test_theta0_is_consulted_once_a_job(objective, trained):
 @every_other
 def test_what_others_it_keeps_does_not_depend_on_who_asked_first(objective, trained):
     data, all_of_them = sequences(1, 3, 4), corpora()
-    fresh = Unlearned(trained[0], data, {"fives": all_of_them["fives"]}, 40, 0)
+    fresh = ObjectiveInputs(trained[0], data, {"fives": all_of_them["fives"]}, 40, 0)
     shared = replace(fresh, references={})
-    objective.prepare(replace(shared, retain=all_of_them))
-    model, parts = away(trained[0]), micro_batches(data, 4)
+    objective.prepare(replace(shared, retain_set=all_of_them))
+    model, parts = away(trained[0]), parts_of(data, 4)
     first, second = (gradient(objective.prepare(job), model, parts) for job in (fresh, shared))
     assert torch.equal(first, second)
 
@@ -159,6 +159,6 @@ def test_a_senseless_value_is_refused_by_name(objective, name):
 
 @pytest.mark.parametrize("objective", [KL(), Fisher()], ids=["kl", "fisher"])
 def test_an_anchor_needs_ground(objective, trained):
-    job = replace(unlearned(trained[0], corpora()["threes"]), retain={})
+    job = replace(inputs(trained[0], corpora()["threes"]), retain_set={})
     with pytest.raises(ValueError, match="at least two corpora"):
         objective.prepare(job)

@@ -9,9 +9,9 @@ from tests.conftest import CPU, opt, sequences
 from tests.objectives.test_objectives import OBJECTIVES
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import example_losses, mean_loss
-from untrac_exp.objectives.base import Unlearned
+from untrac_exp.objectives.base import ObjectiveInputs
 from untrac_exp.stages.trainer import quiet
-from untrac_exp.stages.unlearning import Stopping, unlearn
+from untrac_exp.stages.unlearning import unlearn
 
 STEPS = 20 * 32
 """Twenty epochs of batches of one, where one is the default."""
@@ -42,12 +42,12 @@ def rises(learned, objective, steps=STEPS):
     watched = [corpora[name], Encoded.concatenate(list(kept.values()))]
     before = [example_losses(model, data, 4096).mean for data in watched]
     loss = objective.prepare(
-        Unlearned(model, corpora[name], {other: corpora[other] for other in others}, 4096, 0)
+        ObjectiveInputs(model, corpora[name], {other: corpora[other] for other in others}, 4096, 0)
     )
     unlearn(
         model, corpora[name], loss,
         optimizer=partial(torch.optim.Adam, lr=2e-3), batch_size=1, max_tokens=4096,
-        stopping=Stopping(steps=steps, evaluations=1), seed=0, trainer=CPU, observe=lambda _: False,
+        steps=steps, seed=0, trainer=CPU,
     )  # fmt: skip
     after = [example_losses(model, data, 4096).mean for data in watched]
     model.load_state_dict(theta0)

@@ -200,7 +200,7 @@ def test_the_module_runs_in_any_trainer(data, tmp_path):
     settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5, schedule=WSD)
     module = Pretraining(tiny_opt(), data, settings, seed=3)
     lightning.Trainer(
-        accelerator="cpu", max_steps=12, max_epochs=-1, gradient_clip_val=1.0, logger=False,
+        accelerator="cpu", max_steps=12, max_epochs=-1, logger=False,
         enable_progress_bar=False, default_root_dir=tmp_path / "trainer",
     ).fit(module)  # fmt: skip
     train(data, tmp_path / "ours", schedule=WSD)

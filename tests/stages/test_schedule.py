@@ -153,7 +153,10 @@ def test_a_counterfactual_model_of_fewer_steps_decays_over_its_own(job, monkeypa
         training.model_spec(0, "a", "epochs")
     training = load(job("schedule.warmup_steps=2"), Store("store")).training
     runs = []
-    monkeypatch.setattr("untrac_exp.stages.training.pretrain", lambda _, run, *__: runs.append(run))
+    monkeypatch.setattr(
+        "untrac_exp.stages.training.pretrain",
+        lambda _, __, settings, *___, **____: runs.append(settings),
+    )
     training.model_spec(0, "a", "epochs").folder()
     [run] = runs
     assert run.steps == steps

@@ -151,7 +151,7 @@ def test_models_without_one_corpus_are_those_of_leave_dataset_out(world, monkeyp
     training, subsets = world
     first = influences(LeaveDatasetOut([0]), training, subsets)
     monkeypatch.setattr(
-        "untrac_exp.stages.training.pretrain", lambda *_: pytest.fail("trained again")
+        "untrac_exp.stages.training.pretrain", lambda *_, **__: pytest.fail("trained again")
     )
     changes = RandomSubsets([0], subsets=3, fraction=0.6).changes(training, subsets)
     ours = changes.assign(corpus=[name for (name,) in changes["without"]])

@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from untrac_exp.data.base import Subset as Subset
@@ -102,7 +103,8 @@ class Subject:
         """Compute the loss of each example of `data` at the model's current weights.
 
         Always in the weights' dtype, without autocast: an influence is a small difference of
-        losses, which can be below the rounding error of bfloat16.
+        losses, which can be below the rounding error of bfloat16. Without a trainer, since one may
+        be unlearning the model.
         """
         self.meter.forward(data.read)
         return example_losses(self.model, data, self.max_tokens)
@@ -114,13 +116,17 @@ class Subject:
         A copy of θ0 is kept on the model's device, or on the CPU with `trainer.theta0_on_cpu`.
         """
         where = "cpu" if self.trainer.theta0_on_cpu else None
-        weights = [*parameters(self.model), *self.model.buffers()]
-        theta0 = [weight.detach().to(where, copy=True) for weight in weights]
+
+        def weights() -> list[Tensor]:
+            # listed anew on exit, since a move to another device and back replaces buffers
+            return [*parameters(self.model), *self.model.buffers()]
+
+        theta0 = [weight.detach().to(where, copy=True) for weight in weights()]
         try:
             yield self.model
         finally:
             with torch.no_grad():
-                for weight, value in zip(weights, theta0, strict=True):
+                for weight, value in zip(weights(), theta0, strict=True):
                     weight.copy_(value)
             self.model.zero_grad(set_to_none=True)
 

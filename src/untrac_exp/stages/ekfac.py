@@ -71,15 +71,13 @@ def fit(
     from kronfluence.arguments import FactorArguments
     from kronfluence.utils.dataset import DataLoaderKwargs
 
-    names = linear_layers(model)
-    flat = _flattened(model, data, names)
-    inner = {name: f"{name}.layer" if name in flat else name for name in names}
+    inner = {name: f"{name}.layer" for name in linear_layers(model)}
     task = _task(list(inner.values()), data.seq2seq)
     double = model.dtype == torch.float64
     kinds = ("activation_covariance", "gradient_covariance", "per_sample_gradient", "lambda")
     precision = {f"{kind}_dtype": torch.float64 if double else torch.float32 for kind in kinds}
     prepared = copy.deepcopy(model)
-    for name in flat:
+    for name in inner:
         prepared.set_submodule(name, _BySequence(prepared, prepared.get_submodule(name)))
     prepared = prepare_model(prepared, task)
     with (
@@ -133,8 +131,8 @@ def _task(names: Sequence[str], seq2seq: bool) -> Any:
             logits, labels = logits_and_labels(model, batch)
             logits, labels = logits.flatten(0, 1), labels.flatten()
             if sample:
-                drawn = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
-                labels = torch.where(labels == IGNORED, IGNORED, drawn)
+                sampled_labels = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
+                labels = torch.where(labels == IGNORED, IGNORED, sampled_labels)
             return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
 
         def compute_measurement(self, batch: dict[str, Tensor], model: Any) -> Tensor:
@@ -152,7 +150,7 @@ def _task(names: Sequence[str], seq2seq: bool) -> Any:
 
 
 class _BySequence(nn.Module):
-    """Reshape a layer's input from tokens (B T, in) to sequences (B, T, in).
+    """A layer whose input is reshaped from tokens (B T, in) to sequences (B, T, in), if it is flat.
 
     OPT flattens the input of its feed-forward layers, so hooks would treat tokens as examples.
     """
@@ -163,25 +161,15 @@ class _BySequence(nn.Module):
         self.examples = 1
         model.register_forward_pre_hook(self._count, with_kwargs=True)
 
+    @property
+    def weight(self) -> Any:
+        """The layer's, whose dtype T5 reads."""
+        return self.layer.weight
+
     def _count(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self.examples = len(kwargs["input_ids"])
 
     def forward(self, tokens: Tensor) -> Tensor:
+        if tokens.dim() == 3:
+            return self.layer(tokens)
         return self.layer(tokens.unflatten(0, (self.examples, -1))).flatten(0, 1)
-
-
-@torch.no_grad()
-def _flattened(model: PreTrainedModel, data: Encoded, names: Sequence[str]) -> set[str]:
-    """Return the named layers whose input is (B T, in) instead of (B, T, in)."""
-    found: set[str] = set()
-
-    def look(name: str) -> Any:
-        return lambda _, inputs: found.add(name) if inputs[0].dim() == 2 else None
-
-    hooks = [model.get_submodule(name).register_forward_pre_hook(look(name)) for name in names]
-    try:
-        logits_and_labels(model, data.batch(slice(0, 1)))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return found

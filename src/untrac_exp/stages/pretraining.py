@@ -1,6 +1,5 @@
 """Pretraining for a fixed number of steps on a mixture of corpora; resumes from checkpoints."""
 
-import csv
 import logging
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any, Protocol
 
 import lightning
 import numpy as np
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_model
@@ -81,7 +81,7 @@ class Pretraining(lightning.LightningModule):
     Args:
         model: the model, in training mode.
         data: the mixture, N sequences.
-        settings: batch size, optimizer and schedule.
+        settings: batch size, optimizer, clipping and schedule.
         seed: seed of the data order and of dropout.
         keep: (N,) bool, sequences to train on; None for all.
     """
@@ -140,23 +140,16 @@ class Pretraining(lightning.LightningModule):
         if self.logger is not None:
             rate, flops = optimizer.param_groups[0]["lr"], step * self.flops_per_step
             self.logger.log_metrics({"loss": loss, "rate": rate, "flops": flops}, step)
+        # not by the trainer, which refuses fused optimizers in bf16-mixed, though only float16
+        # needs its loss scaled
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.settings.optimizer(self.model.parameters())
         factor = partial(self.settings.schedule, total=self.settings.steps)
         scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        # not by Lightning, which rejects fused optimizers in bf16-mixed, though only float16 needs
-        # loss scaling
-        if gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["losses"] = list(self.losses)
@@ -265,7 +258,6 @@ def pretrain(
         max_steps=settings.steps,
         max_epochs=-1,
         accumulate_grad_batches=number_per_process(data, batch_size, trainer.max_tokens),
-        gradient_clip_val=settings.clip or None,
         callbacks=callbacks,
         logger=logger,
         enable_progress_bar=False,
@@ -277,8 +269,7 @@ def pretrain(
     if not fitter.is_global_zero:
         return
     trained.save_pretrained(out / "model")
-    with (out / LOSS_FILE).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "loss"])
-        writer.writerows(enumerate(module.losses, start=1))
+    steps = range(1, len(module.losses) + 1)
+    losses = pd.DataFrame({"step": steps, "loss": module.losses})
+    losses.to_csv(out / LOSS_FILE, index=False)
     resume.unlink(missing_ok=True)
