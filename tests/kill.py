@@ -3,19 +3,20 @@
     python -m tests.kill --kills 100 --seed 0
 
 Each kill -9 hits one of the processes alive at that moment, each as likely as the others: the first
-("main"), a worker, or all of them with the server between. Its moment is anywhere in the length of
+("main"), a worker, or all of them. Its moment is anywhere in the length of
 an undisturbed run of two processes, in CPU time, which other work on the machine does not change.
 The same command follows a kill of the first, which the next kill may hit, until one completes; then
 the outputs are emptied. The files of a completed sweep must be those of an undisturbed one of one
-process, with no lock held, no claim, partial folder or process left. Ends with status 1 where they
+process, with no lock held, no partial folder or process left. Ends with status 1 where they
 are not.
 """
 
 import argparse
+import logging
 import math
-import multiprocessing.util
 import os
 import random
+import runpy
 import shutil
 import signal
 import sys
@@ -26,9 +27,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from joblib.externals.loky.backend import fork_exec
 
 from tests.command import _run, overrides, write_texts
 from tests.test_resume import CALM, SWEEP, alive, results
+from untrac_exp.runtime.parallel import Parallel
 
 LONG = {**SWEEP, "pretraining.steps": "200", "pretraining.checkpoint_every": "20"}
 """Trains for so long that the second process lives for half of the run."""
@@ -39,24 +42,25 @@ def start(folder: Path, settings: dict[str, str]) -> int:
     child = os.fork()
     if child == 0:
         os.setsid()
-        multiprocessing.util.spawnv_passfds = fork_server  # type: ignore[assignment]
+        fork_exec.fork_exec = fork_worker
+        Parallel.warm_up = lambda self: None  # which would fork while the first process imports
         _run(overrides(settings), str(folder), None, {})
     return child
 
 
-def fork_server(
-    path: bytes, arguments: list[str], kept: list[int], spawn=multiprocessing.util.spawnv_passfds
-) -> int:
-    """Fork the server of the workers too, whose imports would take most of a tiny sweep's time."""
-    if "forkserver" not in arguments[-1]:
-        return spawn(path, arguments, kept)
+def fork_worker(command: list[str], kept: list[int], env: dict[str, str]) -> int:
+    """Fork a worker too, whose imports would take most of a tiny sweep's time."""
     child = os.fork()
     if child == 0:
         ends = [2, *sorted(kept), os.sysconf("SC_OPEN_MAX")]
         for below, above in pairwise(ends):
             os.closerange(below + 1, above)
+        os.environ.update(env)
+        logging.getLogger().handlers.clear()
+        logging.getLogger().setLevel(logging.WARNING)
+        sys.argv = command[2:]
         try:
-            exec(arguments[-1], {})
+            runpy.run_module(command[2], run_name="__main__")
         finally:
             os._exit(0)
     return child
@@ -93,7 +97,7 @@ def cpu_time(group: int) -> float:
 def leftovers(folder: Path, group: int) -> list[str]:
     """What a completed sweep should not leave."""
     store = folder / "outputs" / "store"
-    found = [str(path) for end in ("claim", "partial", "old") for path in store.rglob(f"*.{end}*")]
+    found = [str(path) for path in store.rglob("*.partial")]
     for file in store.rglob("*.lock"):
         lock = FileLock(file)
         try:
@@ -132,7 +136,11 @@ def wait_for_end(processes: list[int], seconds: float = 180) -> list[int]:
 def kill(process: int, draw: random.Random) -> str | None:
     """One of the processes, or all; who it was, None if it was just over."""
     parents = {one: parent for one, (parent, *_) in stats().items() if alive(one)}
-    workers = [one for one, parent in parents.items() if parents.get(parent) == process]
+    workers = [
+        one
+        for one, parent in parents.items()
+        if parent == process and b"tracker" not in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
     targets = {"main": process, **{f"worker {i + 1}": one for i, one in enumerate(workers)}}
     who = draw.choice([*targets, "all"])
     try:

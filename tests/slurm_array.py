@@ -1,10 +1,10 @@
-"""An array of six Slurm jobs that train the models of one truth together:
+"""Slurm jobs that train the models of one truth together:
 
     tests/slurm_one_node.sh
 
-Runs a tiny sweep of toxicity through `hydra/launcher=slurm`. Prints the pairs of counterfactual
-models that different processes trained at the same time, by the manifests in the store. Ends with
-status 1 if there are none.
+Runs a tiny sweep of toxicity through `hydra/launcher=slurm`, an array of six jobs, and with
+`parallel=slurm`, as workers. Prints the pairs of counterfactual models that different processes
+trained at the same time, by the manifests in the store. Ends with status 1 if there are none.
 """
 
 import json
@@ -12,18 +12,18 @@ import subprocess
 import sys
 import tempfile
 from datetime import datetime
-from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.test_launchers import ROOT, SLURM, SWEEP
+from tests.test_launchers import ROOT, SLURM, SWEEP, WORKERS
 
 JOBS = 6
-ARRAY = [
-    *SWEEP, "pretraining.steps=30", "method=untrac_step,ngram,graddot", "train_seed=0,1",
-    "parallel=none", *SLURM, f"hydra.launcher.array_parallelism={JOBS}",
-]  # fmt: skip
+LONGER = [*SWEEP, "pretraining.steps=30", "method=untrac_step,ngram,graddot", "train_seed=0,1"]
+WAYS = {
+    "array": ["parallel=none", *SLURM, f"hydra.launcher.array_parallelism={JOBS}"],
+    "workers": WORKERS,
+}
 
 
 class Trained(NamedTuple):
@@ -51,33 +51,31 @@ def counterfactual(store: Path) -> list[Trained]:
     return found
 
 
-def main() -> int:
-    if find_spec("submitit") is None:
-        print("no submitit: pip install '.[slurm]'")
-        return 1
+def run(way: str) -> bool:
+    """Run the sweep in one of `WAYS`; return whether models were trained at the same time."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "untrac_exp", *ARRAY, f"outputs={folder}"]
+        command = [sys.executable, "-m", "untrac_exp", *LONGER, *WAYS[way], f"outputs={folder}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0:
             print(done.stderr)
-            return 1
-        jobs = sorted(path.name for path in Path(folder).rglob(".submitit/[0-9]*_*"))
+            return False
+        jobs = {path.name for path in Path(folder).rglob(".submitit/[0-9]*_*")}
         models = counterfactual(Path(folder) / "store")
     processes = {model.process for model in models}
-    print(f"Slurm jobs {' '.join(jobs)}")
-    print(f"{len(models)} counterfactual models by {len(processes)} processes")
+    print(f"{way}: {len(models)} counterfactual models by {len(processes)} processes")
     pairs = [
         (one, other)
         for one, other in combinations(models, 2)
         if one.process != other.process and one.seconds_with(other) >= 0.1
     ]
     for one, other in pairs:
-        print(
-            f"{one.name} (process {one.process}) and {other.name} (process {other.process}): "
-            f"{one.seconds_with(other):.1f} s at once"
-        )
+        print(f"{one.name} and {other.name}: {one.seconds_with(other):.1f} s at once")
     print(f"{len(pairs)} pairs of models were trained at once by different processes")
-    return int(len(jobs) != JOBS or not pairs)
+    return bool(pairs) and len(jobs) == (JOBS if way == "array" else 0)
+
+
+def main() -> int:
+    return int(not all([run(way) for way in WAYS]))
 
 
 if __name__ == "__main__":

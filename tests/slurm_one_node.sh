@@ -3,7 +3,7 @@
 #
 #   tests/slurm_one_node.sh python -m pytest tests/test_launchers.py -m slow
 #
-# Without a command: an array of six jobs that train one truth's models (tests/slurm_array.py).
+# Without a command: jobs and workers that train one truth's models (tests/slurm_array.py).
 # Needs root, Debian's packages (apt-get install slurm-wlm munge) and pip install '.[slurm]'.
 # The node has six CPUs at least for Slurm, so that six jobs run at once on any machine.
 set -euo pipefail

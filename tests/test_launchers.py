@@ -1,4 +1,4 @@
-"""The same sweep through every launcher, to the same scores."""
+"""The same sweep through every launcher and on every kind of worker, to the same scores."""
 
 import os
 import subprocess
@@ -14,9 +14,11 @@ SWEEP = [
     "+experiment=toxicity", "corpora.words_per_corpus=1500", "testset.n_per_subset=4",
     "n_per_corpus=9", "pretraining.steps=5", "pretraining.checkpoint_every=2", "logger=none",
 ]  # fmt: skip
-LAUNCHERS = {
+WAYS = {
     "hydra-joblib-launcher": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "hydra-ray-launcher": ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"],
+    "distributed": ["parallel=dask", "parallel.workers=2"],
+    "ray": ["parallel=ray", "parallel.workers=2"],
     # what Slurm would be given, run by processes of this machine
     "hydra-submitit-launcher": [
         "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30",
@@ -25,6 +27,10 @@ LAUNCHERS = {
 SLURM = [
     "hydra/launcher=slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.gpus_per_node=null", "hydra.launcher.mem_gb=null",
+]  # fmt: skip
+WORKERS = [
+    "parallel=slurm", "parallel.workers=2", "parallel.options.memory=2GB",
+    "parallel.options.job_cpu=1", "parallel.options.job_extra_directives=[]",
 ]  # fmt: skip
 MEASURED = "wall_s"
 """The column that two runs need not agree on."""
@@ -54,12 +60,13 @@ def installed(package):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", filter(installed, LAUNCHERS))
-def test_a_launcher_changes_nothing(package, expected, tmp_path):
-    pd.testing.assert_frame_equal(swept(tmp_path, *LAUNCHERS[package]), expected)
+@pytest.mark.parametrize("package", filter(installed, WAYS))
+def test_where_it_runs_changes_nothing(package, expected, tmp_path):
+    pd.testing.assert_frame_equal(swept(tmp_path, *WAYS[package]), expected)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("SLURM_CONF" not in os.environ, reason="run it by tests/slurm_one_node.sh")
-def test_slurm_changes_nothing(expected, tmp_path):
-    pd.testing.assert_frame_equal(swept(tmp_path, *SLURM), expected)
+@pytest.mark.parametrize("where", [SLURM, WORKERS], ids=["jobs", "workers"])
+def test_slurm_changes_nothing(where, expected, tmp_path):
+    pd.testing.assert_frame_equal(swept(tmp_path, *where), expected)

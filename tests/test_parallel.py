@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,8 +89,23 @@ def test_a_process_per_device_or_per_core(settings, processes, monkeypatch):
     assert Parallel(**{"backend": "loky", **settings}).processes == processes
 
 
-@pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
-def test_workers_end_with_their_parent(signal, tmp_path):
+def die_once(mark):
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_what_a_killed_worker_was_doing_starts_again(caplog, tmp_path):
+    found = dict(LOCAL.run([partial(die_once, tmp_path / "died"), partial(square, 3)]))
+    assert found[1][0] == 9
+    assert "a worker was killed" in caplog.text
+    with pytest.raises(ValueError, match="workers are killed"):
+        list(LOCAL.run([partial(time.sleep, 60), partial(os._exit, 1)]))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(sent, tmp_path):
     script = (
         "import time; from untrac_exp.runtime.parallel import Parallel\n"
         f"def sleep(i): open(f'{tmp_path}/{{i}}', 'w').close(); time.sleep(60)\n"
@@ -100,7 +116,7 @@ def test_workers_end_with_their_parent(signal, tmp_path):
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
     workers = workers_of(process.pid)
     assert len(workers) >= 2
-    process.kill() if signal == "SIGKILL" else process.terminate()
+    process.send_signal(sent)
     process.wait()
     wait_for(lambda: not any(map(alive, workers)), 30)
 
@@ -123,7 +139,7 @@ def test_a_worker_takes_a_free_device_until_it_ends(monkeypatch, tmp_path):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-            )  # fmt: skip
+            )
         )
         assert others[-1].stdout.readline() == expected
     take_device(["4", "7"])

@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
@@ -22,6 +23,7 @@ from typing import Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _Done = tuple[int, Any, Exception | None, list[logging.LogRecord]]
 """Outcome of a task: its index, its result or error, and the warnings that it logged."""
@@ -29,6 +31,9 @@ _Done = tuple[int, Any, Exception | None, list[logging.LogRecord]]
 _CUDA = "CUDA_VISIBLE_DEVICES"
 _MOST = 16
 """Largest number of workers on CPU cores unless it is configured; each takes about 0.5 GB."""
+
+_DEATHS = 3
+"""Deaths of workers without a finished task in between, after which no new ones are started."""
 
 _is_worker = False
 _device: list[FileLock] = []
@@ -81,14 +86,33 @@ class Parallel:
 
         Tasks are pickled. A single one runs in this process if that needs no other device. Warnings
         that workers log appear in this process's log.
+
+        Raises:
+            ValueError: workers die again and again.
         """
+        left, deaths = dict(enumerate(tasks)), 0
+        while left:
+            try:
+                for index, result in self._run(left):
+                    del left[index]
+                    deaths = 0
+                    yield index, result
+            except BrokenProcessPool:
+                deaths += 1
+                log.warning("a worker was killed; what the workers were doing starts again")
+                if deaths == _DEATHS:
+                    raise ValueError(
+                        "workers are killed, probably for want of memory: lower parallel.workers"
+                    ) from None
+
+    def _run(self, tasks: Mapping[int, Callable[[], T]]) -> Iterator[tuple[int, T]]:
         if self.is_here(len(tasks)):
-            for i, task in enumerate(tasks):
+            for i, task in list(tasks.items()):
                 yield i, task()
             return
         from joblib import delayed
 
-        calls = [delayed(_call)(self, i, task) for i, task in enumerate(tasks)]
+        calls = [delayed(_call)(self, i, task) for i, task in tasks.items()]
         for index, result, error, records in self._joblib()(calls):
             for record in records:
                 logging.getLogger(record.name).handle(record)
@@ -116,35 +140,34 @@ class Parallel:
 
     def _joblib(self) -> Any:
         from joblib import Parallel as Joblib
+        from joblib import parallel_config
 
         # after an error, that other tasks are cancelled
         warnings.filterwarnings("ignore", module=r"joblib\.")
-        settings: dict[str, Any] = {
-            "backend": self.backend,
-            "return_as": "generator_unordered",
-            "pre_dispatch": "all",
-            "batch_size": 1,
-        }
+        n, settings, return_as = -1, dict[str, Any](), "generator_unordered"
         try:
             if self.backend == "loky":
+                n = self.processes
                 args = (os.getpid(), self.devices, self.prepare, self.threads)
-                return Joblib(
-                    self.processes, **settings, max_nbytes=None, initializer=_start, initargs=args
-                )
-            if self.backend == "dask":
-                return Joblib(-1, **settings, client=self._dask(), wait_for_workers_timeout=None)
-            self._ray()
-            return Joblib(self.workers or -1, **{**settings, "return_as": "list"})
+                settings = {"initializer": _start, "initargs": args}
+            elif self.backend == "dask":
+                settings = {"client": self._dask()}
+            else:
+                self._ray()
+                return_as = "list"  # its backend yields no single results
         except ImportError as error:
             extra = "slurm" if self.cluster else self.backend
             raise ValueError(
                 f"parallel={extra} needs an extra: pip install 'untrac-exp[{extra}]'"
             ) from error
+        with parallel_config(self.backend, n_jobs=n, max_nbytes=None, **settings):
+            return Joblib(return_as=return_as, pre_dispatch="all", batch_size=1)
 
     def _dask(self) -> Any:
         """Return a client of the configured cluster, with a worker that has started."""
         import distributed
 
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         if (name := repr(self)) not in _clients:
             cluster: Any = self.address
             if self.cluster is not None:
