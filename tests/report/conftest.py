@@ -85,7 +85,7 @@ def fabricate(
                 {
                     "experiment": "fabricated",
                     "method": method,
-                    "overrides": dict(part.split("=", 1) for part in variant.split(",") if part),
+                    "variant": variant,
                     "seed": seed,
                     "train_seed": train_seed,
                     "scale": "mini",
