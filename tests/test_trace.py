@@ -179,7 +179,7 @@ def test_names_are_text_in_python_too(folder):
     assert set(scores["corpus"]) == {"true", "a, b: c"}
     assert set(scores["testset"]) == {"1"}
     assert set(scores["subset"]) == {"true", "false"}
-    with pytest.raises(ValueError, match=r"corpora: the name true is read as bool, .* quote it"):
+    with pytest.raises(ValueError, match=r"corpora.paths: the name true is read as bool, .* quote it"):
         trace(folder / "model", None, {True: TEXTS["forum"]}, {"t": BAD}, **SETTINGS)
 
 
@@ -215,13 +215,13 @@ ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
     ("arguments", "says"),
     [
         ({"model": torch.nn.Linear(1, 1)}, "model is a Linear; give a path or a PreTrainedModel"),
-        ({"corpora": {}}, "corpora is empty or not a mapping"),
-        ({"corpora": {"a": []}}, "corpora['a'] has no text; add at least one"),
-        ({"corpora": {"a": [3]}}, "corpora['a'], item 1 is a int; give text or a mapping"),
-        ({"corpora": {"a": [{"body": "x"}]}}, "corpora['a'], item 1 has no column 'text'"),
-        ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: nowhere.txt does not exist"),
-        ({"testsets": {"t": [" "]}}, "testsets['t'] has no text"),
-        ({"testsets": BAD}, "testsets is empty or not a mapping"),
+        ({"corpora": {}}, "corpora.paths is empty or not a mapping"),
+        ({"corpora": {"a": []}}, "corpora.paths.a is []; give a path or a list"),
+        ({"corpora": {"a": [3]}}, "corpora.paths.a: item 1 is a int; give text or a mapping"),
+        ({"corpora": {"a": [{"body": "x"}]}}, "corpora.paths.a: item 1 has no column 'text'"),
+        ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: no file at 'nowhere.txt'"),
+        ({"testsets": {"t": [" "]}}, "testset.paths.t is blank (such as item 1); add text"),
+        ({"testsets": BAD}, "testset.paths is empty or not a mapping"),
         ({"n_per_corpus": 0}, "n_per_corpus=0 must be at least 1"),
         ({"seeds": 1}, "seeds"),
     ],

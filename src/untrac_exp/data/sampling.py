@@ -18,6 +18,7 @@ from typing import TypeVar
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.store import fingerprint
+from untrac_exp.store.code import code_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +94,10 @@ def sample_rows(
     if window_chars is not None and len(rows) < n:
         pieces = (piece for row in corpus.rows for piece in _pieces(row, window_chars))
         rows = reservoir(pieces, n, seed)
-    mark = corpus.fingerprint and fingerprint([corpus_fingerprint(corpus), n, seed, window_chars])
-    return Corpus(corpus.name, rows, mark)
+    if corpus.fingerprint is None:
+        return Corpus(corpus.name, rows)
+    key = [corpus_fingerprint(corpus), n, seed, window_chars, code_fingerprint([__name__])]
+    return Corpus(corpus.name, rows, fingerprint(key))
 
 
 def rows_outside(
