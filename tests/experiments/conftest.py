@@ -94,7 +94,8 @@ def make_up(outputs: Path) -> Path:
     for objective in "ascent npo kl fisher".split():
         fabricate(
             outputs / "objectives" / "mini", methods=PAIR, corpora=WORLD,
-            testsets={"toxicity": 2, "bias": 2}, overrides={"objective": objective}, config=config(),
+            testsets={"toxicity": 2, "bias": 2}, overrides={"objective": objective},
+            config=config(),
         )  # fmt: skip
     for layers in (1, 2, 4, 8):
         key = "model.config.num_hidden_layers"

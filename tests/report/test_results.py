@@ -9,8 +9,9 @@ import pytest
 
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect, variants
-from untrac_exp.report.results import SUMMARY, number_format
+from untrac_exp.report.results import SUMMARY
 from untrac_exp.report.sweep import write_summary
+from untrac_exp.report.tables import number_format
 
 
 def edit_metrics(outdir, **changes):

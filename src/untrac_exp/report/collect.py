@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from untrac_exp.report.result_files import TABLES, TRUTH, read_metrics, read_table
-from untrac_exp.report.results import JOB, Sweep, labelled
+from untrac_exp.report.results import JOB, Sweep
+from untrac_exp.report.tables import labelled
 
 _REPETITIONS = ("seed", "train_seed")
 _OF_A_JOB = ("metrics.json", "scores.csv", ".hydra")

@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.result_files import plain, write_text
-from untrac_exp.report.results import Sweep, is_truth, number_format
+from untrac_exp.report.results import Sweep
 from untrac_exp.report.style import COLOURS
+from untrac_exp.report.tables import is_truth, number_format
 from untrac_exp.statistics.agreement import STATISTICS
 
 

@@ -2,18 +2,26 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from hydra.utils import get_method
 
 from untrac_exp.report.result_files import TRUTH
+from untrac_exp.report.tables import (
+    TRUTH_LABEL,
+    is_truth,
+    labelled,
+    means,
+    ranked,
+    strict_mean,
+    varied,
+)
 from untrac_exp.statistics.agreement import INTERVAL, STATISTICS, noise_key
 
 JOB = ["method", "variant", "train_seed", "seed"]
@@ -22,7 +30,6 @@ KINDS = ("ceiling", "attainable")
 SUMMARY = ["method", "variant", "testset", "pearson_mean", "pearson_std", "pearson_low"]
 SUMMARY += ["pearson_high", "spearman_mean", "spearman_std", "ceiling", "attainable", "relative"]
 SUMMARY += ["wall_s", "backward_tokens", "n_seeds", "varied"]
-TRUTH_LABEL = "truth"
 _SUBSETS = 3
 """Number of subsets listed per corpus, most influential first."""
 
@@ -163,7 +170,7 @@ class Sweep:
             }
             attainable = row["attainable"]
             row["relative"] = row["pearson_mean"] / attainable if attainable > 0 else math.nan
-            rows.append(row | {"n_seeds": len(runs), "varied": _varied(runs), "label": label})
+            rows.append(row | {"n_seeds": len(runs), "varied": varied(runs), "label": label})
         more = [f"{name}_{end}" for name in self.statistics for end in ("mean", "std")]
         columns = dict.fromkeys([*SUMMARY, *more, "label"])
         return pd.DataFrame(rows, columns=list(columns))
@@ -209,7 +216,7 @@ class Sweep:
         """
         rows = pd.concat([self.truths, self.scores], ignore_index=True)
         by = ["label", "corpus", "testset", "subset"]
-        return rows.groupby(by, sort=False)["influence"].agg(_strict_mean).reset_index()
+        return rows.groupby(by, sort=False)["influence"].agg(strict_mean).reset_index()
 
     @cached_property
     def rankings(self) -> dict[str, pd.DataFrame]:
@@ -222,17 +229,17 @@ class Sweep:
         next rank; NaN if unknown. Rows are sorted by the truth's rank, or by the first method's.
         """
         rows = pd.concat([self.truths, self.scores], ignore_index=True)
-        means = _means(rows, ["influence", "ci_low", "ci_high"])
-        own = _means(self.tables["ranking"], ["ci_low", "ci_high", "lead_low"])
+        pooled = means(rows, ["influence", "ci_low", "ci_high"])
+        own = means(self.tables["ranking"], ["ci_low", "ci_high", "lead_low"])
         own["lead_low"] = own["lead_low"].where(own["runs"] == 1)  # ranks differ between runs
         index = ["testset", "label", "corpus"]
         table = (
             own.set_index(index)
-            .combine_first(means.set_index(index))
-            .reindex(pd.MultiIndex.from_frame(means[index]))
+            .combine_first(pooled.set_index(index))
+            .reindex(pd.MultiIndex.from_frame(pooled[index]))
         )
         return {
-            str(testset): _ranked(of_testset.reset_index())
+            str(testset): ranked(of_testset.reset_index())
             for testset, of_testset in table.groupby("testset", sort=False)
         }
 
@@ -262,8 +269,8 @@ class Sweep:
         Only for the methods of one variant that have a ranking.csv, and for three corpora or more.
         """
         table = self.rankings[testset].pivot(index="corpus", columns="label", values="influence")
-        ranked = self.tables["ranking"].drop_duplicates("label")
-        for _, labels in ranked.groupby("variant", sort=False)["label"]:
+        files = self.tables["ranking"].drop_duplicates("label")
+        for _, labels in files.groupby("variant", sort=False)["label"]:
             for a, b in combinations(labels, 2):
                 rho = table[a].corr(table[b], method="spearman")
                 if len(table) > 2 and math.isfinite(rho):
@@ -281,29 +288,6 @@ class Sweep:
         return table.sort_values("corpus", key=lambda names: names.map(places), kind="stable")
 
 
-def labelled(name: str, variant: str) -> str:
-    """Join the name of a method (or the truth) and its variant."""
-    return f"{name} · {variant.replace(',', ', ')}" if variant else name
-
-
-def is_truth(label: str) -> bool:
-    """Return whether a label of `Sweep.rankings` is a truth's."""
-    return label == TRUTH_LABEL or label.startswith(f"{TRUTH_LABEL} · ")
-
-
-def number_format(values: Iterable[float]) -> str:
-    """Return a format for a column: three significant digits of the largest, aligned decimals.
-
-    Units differ between methods, so each column has its own format.
-    """
-    sizes = np.abs(np.asarray(list(values), dtype=float))
-    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
-    if largest == 0:
-        return "+.3f"
-    magnitude = math.floor(math.log10(largest))
-    return f"+.{2 - min(magnitude, 2)}f" if -4 <= magnitude <= 5 else "+.2e"
-
-
 def _is_generated(corpora: Any) -> bool:
     """Return whether the source of a `corpora` node is a module marked as `GENERATED`."""
     try:
@@ -311,30 +295,3 @@ def _is_generated(corpora: Any) -> bool:
     except Exception:  # no such node, or its code is not there any more
         return False
     return getattr(inspect.getmodule(source), "GENERATED", False)
-
-
-def _means(rows: pd.DataFrame, values: list[str]) -> pd.DataFrame:
-    """Average over subsets and runs: columns testset, label, corpus, runs and the values."""
-    groups = rows.groupby(["testset", "label", "corpus"], sort=False)
-    means = groups[values].agg(_strict_mean)
-    return means.assign(runs=groups.size()).reset_index()
-
-
-def _ranked(table: pd.DataFrame) -> pd.DataFrame:
-    table["rank"] = table.groupby("label")["influence"].rank(ascending=False, method="min")
-    leading = table[table["label"] == table["label"].iloc[0]].sort_values("rank", kind="stable")
-    orders = {"label": table["label"].unique(), "corpus": leading["corpus"]}
-    places = {name: {value: i for i, value in enumerate(of)} for name, of in orders.items()}
-    return table.sort_values(
-        ["label", "corpus"], key=lambda names: names.map(places[str(names.name)]), ignore_index=True
-    )
-
-
-def _varied(runs: pd.DataFrame) -> str:
-    """Describe what differs between runs, as in "2 seeds × 2 train seeds"; "" for one run."""
-    counts = {"seeds": runs["seed"].nunique(), "train seeds": runs["train_seed"].nunique()}
-    return " × ".join(f"{n} {name}" for name, n in counts.items() if n > 1)
-
-
-def _strict_mean(values: pd.Series) -> float:
-    return float(values.mean(skipna=False))

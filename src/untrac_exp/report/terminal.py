@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from untrac_exp.report.collect import collect
-from untrac_exp.report.results import Sweep, number_format
+from untrac_exp.report.results import Sweep
+from untrac_exp.report.tables import number_format
 
 _EXAMPLES, _WIDE = 5, 70
 """Number of texts shown for a method, and their longest length."""
