@@ -52,7 +52,7 @@ def damage_metrics(folder):
 TABLE = [
     Bad("misspelt key", ("pretraining.stepz", "did you mean pretraining.steps?"),
         {"pretraining.stepz": "3"}),
-    Bad("key without its group", ("steps", "did you mean pretraining.steps or"), {"steps": "3"}),
+    Bad("key without its group", ("steps", "did you mean pretraining.steps?"), {"steps": "3"}),
     Bad("misspelt argument of a node", ("corpora: ", "'text_colum'", "it takes paths, text_column"),
         arguments=("+corpora.text_colum=x",)),
     Bad("unknown method", ("method=untrak", "did you mean untrac?"), {"method": "untrak"}),
@@ -62,7 +62,6 @@ TABLE = [
         arguments=("+experiment=toxicty",)),
     Bad("misspelt experiment key", ("expermient", "did you mean +experiment?"),
         arguments=("+expermient=toxicity",)),
-    Bad("experiment without a plus", ("write +experiment=toxicity",), {"experiment": "toxicity"}),
     Bad("several values outside a sweep", ("seed=0,1", "--multirun"), {"seed": "0,1"}),
     Bad("unbalanced bracket", ("corpora.paths={a: a.txt", "check its quotes, brackets"),
         {"corpora.paths": "{a: a.txt"}),

@@ -98,8 +98,6 @@ def run(cfg: DictConfig) -> float | None:
     """
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
-    if not cfg.force:
-        check_folder(outdir, cfg)
     many = 1 if _has_budget(cfg) else workers.number(cfg.trainer, cfg.threads)
     prepare_process(cfg, many)
     processes.join(cfg.trainer.devices)
@@ -119,6 +117,8 @@ def run(cfg: DictConfig) -> float | None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
+        else:
+            check_folder(outdir, cfg)
         with workers.on_demand(many, _work, cfg, began, method, many) as start_workers:
             inputs.training.store.start_workers = start_workers
             try:
