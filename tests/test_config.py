@@ -218,7 +218,9 @@ def test_the_start_of_a_command_is_the_same_in_all_its_jobs():
 def test_a_name_on_the_command_line_that_is_no_text_is_refused(name):
     with pytest.raises((ValueError, HydraException)) as caught:
         check(composed("corpora=local", f"corpora.paths={{{name}: a.txt, b: b.txt}}"))
-    assert re.match(r"corpora\.paths: the name .* not as text; quote it in a file", one_line(caught.value))
+    assert re.match(
+        r"corpora\.paths: the name .* not as text; quote it in a file", one_line(caught.value)
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_a_value_of_the_wrong_kind(wrong, line):
     [(None, "null is read as NoneType"), (False, "false is read as bool"), (1, "1 is read as int")],
 )
 def test_a_name_that_is_no_text_is_shown_as_it_was_written(name, read):
-    assert not_text(name) == f"the name {read}, not as text; quote it in a file: '{read.split()[0]}'"
+    assert (
+        not_text(name) == f"the name {read}, not as text; quote it in a file: '{read.split()[0]}'"
+    )
 
 
 def test_the_versions_are_those_that_were_checked():

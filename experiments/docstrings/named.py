@@ -24,7 +24,7 @@ def named(table: pd.DataFrame) -> str:
 def main() -> None:
     """Read every finished job of the sweep."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/docstrings/mini")
-    jobs = sorted(folder.glob("*/seed*/scores.csv"))
+    jobs = sorted(folder.glob("**/scores.csv"))
     if not jobs:
         sys.exit(f"error: no finished job in {folder}; run the sweep first")
     print("truth:", named(pd.read_csv(jobs[0].with_name("truth.csv"))))

@@ -25,7 +25,7 @@ def curves(directory: Path) -> pd.DataFrame:
     unlearned datasets), pearson, spearman.
     """
     rows = []
-    for metrics in sorted(directory.glob("*/seed*/metrics.json")):
+    for metrics in sorted(directory.glob("**/metrics.json")):
         job = read_metrics(metrics.parent)
         trajectory = read_table(metrics.parent / "trajectory.csv", TRAJECTORY)
         own = read_table(metrics.parent / "own_loss.csv", OWN_LOSS)

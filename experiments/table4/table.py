@@ -13,7 +13,7 @@ import pandas as pd
 from experiments.published import Place, cost, run
 from experiments.tables import METHODS, NAMES, differences, plus_minus, side_by_side, write_table
 
-KEYS = {"optimizer": "optimizer", "lr": "unlearning.lr"}
+KEYS = {"optimizer": "optimizer", "lr": "optimizer.lr"}
 """What is swept: by its last part in `summary.csv`."""
 UNLEARNING = ("untrac", "untrac_inv")
 

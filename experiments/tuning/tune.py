@@ -41,7 +41,7 @@ def relative(folder: Path) -> float:
 def results(method: str, grid: dict[str, list[Any]], name: str) -> dict[str, float]:
     """The agreement of every value that was run, in the order of the grid."""
     found = {}
-    jobs = Path("outputs", name, "mini").glob("*/*/.hydra/config.yaml")
+    jobs = Path("outputs", name, "mini").glob("**/.hydra/config.yaml")
     configs = {path: yaml.safe_load(path.read_text()) for path in jobs}
     for path, config in configs.items():
         if not (path.parents[1] / "metrics.json").exists():  # on its way

@@ -106,7 +106,12 @@ def test_what_ships_is_of_its_experiment(world, models, tmp_path):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose(
             "config",
-            ["+experiment=natural", *(f"{n}={world}" for n in names), f"store={tmp_path}", "threads=1"],
+            [
+                "+experiment=natural",
+                *(f"{n}={world}" for n in names),
+                f"store={tmp_path}",
+                "threads=1",
+            ],
         )
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)

@@ -133,7 +133,9 @@ def number_of_jobs(sweep: HydraConf) -> int:
     """Return the number of jobs of a sweep; sweep: the `hydra` node of its own configuration."""
     params = [f"{key}={values}" for key, values in (sweep.sweeper.params or {}).items()]
     axes = {
-        override.key_or_group: len([*override.sweep_iterator()]) if override.is_sweep_override() else 1
+        override.key_or_group: len([*override.sweep_iterator()])
+        if override.is_sweep_override()
+        else 1
         for override in parse_overrides([*params, *sweep.overrides.task])
     }
     return math.prod(axes.values())
