@@ -15,8 +15,8 @@ TINY = [
     "train_seed=0",
     "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=12",
     "corpora.words_per_corpus=1500", "testset.n_per_subset=4",
-    f"hydra.searchpath=[file://{ROOT / 'tests' / 'conf'}]", "truth.train_seeds=[0]", "trainer.workers=1", "logger=none",
-    "trainer.accelerator=cpu", "trainer.max_tokens=256",
+    f"hydra.searchpath=[file://{ROOT / 'tests' / 'conf'}]", "truth.train_seeds=[0]",
+    "trainer.workers=1", "logger=none", "trainer.accelerator=cpu", "trainer.max_tokens=256",
 ]  # fmt: skip
 
 

@@ -300,7 +300,7 @@ def _began() -> float:
 
     With `force`, artifacts older than this are built again, once for all jobs that share them.
     """
-    return processes.broadcast(float(HydraConfig.get().callbacks.report.started))
+    return processes.broadcast(float(HydraConfig.get().callbacks["report"]["started"]))
 
 
 def _has_budget(cfg: DictConfig) -> bool:

@@ -185,7 +185,7 @@ def variants(tmp_path_factory):
     """Two test sets, and variants with long names."""
     root = tmp_path_factory.mktemp("variants")
     for optimizer in ("sgd_momentum", "adafactor"):
-        variant = f"model.config.num_hidden_layers=2,unlearning.lr=5e-5,optimizer={optimizer}"
+        variant = f"model.config.num_hidden_layers=2,method.lr=5e-5,optimizer={optimizer}"
         testsets = {"toxicity": 5, "bias": 2}
         fabricate(root, {"untrac": 0.1, "untrac_inv": 0.3}, None, testsets, 1, variant=variant)
     sweep = collect(root)

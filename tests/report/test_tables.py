@@ -164,7 +164,7 @@ def test_labels_leave_out_what_all_jobs_share():
     some = ["model.size=2,optimizer=sgd", "model.size=2,optimizer=adam", "model.size=2"]
     assert list(short_variants(some).values()) == ["optimizer=sgd", "optimizer=adam", ""]
     assert list(short_variants(["a.lr=1,b.lr=2", "a.lr=2,b.lr=2"]).values()) == ["a.lr=1", "a.lr=2"]
-    assert short_variants(["unlearning.lr=1", ""]) == {"unlearning.lr=1": "lr=1", "": ""}
+    assert short_variants(["optimizer.lr=1", ""]) == {"optimizer.lr=1": "lr=1", "": ""}
     assert short_variants(["alone=1"]) == {"alone=1": ""}
     assert short_variants([]) == {}
 
@@ -181,7 +181,7 @@ def test_the_summary_has_the_short_variant_of_the_labels(made_up):
 def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
     for outdir, rate in zip(found, ("0.0005", "5e-06", "1e-05", "0.0001"), strict=False):
-        edit_metrics(outdir, variant=f"unlearning.lr={rate},steps=10", seed=0)
+        edit_metrics(outdir, overrides={"optimizer.lr": str(rate), "steps": "10"}, seed=0)
     values = [label.split("=")[-1] for label in collect(sweep_dir).labels if "lr=" in label]
     assert len(values) == len(found)
     assert values == sorted(values, key=float)

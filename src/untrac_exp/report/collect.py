@@ -176,7 +176,7 @@ def _sort_key(job: dict[str, Any]) -> tuple[str, list[str | float], int, int]:
 def short_keys(variants: Iterable[str]) -> dict[str, str]:
     """Map each variant to one with keys cut to their last part where that is unambiguous.
 
-    `unlearning.lr=5e-06` becomes `lr=5e-06`.
+    `optimizer.lr=5e-06` becomes `lr=5e-06`.
     """
     parts = {variant: [p for p in variant.split(",") if p] for variant in variants}
     keys = {part.partition("=")[0] for of_one in parts.values() for part in of_one}
