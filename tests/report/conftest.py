@@ -85,7 +85,7 @@ def fabricate(
                 {
                     "experiment": "fabricated",
                     "method": method,
-                    "variant": variant,
+                    "overrides": dict(part.split("=", 1) for part in variant.split(",") if part),
                     "seed": seed,
                     "train_seed": train_seed,
                     "scale": "mini",

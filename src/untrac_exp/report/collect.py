@@ -154,7 +154,11 @@ def _read_job(outdir: Path) -> dict[str, Any]:
     if tables["scores"] is None:
         raise ValueError(f"{outdir}: no scores.csv; delete the folder and run the job again")
     # the train seed of θ0 is a repetition, like `seed`
-    overrides = {key: value for key, value in job["overrides"].items() if key != "train_seed"}
+    overrides = {
+        key: str(value).replace(",", "+")  # a comma separates two overrides
+        for key, value in (job.get("overrides") or {}).items()
+        if key != "train_seed"
+    }
     train_seed = job.get("train_seed", (job.get("config") or {}).get("train_seed", 0))
     return job | {
         "method": str(job["method"]),
