@@ -81,6 +81,8 @@ def configuration(root: Path) -> str:
 def _option(package: griffe.Object, path: Path) -> list[str]:
     text = path.read_text()
     node = yaml.safe_load(text) or {}
+    if isinstance(own := node.get(path.parent.name), dict):  # the file sets other groups too
+        node = {**own, **{key: node[key] for key in node if key != path.parent.name}}
     target = str(node.get("_target_", ""))
     called = f"Calls `{target}`." if target else ""
     taken = [_choice(one) for one in node.get("defaults", []) if one != "_self_"]

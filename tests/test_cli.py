@@ -118,7 +118,7 @@ def test_results_of_other_settings_stay(folder):
     assert command(overrides(JOB), folder).status == 0
     [scores] = folder.glob("outputs/default/mini/graddot/seed0/scores.csv")
     before = scores.read_bytes()
-    other = overrides({**JOB, "corpora.paths": "{a: a.txt, b: t.txt}"})
+    other = overrides({**JOB, "corpora.paths": "{a: b.txt, b: a.txt}"})
     ended = command(other, folder)
     assert ended.status == 1
     assert ended.err.endswith(

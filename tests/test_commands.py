@@ -199,9 +199,6 @@ def test_it_runs_as_written_in_a_fresh_shell(block, checkout):
     if block.text.startswith(DRY):
         environment["MAKEFLAGS"] = "n"
     activate = "" if block.text.startswith("make ") else "source .venv/bin/activate\n"
-    for made in checkout.glob("outputs/toxicity/mini-*"):  # the smaller settings' folder
-        if not made.with_name("mini").exists():
-            made.with_name("mini").symlink_to(made)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", activate + block.text],
         cwd=checkout, env=environment, capture_output=True, text=True,

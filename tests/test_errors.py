@@ -37,8 +37,8 @@ LINES = {
     "corpora=mime": "corpora=mime: there is no such corpora; did you mean mine?",
     "seed=[1": "cannot read 'seed=[1': check its quotes, brackets and commas (hydra.cc/docs/1.3/"
     "advanced/override_grammar/basic)",
-    "model=[1]": "model: cannot merge DictConfig with ListConfig; fix it in the command or its YAML "
-    "file",
+    "model=[1]": "model: cannot merge DictConfig with ListConfig; fix it in the command or its "
+    "YAML file",
     "seed=${no}": "seed: interpolation key 'no' not found; fix it in the command or its YAML file",
     "corpora=twice": "{}/corpora/twice.yaml, line 3: found duplicate key a; fix this YAML file",
     "corpora=open": "{}/corpora/open.yaml, line 2: expected ',' or ']', but got '<stream end>'; "

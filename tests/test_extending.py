@@ -33,7 +33,7 @@ def test_the_example_runs(given, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     finished = [
-        json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/mini*/*/*/m*.json")
+        json.loads(path.read_text()) for path in tmp_path.glob("outputs/*/mini/**/metrics.json")
     ]
     assert len(finished) == (4 if "+experiment" in given else 1)
     for job in finished:

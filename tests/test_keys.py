@@ -61,7 +61,7 @@ def test_a_truth_added_to_a_sweep_computes_no_part(swept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"trainer.max_tokens": "2048"}, {"name": "other"}, {"tags": "[x]"}]
+    "change", [{"trainer.max_tokens": "2048"}, {"name": "other"}, {"world_seed": "3"}]
 )
 def test_what_does_not_matter_changes_no_artifact(swept, change):
     before = store(swept)
@@ -91,7 +91,7 @@ def test_checkpoints_kept_more_often_leave_the_parts(swept):
 def test_a_second_testset_leaves_the_first_ones_part(swept):
     before = store(swept, "part")
     (swept / "u.txt").write_text("the ships stayed over the hills\n")
-    run(swept, **{"testset.paths": "{t: t.txt, u: u.txt}"})
+    run(swept, name="second", **{"testset.paths": "{t: t.txt, u: u.txt}"})
     after = store(swept, "part")
     assert methods(swept, rebuilt(before, after)) == {"GradDot": 1}
 

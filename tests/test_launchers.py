@@ -42,7 +42,7 @@ def swept(folder, *overrides):
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    [summary] = folder.glob("toxicity/mini-*/summary.csv")
+    summary = folder / "toxicity" / "mini" / "summary.csv"
     table = pd.read_csv(summary)
     return table.drop(columns=MEASURED)
 

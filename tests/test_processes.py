@@ -11,13 +11,12 @@ from untrac_exp.runtime import processes
 
 ROOT = Path(__file__).parents[1]
 TINY = [
-    "+experiment=toxicity", "method=untrac,untrac_inv,graddot,hif_arnoldi", "seed=0",
+    "+experiment=small_toxicity", "method=untrac,untrac_inv,graddot,hif_arnoldi", "seed=0",
     "train_seed=0",
     "pretraining.steps=10", "pretraining.checkpoint_every=5", "n_per_corpus=12",
-    "corpora.words_per_corpus=1500", "testset.n_per_subset=4", "unlearning.untrac.batch_size=2",
-    "unlearning.untrac_inv.steps=2", "hessian.samples=4", "hessian.arnoldi.iterations=3",
-    "hessian.arnoldi.keep=2", "truth.train_seeds=[0]", "parallel=none", "logger=none",
-    "trainer.accelerator=cpu", "trainer.max_tokens=256",
+    "corpora.words_per_corpus=1500", "testset.n_per_subset=4",
+    f"hydra.searchpath=[file://{ROOT / 'tests' / 'conf'}]", "truth.train_seeds=[0]",
+    "parallel=none", "logger=none", "trainer.accelerator=cpu", "trainer.max_tokens=256",
 ]  # fmt: skip
 
 

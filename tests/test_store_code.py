@@ -151,7 +151,9 @@ def test_tokens_and_tokenizers_are_made_anew_by_edited_code_alone(tmp_path, monk
         }
 
     before = made()
-    for module in sorted(READ | CUT | {"models.scratch", "methods.base", "store", "stages.training"}):
+    for module in sorted(
+        READ | CUT | {"models.scratch", "methods.base", "store", "stages.training"}
+    ):
         after = made(module)
         assert (after["tokens"] != before["tokens"]) == (module in READ | CUT), module
         new = len(after["tokenizer"]) - len(before["tokenizer"])

@@ -37,13 +37,17 @@ METHODS = (
 )  # fmt: skip
 BATCH, BLOCK = 8, 256
 TRAINER = TrainerSettings(accelerator="cpu", max_tokens=BATCH * BLOCK)
-FEW = [
-    "unlearning.untrac={epochs: null, steps: 2, evaluations: 1}",
-    "unlearning.untrac_calibrated={epochs: null, steps: 2}",
-    "unlearning.untrac_inv={steps: 2, batch_size: 8, evaluations: 1}",
-    "hessian={samples: 8, lissa: {iterations: 2}, arnoldi: {iterations: 4, keep: 2}, "
-    "ekfac: {samples: 8}}",
-]
+UNLEARNING = ["method.stopping.epochs=null", "method.stopping.steps=2"]
+FEW = {
+    "untrac": [*UNLEARNING, "method.stopping.evaluations=1"],
+    "untrac_calibrated": UNLEARNING,
+    "untrac_inv": [*UNLEARNING, "method.stopping.evaluations=1", "method.batch_size=8"],
+    # random weights are no minimum: LiSSA's series converges only on a large scale
+    "hif_lissa": ["method.samples=8", "method.iterations=2", "method.scale=1e6"],
+    "hif_arnoldi": ["method.samples=8", "method.iterations=4", "method.keep=2"],
+    "hif_ekfac": ["method.samples=8"],
+}
+"""Overrides of each method, for few steps."""
 
 
 def build(layers: int, width: int, vocab: int) -> OPTForCausalLM:
@@ -72,9 +76,7 @@ def work(stage: str, model: OPTForCausalLM, folder: Path) -> None:
         pretrain(model, blocks(0, 64), settings, TRAINER, folder / "model", seed=0)
         return
     with initialize_config_dir(str(config_dir()), version_base=None):
-        # random weights are no minimum: LiSSA's series converges only on a large scale
-        lissa = ["method.scale=1e6"] if stage == "hif_lissa" else []
-        method = instantiate(compose("config", [f"method={stage}", *FEW, *lissa]).method)
+        method = instantiate(compose("config", [f"method={stage}", *FEW.get(stage, [])]).method)
     save_model(model, str(folder / "checkpoint.safetensors"))
     corpora = {str(i): blocks(i, 16) for i in range(3)}
     subject = Subject(

@@ -102,8 +102,6 @@ def run(cfg: DictConfig) -> float | None:
     """
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
-    if not cfg.force:
-        check_folder(outdir, cfg)
     logger = (instantiate(cfg.logger) if processes.is_first() else None) or Logger()
     prepare_process(cfg.threads)
     processes.join(cfg.trainer.devices)
@@ -118,6 +116,8 @@ def run(cfg: DictConfig) -> float | None:
     else:
         if cfg.force:
             log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
+        else:
+            check_folder(outdir, cfg)
         with logger.job(about(cfg, method), outdir) as live:
             inputs = logged(inputs, live, cfg.train_seed)
             for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began), live):

@@ -20,7 +20,7 @@ SIZES = dict(zip(WORLD, (32, 32, 48, 16, 16, 64, 96, 16), strict=True))
 TASKS = ["sim_same", "sim_diff", "dis_same", "dis_diff"]
 SENSITIVITY = {
     "sensitivity_optimizer": ("optimizer", "sgd sgd_momentum rmsprop adam adafactor"),
-    "sensitivity_lr": ("method.lr", "5e-06 1e-05 5e-05 0.0001 0.0005"),
+    "sensitivity_lr": ("optimizer.lr", "5e-06 1e-05 5e-05 0.0001 0.0005"),
     "sensitivity_epochs": ("method.batch_size", "1 256"),
     "truth_budget": ("truth.budget", "steps epochs"),
 }

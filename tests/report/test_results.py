@@ -177,7 +177,7 @@ def test_a_variant_is_the_overrides_that_differ_with_short_keys(overrides, names
 def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
     for outdir, rate in zip(found, ("0.0005", "5e-06"), strict=True):
-        edit_metrics(outdir, overrides={"method.lr": rate}, seed=0)
+        edit_metrics(outdir, overrides={"optimizer.lr": rate}, seed=0)
     values = [label.split("=")[-1] for label in collect(sweep_dir).labels if "lr=" in label]
     assert values == ["5e-06", "0.0005"]
 
