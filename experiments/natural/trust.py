@@ -24,9 +24,8 @@ from scipy import stats
 
 from experiments.published import fill
 from untrac_exp.config.schema import config_dir
-from untrac_exp.job import influences, load, prepare_process
+from untrac_exp.job import load, prepare_process, run_method
 from untrac_exp.methods.base import Influences
-from untrac_exp.runtime.cost import Meter
 from untrac_exp.statistics.agreement import truth_mean
 from untrac_exp.statistics.ranking import pairs
 from untrac_exp.store import Store
@@ -114,10 +113,11 @@ def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influence
             "config",
             [*overrides, "hydra.mode=RUN", f"method={method}", f"train_seed={train_seed}"],
         )
-    prepare_process(cfg)
+    prepare_process(cfg.threads)
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
-    answer = influences(instantiate(cfg.method), cfg, data, Meter())
+    [attributed] = run_method(instantiate(cfg.method), cfg, data)
+    answer = attributed.influences
     changes = truth.changes(data.training, data.subsets)
     return answer, truth.influences(changes, list(data.training.corpora))
 

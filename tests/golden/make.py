@@ -122,7 +122,8 @@ def _size(value: Any) -> float:
 
 def save(found: Found, path: Path) -> None:
     """Write a sweep, one line per table; one that an earlier job has too is its name."""
-    jobs, first = [], {}
+    jobs: list[str] = []
+    first: dict[tuple[str, str], str] = {}
     for job, tables in found.items():
         lines = []
         for name, table in tables.items():

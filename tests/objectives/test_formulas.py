@@ -7,7 +7,7 @@ import torch
 
 from tests import dense
 from tests.conftest import sequences
-from tests.objectives.test_objectives import away, gradient, micro_batches, unlearned
+from tests.objectives.test_objectives import away, gradient, inputs, parts_of
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL, coarse
@@ -15,7 +15,7 @@ from untrac_exp.objectives.npo import NPO
 
 
 def value(objective, job, model):
-    [micro_batch] = micro_batches(job.data, len(job.data))
+    [micro_batch] = parts_of(job.data, len(job.data))
     return float(objective.prepare(job)(model, micro_batch).detach())
 
 
@@ -42,7 +42,7 @@ def test_npo_is_its_formula(beta, trained):
 
     ratio = pi(model) / pi(theta0)
     expected = float((2 / beta * (1 + ratio**beta).log()).mean())
-    found = value(NPO(beta), unlearned(theta0, data), model)
+    found = value(NPO(beta), inputs(theta0, data), model)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -58,13 +58,13 @@ def test_npo_lets_go_of_each_example_by_how_far_it_is_forgotten(trained):
         share_of_tokens = int(one.scored) / int(data.scored.sum())
         force = 2 / (1 + math.exp(beta * float(rise)))
         expected -= force * share_of_tokens * dense.gradient(model, one)
-    found = gradient(NPO(beta).prepare(unlearned(theta0, data)), model, micro_batches(data, 5))
+    found = gradient(NPO(beta).prepare(inputs(theta0, data)), model, parts_of(data, 5))
     assert (found - expected).norm() <= 1e-9 * expected.norm()
 
 
 def test_npo_tends_to_ascent_everywhere(trained):
     theta0, data = trained[0], sequences(1, 3, 5, ragged=True)
-    job, model, parts = unlearned(theta0, data), away(theta0, by=0.3), micro_batches(data, 2)
+    job, model, parts = inputs(theta0, data), away(theta0, by=0.3), parts_of(data, 2)
     ascent = gradient(Ascent().prepare(job), model, parts)
     errors = [
         float((gradient(NPO(beta).prepare(job), model, parts) - ascent).norm() / ascent.norm())
@@ -78,7 +78,7 @@ def test_npo_tends_to_ascent_everywhere(trained):
 def test_kl_is_its_formula(weight, trained):
     """With all tokens kept, and all sequences of the others read at once."""
     theta0, data = trained[0], sequences(1, 3, 5)
-    job, model = unlearned(theta0, data), away(theta0)
+    job, model = inputs(theta0, data), away(theta0)
     p, q = (
         torch.cat([probabilities(m, other) for other in job.retain.values()])
         for m in (theta0, model)
@@ -91,9 +91,9 @@ def test_kl_is_its_formula(weight, trained):
 
 def test_kl_between_coarse_distributions_grows_to_the_whole(trained):
     theta0, data = trained[0], sequences(1, 3, 5)
-    job, model = unlearned(theta0, data), away(theta0)
+    job, model = inputs(theta0, data), away(theta0)
     found = [
-        value(KL(1.0, 99, 99, top_k), unlearned(theta0, data), model) for top_k in (1, 4, 11, None)
+        value(KL(1.0, 99, 99, top_k), inputs(theta0, data), model) for top_k in (1, 4, 11, None)
     ]
     assert found == sorted(found)
     assert found[0] > value(Ascent(), job, model)  # even then it holds
@@ -110,22 +110,20 @@ def test_coarse_probabilities_sum_to_one():
 def test_kl_reads_other_sequences_at_every_step(trained):
     """And all of them in turn."""
     theta0, data = trained[0], sequences(1, 3, 5)
-    job, model = unlearned(theta0, data), away(theta0)
+    job, model = inputs(theta0, data), away(theta0)
     loss = KL(1.0, examples=4, batch_size=2, top_k=None).prepare(job)
     plain = value(Ascent(), job, model)
-    found = [
-        float(loss(model, micro_batches(data, 5, step)[0]).detach()) - plain for step in range(8)
-    ]
+    found = [float(loss(model, parts_of(data, 5, step)[0]).detach()) - plain for step in range(8)]
     assert len({round(x, 12) for x in found[:4]}) == 4
     assert found[:4] == found[4:]
-    whole = value(KL(1.0, 4, 99, None), unlearned(theta0, data), model) - plain
+    whole = value(KL(1.0, 4, 99, None), inputs(theta0, data), model) - plain
     assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)
 
 
 def test_fisher_is_its_formula(trained):
     """The squared gradients of every sequence, taken densely; bfloat16 keeps three digits."""
     theta0, data, weight, damping = trained[0], sequences(1, 3, 5), 7.0, 0.1
-    job, model = unlearned(theta0, data), away(theta0)
+    job, model = inputs(theta0, data), away(theta0)
     fisher, tokens = 0, 0
     for other in job.retain.values():
         for one in one_by_one(other):

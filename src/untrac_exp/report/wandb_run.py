@@ -124,7 +124,8 @@ class WandbLogger(Logger):
             Path(self.outputs).mkdir(parents=True, exist_ok=True)
             self.run = wandb.init(
                 project=self.project, group=group, job_type=job_type, name=name,
-                config=plain(config), tags=(config.get("job") or {}).get("tags"), dir=str(self.outputs), mode=self.where, reinit="create_new",
+                config=plain(config), tags=(config.get("job") or {}).get("tags"),
+                dir=str(self.outputs), mode=self.where, reinit="create_new",
                 settings=wandb.Settings(
                     console="off", silent=True, init_timeout=30, save_code=False,
                     disable_git=True, disable_code=True, disable_job_creation=True,
