@@ -1,6 +1,6 @@
 """A precomputed truth that ships with the package.
 
-`texts/<world>_truth.csv` beside `untrac_exp.data.sources.natural` is the truth.csv of a run with
+`texts/<world>_truth.csv` beside `untrac_exp.data.sources.embedded` is the truth.csv of a run with
 `truth=leave_dataset_out`. Its first line has the fingerprint of the corpora and the training, which
 must match. The README of `texts` has the commands.
 """
@@ -12,7 +12,8 @@ import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.prepare import encode
-from untrac_exp.data.sources.natural import TEXTS, testsets
+from untrac_exp.data.sources.embedded import TEXTS
+from untrac_exp.data.sources.natural import testsets
 from untrac_exp.methods.base import Subset
 from untrac_exp.stages.training import Training
 from untrac_exp.store import fingerprint

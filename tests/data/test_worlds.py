@@ -1,0 +1,110 @@
+"""The embedded worlds: complete, without overlaps, drawn the same everywhere."""
+
+import hashlib
+import re
+from collections import Counter
+from itertools import chain
+
+import pytest
+
+from tests.test_config import composed
+from untrac_exp.data.sources import natural, worlds
+from untrac_exp.data.sources.embedded import TEXTS, read
+
+NUMBERS = [*worlds.DEVELOPMENT, *worlds.SEALED]
+DRAWS = "a296c15ee87788fa"
+
+
+def shingles(text):
+    words = re.findall(r"\w+", text.lower())
+    return {" ".join(words[i : i + 8]) for i in range(len(words) - 7)}
+
+
+def drawn(number):
+    return (
+        [corpus.name for corpus in worlds.corpora(number)],
+        [testset.name for testset in worlds.testsets(number)],
+    )
+
+
+def test_the_pool_has_the_promised_sizes():
+    texts = read("worlds")
+    assert (len(texts.corpora), len(texts.testsets)) == (32, 16)
+    for rows in texts.corpora.values():
+        assert all(200 <= len(row.target) <= 2000 for row in rows)
+        assert 150_000 <= sum(len(row.target) for row in rows) <= 240_000
+    for subsets in texts.testsets.values():
+        rows = list(chain(*subsets.values()))
+        assert 128 <= len(rows) <= 256
+        assert all(40 <= len(row.target) <= 400 for row in rows)
+    assert sum(path.stat().st_size for path in TEXTS.glob("*.jsonl.xz")) < 6e6
+
+
+def test_no_text_is_in_two_places():
+    texts = read("worlds")
+    documents = [row.target for row in chain(*texts.corpora.values())]
+    of_tests = [row.target for s in texts.testsets.values() for row in chain(*s.values())]
+    assert len({*documents, *of_tests}) == len(documents) + len(of_tests)
+    known = set().union(*map(shingles, documents))
+    assert not [text for text in of_tests if shingles(text) & known]
+
+
+@pytest.mark.parametrize("other", natural.WORLDS)
+def test_no_text_is_in_natural_or_tuning(other):
+    ours, theirs = read("worlds"), read(other)
+    all_of = [
+        {row.target for row in chain(*texts.corpora.values())}
+        | {row.target for s in texts.testsets.values() for row in chain(*s.values())}
+        for texts in (ours, theirs)
+    ]
+    assert not all_of[0] & all_of[1]
+
+
+def test_every_text_has_a_source_and_a_licence():
+    lines = (TEXTS / "README.md").read_text().split("## worlds", 1)[1].splitlines()
+    listed = {cells[1].strip(): cells[2:] for line in lines if len(cells := line.split("|")) > 6}
+    texts = read("worlds")
+    for name in (*texts.corpora, *texts.testsets):
+        assert all(cell.strip() for cell in listed[name][:5])
+    for name, rows in texts.corpora.items():
+        assert f" {sum(len(row.target) for row in rows):,} " in "|".join(listed[name])
+
+
+def test_every_corpus_and_test_set_occurs_about_equally_often():
+    assert (NUMBERS, list(worlds.DEVELOPMENT)) == (list(range(12)), [0, 1, 2, 3])
+    for numbers, times in ((worlds.DEVELOPMENT, 1), (worlds.SEALED, 2)):
+        counts = Counter(chain(*(drawn(number)[0] for number in numbers)))
+        assert counts == dict.fromkeys(read("worlds").corpora, times)
+    counts = Counter(chain(*(drawn(number)[1] for number in NUMBERS)))
+    assert set(counts) == set(read("worlds").testsets)
+    assert set(counts.values()) <= {2, 3, 4}
+
+
+def test_no_test_set_has_the_source_of_a_corpus():
+    sources = read("worlds").sources
+    assert sources["spam"] == sources["mail"] and sources["sonnets"] == sources["plays"]
+    for number in NUMBERS:
+        corpora, testsets = drawn(number)
+        assert (len(set(corpora)), len(set(testsets))) == (8, 4)
+        assert not {sources[name] for name in corpora} & {sources[name] for name in testsets}
+
+
+def test_the_draws_are_those_of_the_protocol():
+    found = repr([drawn(number) for number in NUMBERS])
+    assert hashlib.sha256(found.encode()).hexdigest()[:16] == DRAWS
+
+
+def test_one_key_chooses_the_world():
+    cfg = composed("corpora=worlds", "testset=worlds", "corpora.world=5")
+    assert cfg.testset.world == 5
+
+
+def test_wrong_worlds_are_refused():
+    with pytest.raises(ValueError, match=r"corpora\.world is 12; there are worlds 0 to 11"):
+        worlds.corpora(12)
+    with pytest.raises(ValueError, match=r"corpora\.n is 40; choose 1 to 32 corpora"):
+        worlds.corpora(0, n=40)
+    with pytest.raises(ValueError, match=r"testset\.n is 17; world 0 has 1\d test sets"):
+        worlds.testsets(0, n=17)
+    with pytest.raises(ValueError, match="use natural or tuning"):
+        natural.corpora("worlds")
