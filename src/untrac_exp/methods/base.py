@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,15 +43,13 @@ class Part(NamedTuple):
     """A part of a method's result that is computed and stored independently of the others.
 
     reads: the datasets that `compute` reads, by role; None for all datasets of the subject.
-    draws: whether the part also depends on the subject's `seed`. group: parts of a group share
-    intermediate results, so one process computes all of them.
+    draws: whether the part also depends on the subject's `seed`.
     """
 
     name: str
     compute: Callable[[], Arrays]
     reads: Mapping[str, Iterable[Encoded]] | None = None
     draws: bool = True
-    group: Hashable = None
 
 
 @dataclass
@@ -188,7 +186,7 @@ class Subject:
             finally:
                 self.meter = outer
 
-        return Artifact("part", key, build, group=part.group)
+        return Artifact("part", key, build)
 
 
 class Loader:

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -70,15 +70,11 @@ Force = bool | Literal["all"]
 
 
 class Artifact(NamedTuple):
-    """Request for one artifact; kind, key and build as in `Store.get`.
-
-    group: artifacts of a group share intermediate results, so one process builds all of them.
-    """
+    """Request for one artifact; kind, key and build as in `Store.get`."""
 
     kind: str
     key: Mapping[str, Any]
     build: Callable[[Path], None]
-    group: Hashable = None
 
 
 class Store:
@@ -154,33 +150,27 @@ class Store:
                     yield i, self._touch(self._path(left.pop(i)))
                 if not left:
                     return
-                groups: dict[Hashable, list[int]] = {}
-                for i, artifact in left.items():
-                    name = ("alone", i) if artifact.group is None else artifact.group
-                    groups.setdefault(name, []).append(i)
-                units = list(groups.values())
-                tasks = [partial(self._try_build, [left[i] for i in unit]) for unit in units]
+                missing = list(left)
+                tasks = [partial(self._try_build, left[i]) for i in missing]
                 for n, is_built in parallel.run(tasks):
-                    for i in units[n] if is_built else ():
-                        yield i, self._touch(self._path(left.pop(i)))
+                    if is_built:
+                        yield missing[n], self._touch(self._path(left.pop(missing[n])))
                 if left and processes.is_first():
                     self._wait([self._path(artifact) for artifact in left.values()], told)
                     told = True
 
-    def _try_build(self, artifacts: Sequence[Artifact]) -> bool:
-        """Build a group of artifacts, unless another process is building one of them."""
-        with ExitStack() as locks:
-            free = True
+    def _try_build(self, artifact: Artifact) -> bool:
+        """Build an artifact, unless another process is building it."""
+        with ExitStack() as lock:
+            is_free = True
             if processes.is_first():
                 try:
-                    for artifact in artifacts:
-                        locks.enter_context(lock_of(self._path(artifact)).acquire(timeout=0))
+                    lock.enter_context(lock_of(self._path(artifact)).acquire(timeout=0))
                 except Timeout:
-                    free = False
-            if not processes.broadcast(free):
+                    is_free = False
+            if not processes.broadcast(is_free):
                 return False
-            for artifact in artifacts:
-                self._ensure(artifact)
+            self._ensure(artifact)
             return True
 
     def _wait(self, paths: Sequence[Path], told: bool) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Part, Subject, Subset
-from untrac_exp.runtime import processes
 from untrac_exp.stages.gradient import mean_gradient
 from untrac_exp.store import fingerprint
 
@@ -70,8 +69,8 @@ def products(
     **kwargs: Any,
 ) -> dict[tuple[str, Subset], float]:
     """Return `products_at` θ0."""
-    [found] = products_at([None], subject, name, product, *args, **kwargs)
-    return found
+    [at_theta0] = products_at([None], subject, name, product, *args, **kwargs)
+    return at_theta0
 
 
 def products_at(
@@ -93,7 +92,7 @@ def products_at(
     Args:
         weights: files of weights at which to take the gradients; None for θ0.
         subject: the model and the data.
-        name: name of the parts, one per weights file and test set.
+        name: name of the parts, one per weights file.
         product: function of a corpus' and a subset's gradient, both (P,) float32 on the CPU.
         solve: symmetric linear map (P,) -> (P,), such as an inverse Hessian, applied to the
             gradients of the corpora or of the subsets, whichever are fewer.
@@ -104,84 +103,57 @@ def products_at(
     Returns:
         For each weights file, the products by corpus and subset.
     """
-    solve_corpora = len(subject.corpora) <= len(subject.subsets)
+    corpora_are_fewer = len(subject.corpora) <= len(subject.subsets)
     if solve is not None:  # only approximately symmetric, so the name says which side was solved
-        name += "-corpora" if solve_corpora else "-subsets"
-    testsets: dict[str, dict[Subset, Encoded]] = {}
-    for subset, data in subject.subsets.items():
-        testsets.setdefault(subset.testset, {})[subset] = data
+        name += "-corpora" if corpora_are_fewer else "-subsets"
 
-    def read(datasets: Mapping[Any, Encoded], corpora: bool) -> Iterator[tuple[Any, Tensor]]:
-        """Yield gradients of corpora or of subsets at the model's current weights."""
-        for one, data in datasets.items():  # one at a time, to save memory
+    def gradients(datasets: Mapping[Any, Encoded], of_corpora: bool) -> Iterator[Tensor]:
+        for data in datasets.values():  # one at a time, to save memory
             vector = gradient(subject, data)
-            if corpora and normalised and vector.any():
+            if of_corpora and normalised and vector.any():
                 vector = vector / vector.norm()
-            yield one, solve(vector) if solve is not None and corpora == solve_corpora else vector
+            if solve is not None and of_corpora == corpora_are_fewer:
+                vector = solve(vector)
+            yield vector.float().cpu()
 
-    def cells_of(subsets: Mapping[Subset, Encoded]) -> dict[tuple[str, Subset], float]:
+    def compute(file: Path | None) -> Arrays:
+        """Return products (corpora, subsets)."""
         few: Mapping[Any, Encoded] = subject.corpora
-        many: Mapping[Any, Encoded] = subsets
-        if not solve_corpora:
+        many: Mapping[Any, Encoded] = subject.subsets
+        if not corpora_are_fewer:
             few, many = many, few
-        found = {}
-        with vectors() as stored:
-            for one, vector in read(few, solve_corpora):
-                stored.append(one, vector)
-            for other, vector in read(many, not solve_corpora):
-                vector = vector.float().cpu()
-                for one, kept in stored.items():
-                    if solve_corpora:
-                        found[one, other] = product(kept, vector)
-                    else:
-                        found[other, one] = product(vector, kept)
-        return found
+        with _at(subject, file), vectors() as stored:
+            for key, vector in zip(few, gradients(few, corpora_are_fewer), strict=True):
+                stored.append(key, vector)
+            rows = [
+                [
+                    product(kept, vector) if corpora_are_fewer else product(vector, kept)
+                    for _, kept in stored.items()
+                ]
+                for vector in gradients(many, not corpora_are_fewer)
+            ]
+        return {"products": np.array(rows).T if corpora_are_fewer else np.array(rows)}
 
-    at_hand: dict[Path | None, dict[tuple[str, Subset], float]] = {}  # cache of the last file
-
-    def compute(file: Path | None, testset: str) -> Arrays:
-        cells = [[(corpus, subset) for corpus in subject.corpora] for subset in testsets[testset]]
-        if not at_hand.get(file, {}).keys() >= {cell for row in cells for cell in row}:
-            at_hand.clear()
-            missing = [one for one in testsets if _is_missing(subject, parts[file, one])]
-            wanted = {one: data for name in missing for one, data in testsets[name].items()}
-            with _at(subject, file):
-                at_hand[file] = cells_of(wanted)
-        return {"products": np.array([[at_hand[file][cell] for cell in row] for row in cells])}
-
+    reads = {
+        "corpora": subject.corpora.values(),
+        "subsets": subject.subsets.values(),
+        **(solve_reads or {}),
+    }
     parts = {
-        (file, testset): Part(
-            name if file is None else f"{name}-{file.stem}",
-            partial(compute, file, testset),
-            {
-                "corpora": subject.corpora.values(),
-                "subsets": subsets.values(),
-                **(solve_reads or {}),
-            },
-            draws,
-            group=(name, file),
+        file: Part(
+            name if file is None else f"{name}-{file.stem}", partial(compute, file), reads, draws
         )
         for file in weights
-        for testset, subsets in testsets.items()
     }
-    answers = subject.parts(parts, "products of gradients")
-    found: list[dict[tuple[str, Subset], float]] = []
-    for file in weights:
-        found.append({})
-        for testset, subsets in testsets.items():
-            rows = answers[file, testset]["products"].tolist()
-            for subset, row in zip(subsets, rows, strict=True):
-                found[-1] |= {
-                    (corpus, subset): x for corpus, x in zip(subject.corpora, row, strict=True)
-                }
-    return found
-
-
-def _is_missing(subject: Subject, part: Part) -> bool:
-    """Return whether the store lacks a part, as seen by rank 0."""
-    artifact = subject.artifact(part)
-    found = subject.store.find(artifact.kind, artifact.key) if processes.is_first() else None
-    return processes.broadcast(found is None)
+    tables = subject.parts(parts, "products of gradients")
+    return [
+        {
+            (corpus, subset): float(tables[file]["products"][i, j])
+            for j, subset in enumerate(subject.subsets)
+            for i, corpus in enumerate(subject.corpora)
+        }
+        for file in weights
+    ]
 
 
 @contextmanager
