@@ -10,7 +10,7 @@ import pytest
 
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.config.errors import did_you_mean, one_line
-from untrac_exp.job import relative_agreement
+from untrac_exp.report.job_files import relative_agreement
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.trace_checkpoints import save
-from untrac_exp import job
+from untrac_exp.methods.common import budget
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Size, Sizes, Subject, Subset
 from untrac_exp.methods.untrac_step import UnTracStep
@@ -55,12 +55,12 @@ def test_a_run_of_over_ten_minutes_is_warned_of(model, clock, tmp_path, monkeypa
     forward, backward = method.tokens(Sizes({"a": size}, {test: size}))
     seconds = SECONDS_PER_TOKEN * (forward + 2 * backward) / 3
     assert seconds < 600
-    monkeypatch.setattr(job, "_SLOWEST", 1.0)
+    monkeypatch.setattr(budget, "_SLOWEST", 1.0)
     for n in (1, 20):
         data = Encoded.concatenate([data] * n)
         subject = Subject(
             lambda: model, {"a": data}, {test: data}, [], TrainerSettings(), Store(tmp_path), {}
         )
-        job._warn_if_long("untrac_step", method, subject)
+        budget.warn_if_long("untrac_step", method, subject)
         assert len(caplog.messages) == (n == 20)
     assert f"takes about {20 * seconds / 60:.0f} min as measured here" in caplog.text

@@ -119,8 +119,10 @@ def _hydra() -> None:
 def _plan(overrides: list[str], multirun: bool) -> None:
     """Print the plan of the job or sweep with these overrides, and write it to plan.json."""
     from untrac_exp.config.checks import check
+    from untrac_exp.config.schema import plain
     from untrac_exp.config.sweep import compose_jobs
-    from untrac_exp.job import is_finished, job_key, load, plain, prepare_process
+    from untrac_exp.job import load, prepare_process
+    from untrac_exp.report.job_files import is_finished, job_key
     from untrac_exp.report.plan import ReadOnlyStore, downloads, plan_job, print_plan
     from untrac_exp.report.result_files import write_text
     from untrac_exp.store import fingerprint

@@ -4,52 +4,54 @@
 losses, parts of methods' results) is kept in a `Store`, so a job computes only what is missing.
 """
 
-import json
 import logging
 import os
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.config.parallel import parallel_of
-from untrac_exp.config.schema import job_overrides
+from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.methods.base import Checkpoint, Loader, Method, Size, Sizes, Subject
-from untrac_exp.methods.common.budget import Round, attribute, budget_s
-from untrac_exp.models.rate import flops, model_rate
+from untrac_exp.methods.base import Checkpoint, Loader, Method, Subject
+from untrac_exp.methods.common.budget import Round, attribute, budget_s, warn_if_long
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report import result_files as files
 from untrac_exp.report.callback import JOBS, STARTED
+from untrac_exp.report.job_files import (
+    Results,
+    about,
+    check_folder,
+    is_finished,
+    job_code,
+    job_key,
+    relative_agreement,
+    write_results,
+)
 from untrac_exp.report.live import log_round
 from untrac_exp.report.loggers import Logger
 from untrac_exp.report.terminal import print_job
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
-from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.stages.training import ModelSpec, Trained, Training
-from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
-from untrac_exp.statistics.evidence import evidence
-from untrac_exp.statistics.intervals import with_intervals
+from untrac_exp.statistics.agreement import load_statistics
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.store.artifact import versions
 from untrac_exp.store.code import code_fingerprint, targets
 from untrac_exp.truth.models import Truth
 
@@ -60,38 +62,13 @@ _FORCED = {
     "rebuilds them)",
     "all": "tokens, θ0, truth and the method's parts are computed again",
 }
-_IGNORED_KEYS = (
-    *("outputs", "store", "force", "logger", "tags", "debug", "threads", "parallel"),
-    *("plan", "plan_flops_per_s"),
-)
-"""Keys that do not affect results."""
-_IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
-"""Keys left out of the job key if null, so that results from before they existed stay valid."""
-_STATISTICS = (
-    "data.duplicates",
-    "statistics.agreement",
-    "statistics.evidence",
-    "statistics.ranking",
-)
-"""Modules that compute a job's result files from the output of its method."""
 _COVERED_BY_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
     *("block_size", "gradient_checkpointing", "n_parameters"),
 )
 """Model keys that determine only weights or tokens, which store keys identify by content."""
-_LONG_S, _SLOWEST = 600, 1e9
-"""Seconds from which on a method's run is long, and FLOP/s that every machine reaches."""
 _INTERRUPTIBLE_TOKENS = 1024
 """Largest micro-batch on a CPU with a budget."""
-
-
-class Results(NamedTuple):
-    """What a job has computed after a round; truth and changes are None with truth=none."""
-
-    attributed: Round
-    theta0: Path | None
-    truth: Truth | None
-    changes: pd.DataFrame | None
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -122,7 +99,7 @@ def run(cfg: DictConfig) -> float | None:
             inputs = logged(inputs, live, cfg.train_seed)
             for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began), live):
                 if processes.is_first():
-                    write(outdir, cfg, inputs, key, results)
+                    write_results(outdir, cfg, inputs, key, results)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
         print_job(outdir)
@@ -212,7 +189,7 @@ def run_method(
     name = inputs.training.store.method
     budget = None if left_s is None else budget_s(cfg.budget, inputs.training.trainer.device)
     if budget is None:
-        _warn_if_long(name, method, subject)
+        warn_if_long(name, method, subject)
     elif subject.model.device.type == "cpu":  # Ctrl-C waits for a backward pass to end
         subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
@@ -232,19 +209,6 @@ def share_of_budget(cfg: DictConfig, inputs: Inputs, began: float) -> float | No
     for_report = min(20.0, 0.08 * budget)
     left = began + budget - for_report - time.time()
     return processes.broadcast(max(0.0, left) / max(1, later))
-
-
-def _warn_if_long(name: str, method: Method, subject: Subject) -> None:
-    """Warn of a run that is expected to take over ten minutes."""
-    corpora = {name: Size.of(data) for name, data in subject.corpora.items()}
-    subsets = {name: Size.of(data) for name, data in subject.subsets.items()}
-    tokens = method.tokens(Sizes(corpora, subsets, len(subject.checkpoints)))
-    cost = flops(*tokens, subject.model.num_parameters())
-    if cost > _LONG_S * _SLOWEST and (seconds := cost / model_rate(subject.model)) > _LONG_S:
-        log.warning(
-            "%s: takes about %s as measured here; fewer texts (n_per_corpus), shorter ones "
-            "(model.block_size) or another method take less", name, duration(seconds),
-        )  # fmt: skip
 
 
 def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Meter) -> Subject:
@@ -303,90 +267,6 @@ def _has_budget(cfg: DictConfig) -> bool:
     return budget_s(cfg.budget, instantiate(cfg.trainer).device) is not None
 
 
-def write(outdir: Path, cfg: DictConfig, inputs: Inputs, key: str, results: Results) -> None:
-    """Write the result files; metrics.json is last and marks the job as finished."""
-    attributed, theta0, truth, changes = results
-    answer = attributed.influences
-    warnings = list(answer.warnings)
-    tables = {
-        "scores": with_intervals(answer),
-        "trajectory": answer.trajectory,
-        "own_loss": answer.own_loss,
-    }
-    if truth is None and answer.changes:
-        tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
-        warnings += more_warnings
-        tables |= tables_of_evidence
-    for name, table in tables.items():
-        if table is not None:
-            files.write(outdir, name, table)
-    agreed: dict[str, dict[str, float]] | None = None
-    statistics = load_statistics(cfg.statistics)
-    actual = pd.DataFrame(columns=files.TRUTH)
-    if truth is not None and changes is not None:
-        files.write(outdir, "truth", truth.influences(changes, list(inputs.training.corpora)))
-        if (changes["without"].map(len) > 1).any():
-            names = [json.dumps(names, ensure_ascii=False) for names in changes["without"]]
-            files.write(outdir, "models", changes.assign(without=names))
-        predicted, actual = truth.compared(answer.scores, changes)
-        agreed = agreement(predicted, truth_mean(actual), warnings.append, statistics)
-    noise = ceilings(actual, warnings.append, statistics)
-    files.write_metrics(
-        outdir,
-        {
-            **about(cfg, inputs.training.store.method),
-            "over": None if truth is None else truth.over,
-            "agreement": agreed,
-            **noise,
-            "cost": attributed.cost.as_dict(),
-            "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
-            "rounds": attributed.rounds,
-            "warnings": warnings,
-            "theta0": None if theta0 is None else str(theta0),
-            "fingerprint": key if attributed.is_last else None,  # else the same command goes on
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        },
-    )
-    log.info("wrote %s", outdir)
-
-
-def about(cfg: DictConfig, method: str) -> dict[str, Any]:
-    """Return what identifies a job: its settings and the code that runs it."""
-    return {
-        "experiment": cfg.name,
-        "method": method,
-        "overrides": job_overrides(HydraConfig.get()),
-        "tags": list(cfg.tags),
-        "seed": cfg.seed,
-        "train_seed": cfg.train_seed,
-        "scale": cfg.scale,
-        "versions": versions(),
-        "git_commit": _git_commit(),
-        "config": plain(cfg),
-    }
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the checkout; None if the package is installed."""
-    done = subprocess.run(
-        ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout.strip() or None
-
-
-def job_key(cfg: DictConfig, inputs: Inputs) -> dict[str, Any]:
-    """Return everything that a job's results depend on."""
-    return {"config": _settings(plain(cfg)), "data": inputs.key, "code": job_code(cfg)}
-
-
-def job_code(cfg: DictConfig) -> str:
-    """Return the hash of the code that a job runs."""
-    answers = [f"untrac_exp.{module}" for module in _STATISTICS]
-    answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
-    return code_fingerprint([Training.__module__, *answers, *targets(_settings(plain(cfg)))])
-
-
 def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
     """Return what the parts of a method's result depend on, besides their data and the seed."""
     method, model = plain(cfg.method), plain(cfg.model)
@@ -399,56 +279,3 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         **({"compile": True} if training.trainer.compile else {}),
         "code": code_fingerprint([*targets(method), type(training.source).__module__]),
     }
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that affects results."""
-    settings = {
-        key: value
-        for key, value in config.items()
-        if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
-    }
-    return settings
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Convert a node to plain Python values, with interpolations resolved."""
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
-
-
-def is_finished(outdir: Path, key: str) -> bool:
-    """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
-    exists = (outdir / "metrics.json").exists()
-    return exists and files.read_metrics(outdir).get("fingerprint") == key
-
-
-def check_folder(outdir: Path, cfg: DictConfig) -> None:
-    """Check that `outdir` has no results of other settings, which this job would overwrite.
-
-    Raises:
-        ValueError: it has.
-    """
-    if not (outdir / "metrics.json").exists():
-        return
-    stored = _settings(files.read_metrics(outdir).get("config") or {})
-    ours = _settings(files.plain(plain(cfg)))
-    keys = {*stored, *ours} - {"budget"}  # a larger budget goes on in the same folder
-    if other := [key for key in sorted(keys) if stored.get(key) != ours.get(key)]:
-        raise ValueError(
-            f"{outdir} has results of other settings ({', '.join(other)}); keep them with another "
-            "name=…, or overwrite them with force=true"
-        )
-
-
-def relative_agreement(metrics: Mapping[str, Any]) -> float | None:
-    """Return Pearson's correlation with the truth as a share of the attainable ceiling.
-
-    The mean over test sets; None if it is undefined for one of them, or without a truth.
-    """
-    shares = []
-    for testset, values in (metrics["agreement"] or {}).items():
-        ceiling = metrics["attainable"][testset]
-        if values["pearson"] is None or not ceiling:
-            return None
-        shares.append(values["pearson"] / ceiling)
-    return sum(shares) / len(shares) if shares else None

@@ -131,6 +131,11 @@ def job_overrides(hydra: HydraConf) -> dict[str, str]:
     }
 
 
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Convert a node to plain Python values, with interpolations resolved."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
 def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     """Return the value for the configured scale, as in ``${by_scale:{mini:64,paper:256}}``.
 
