@@ -46,7 +46,7 @@ def asked(world: str) -> tuple[Subject, pd.DataFrame, Mapping[str, float]]:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         chosen = [f"+experiment={world}", "hydra.mode=RUN", "method=untrac_step", "train_seed=0"]
         cfg = compose("config", chosen)
-    prepare_process(cfg)
+    prepare_process(cfg.threads)
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     changes = truth.changes(data.training, data.subsets)

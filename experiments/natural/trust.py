@@ -114,7 +114,7 @@ def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influence
             "config",
             [*overrides, "hydra.mode=RUN", f"method={method}", f"train_seed={train_seed}"],
         )
-    prepare_process(cfg)
+    prepare_process(cfg.threads)
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     answer = influences(instantiate(cfg.method), cfg, data, Meter())

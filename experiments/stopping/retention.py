@@ -74,7 +74,7 @@ def main() -> None:
         for overrides in chosen:
             cfg = compose("config", [*overrides, f"store={store}", "n_per_corpus=128"])
             with open_dict(cfg):
-                prepare_process(cfg)
+                prepare_process(cfg.threads)
             found = rises(cfg, *theta0(cfg))
             print(" ".join(overrides))
             for step, own, others in found:

@@ -43,7 +43,7 @@ def train(
     A model in the store is reused; an interrupted training resumes.
     """
     cfg = configuration(overrides)
-    prepare_process(cfg)
+    prepare_process(cfg.threads)
     data = encode_data(cfg, corpora, testsets, instantiate(cfg.model), Store(store))
     trained = data.training.model_spec(cfg.train_seed)
     model = trained.load("sdpa")
