@@ -43,7 +43,8 @@ def start(folder: Path, settings: dict[str, str]) -> int:
     if child == 0:
         os.setsid()
         fork_exec.fork_exec = fork_worker
-        Parallel.warm_up = lambda self: None  # which would fork while the first process imports
+        # it would fork while the first process imports
+        Parallel.warm_up = lambda self: None  # type: ignore[method-assign]
         _run(overrides(settings), str(folder), None, {})
     return child
 

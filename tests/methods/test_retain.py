@@ -167,7 +167,7 @@ def job(folder, *overrides):
     ]  # fmt: skip
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("config", settings)
-    prepare_process(cfg)
+    prepare_process(cfg.threads)
     data = load(cfg, Store(cfg.store))
     return make_the_jobs(cfg, data, data.training.model_spec(0), Meter())
 

@@ -133,9 +133,9 @@ class Parallel:
             threading.Thread(target=self._warm_up, daemon=True).start()
 
     def _warm_up(self) -> None:
-        # blocked in this thread, and so in the workers until `_start` ignores it
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with suppress(Exception):
+            # blocked in this thread, and so in the workers until `_start` ignores it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             list(self.run([int] * self.processes))
 
     def _joblib(self) -> Any:
