@@ -120,7 +120,7 @@ def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
         (package / file).write_text(text)
 
 
-READ = {"data.sources.local", "data.sources.hub", "data.records", "data.rows"}
+READ = {"data.sources.local", "data.sources.hub", "data.records", "data.rows", "data.stored"}
 CUT = {"data.prepare", "data.tokenizing", "data.packing", "data.encoding", "data.sampling"}
 
 
@@ -151,7 +151,9 @@ def test_tokens_and_tokenizers_are_made_anew_by_edited_code_alone(tmp_path, monk
         }
 
     before = made()
-    for module in sorted(READ | CUT | {"models.scratch", "methods.base", "store", "stages.training"}):
+    for module in sorted(
+        READ | CUT | {"models.scratch", "methods.base", "store", "stages.training"}
+    ):
         after = made(module)
         assert (after["tokens"] != before["tokens"]) == (module in READ | CUT), module
         new = len(after["tokenizer"]) - len(before["tokenizer"])

@@ -25,16 +25,16 @@ HELD_OUT = "held_out"
 
 def corpora(world: str = "natural", names: Sequence[str] | None = None) -> list[Corpus]:
     """Return the corpora of a world. names: corpora to return, in this order; None for all."""
-    found = _read(world)[0]
-    return [Corpus(name, found[name]) for name in _chosen("corpora.names", names, found)]
+    texts = _read(world)[0]
+    return [Corpus(name, texts[name]) for name in _chosen("corpora.names", names, texts)]
 
 
 def testsets(world: str = "natural", names: Sequence[str] | None = None) -> list[TestSet]:
     """Return the test sets of a world. names: test sets; None for all except ``held_out``."""
-    found = _read(world)[1]
+    sets = _read(world)[1]
     if names is None:
-        names = [name for name in found if name != HELD_OUT]
-    return [TestSet(name, found[name]) for name in _chosen("testset.names", names, found)]
+        names = [name for name in sets if name != HELD_OUT]
+    return [TestSet(name, sets[name]) for name in _chosen("testset.names", names, sets)]
 
 
 def _chosen(key: str, names: Sequence[str] | None, there: Collection[str]) -> Collection[str]:
