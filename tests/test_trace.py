@@ -179,9 +179,7 @@ def test_names_are_text_in_python_too(folder):
     assert set(scores["corpus"]) == {"true", "a, b: c"}
     assert set(scores["testset"]) == {"1"}
     assert set(scores["subset"]) == {"true", "false"}
-    with pytest.raises(
-        ValueError, match=r"corpora.paths: the name true is read as bool, .* quote it"
-    ):
+    with pytest.raises(ValueError, match=r"corpora.paths: the name true is .* quote it"):
         trace(folder / "model", None, {True: TEXTS["forum"]}, {"t": BAD}, **SETTINGS)
 
 

@@ -184,7 +184,7 @@ def test_the_fingerprint_follows_content_and_columns_not_the_name(write):
 
 
 def test_a_large_file_is_hashed_in_part_and_still_by_its_content(write, monkeypatch):
-    monkeypatch.setattr("untrac_exp.data.records.SMALL", 2**16)
+    monkeypatch.setattr("untrac_exp.data.stored.SMALL", 2**16)
     content = "".join(f"text {i}\n\n" for i in range(99_999))
     path = Path(write("a.txt", content))
     time = path.stat().st_mtime_ns

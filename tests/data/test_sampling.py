@@ -11,7 +11,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from untrac_exp.data import records
+from untrac_exp.data import stored
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.sampling import reservoir, sample_rows
 from untrac_exp.data.sources import local
@@ -104,7 +104,7 @@ def test_what_has_a_context_and_what_is_short_is_kept_whole():
 @pytest.fixture
 def large(monkeypatch):
     """Files count as large above 1,000 bytes, and have pieces of 64 bytes."""
-    monkeypatch.setattr(records, "PIECE", 64)
+    monkeypatch.setattr(stored, "PIECE", 64)
     monkeypatch.setattr(local, "PIECE", 64)
     monkeypatch.setattr(local, "SMALL", 1_000)
     monkeypatch.setattr(local, "READ_IN_FULL", 1_000)
@@ -226,8 +226,8 @@ def test_a_line_that_fills_the_file_is_read_once_not_again_and_again(tmp_path, l
 def test_documents_without_blank_lines_between_them_are_sampled_in_parts(
     tmp_path, large, monkeypatch
 ):
-    monkeypatch.setattr(records, "LONGEST", 200)
-    monkeypatch.setattr(records, "PIECE", 1_000)
+    monkeypatch.setattr(stored, "LONGEST", 200)
+    monkeypatch.setattr(stored, "PIECE", 1_000)
     path = tmp_path / "a.txt"
     path.write_text("\n".join(f"line {i}" for i in range(5_000)))
     found = opened(path)
@@ -267,7 +267,7 @@ def bytes_read() -> int:
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux reads")
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".parquet", ".jsonl.gz"])
 def test_little_of_a_large_file_is_read(tmp_path, large, monkeypatch, suffix):
-    monkeypatch.setattr(records, "PIECE", 2**12)
+    monkeypatch.setattr(stored, "PIECE", 2**12)
     monkeypatch.setattr(local, "_SMALL_PIECE", 2**12)
     monkeypatch.setattr(local, "_LARGE_PIECES", 4)
     path = tmp_path / f"a{suffix}"

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 SHARED = 0.5
-"""Minimum fraction of a test text's n-grams in a document for it to count as found."""
+"""Minimum fraction of a test text's n-grams in a document for it to count as shared."""
 EXCERPT_CHARS = 120
 _WORD = re.compile(r"\w+")
 
@@ -37,7 +37,7 @@ def shared_texts(
         n: words per n-gram.
 
     Returns:
-        One row per corpus and test text found, largest share first: corpus, subset (key in
+        One row per corpus and shared test text, largest share first: corpus, subset (key in
         `tests`), test_index (in the subset), share (of the test text's distinct n-grams, in the
         document with most of them) and excerpt (of that document, from the first shared n-gram).
     """
@@ -55,26 +55,26 @@ def shared_texts(
     for corpus, documents in corpora.items():
         best: dict[_Test, tuple[float, str]] = {}
         for document in documents:
-            for test, starts in _found(document, index).items():
+            for test, starts in _shared_grams(document, index).items():
                 share = len(starts) / len(grams[test])
                 if share >= SHARED and share > best.get(test, (0.0,))[0]:
                     start = min(starts.values())
                     best[test] = (share, document[start : start + EXCERPT_CHARS])
-        rows += [(corpus, *test, *found) for test, found in best.items()]
+        rows += [(corpus, *test, *match) for test, match in best.items()]
     table = pd.DataFrame(rows, columns=["corpus", "subset", "test_index", "share", "excerpt"])
     return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _found(document: str, index: _Index) -> dict[_Test, dict[str, int]]:
+def _shared_grams(document: str, index: _Index) -> dict[_Test, dict[str, int]]:
     """Return by test those of its n-grams that are in the document, and where each starts."""
     matches = list(_WORD.finditer(document.lower()))
     words = [match[0] for match in matches]
-    found: dict[_Test, dict[str, int]] = {}
+    shared: dict[_Test, dict[str, int]] = {}
     for length, tests in sorted(index.items()):
         for i, gram in enumerate(_grams(words, length)):
             for test in tests.get(gram, ()):
-                found.setdefault(test, {}).setdefault(gram, matches[i].start())
-    return found
+                shared.setdefault(test, {}).setdefault(gram, matches[i].start())
+    return shared
 
 
 def _grams(words: Sequence[str], length: int) -> Iterator[str]:

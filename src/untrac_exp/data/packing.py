@@ -38,7 +38,7 @@ def packed(
     Args:
         block_size: tokens per block.
         max_sequences: number of sequences to keep; None keeps all. Blocks are drawn uniformly from
-            the first `PREFIX` times as many, with the same fraction of the other rows. No further
+            the first `PREFIX` times as many, with the same fraction of the other rows. No more
             rows are read.
         seed: of the draw.
 
@@ -69,8 +69,10 @@ def packed(
             del stream[: n * size]
             progress(count * size + len(stream))
 
-    found = islice(filled(), limit)
-    blocks = list(found) if max_sequences is None else reservoir(found, max_sequences, seed)
+    some_blocks = islice(filled(), limit)
+    blocks = (
+        list(some_blocks) if max_sequences is None else reservoir(some_blocks, max_sequences, seed)
+    )
     others = [pair for pair in kept if not pair.plain]
     if not blocks:
         if not others:

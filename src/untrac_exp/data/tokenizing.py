@@ -73,13 +73,13 @@ class Tokenization:
                 sources = self._ids(contexts)["input_ids"]
                 yield from map(Pair, sources, self._ids(targets)["input_ids"], plain)
                 continue
-            found = self._ids(map(add, contexts, targets), return_offsets_mapping=True)
+            encoded = self._ids(map(add, contexts, targets), return_offsets_mapping=True)
             for context, ids, spans, is_plain in zip(
-                contexts, found["input_ids"], found["offset_mapping"], plain, strict=True
+                contexts, encoded["input_ids"], encoded["offset_mapping"], plain, strict=True
             ):
                 # the first token that ends after the context
-                beyond = (i for i, (_, stop) in enumerate(spans) if stop > len(context))
-                border = next(beyond, len(spans)) if context else 0
+                after = (i for i, (_, stop) in enumerate(spans) if stop > len(context))
+                border = next(after, len(spans)) if context else 0
                 yield Pair(ids[:border], ids[border:], is_plain)
 
     def _ids(self, texts: Iterable[str], **options: bool) -> BatchEncoding:

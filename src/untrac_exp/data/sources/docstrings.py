@@ -74,7 +74,7 @@ def _split(
     if chars <= 0 or not 0 < held_out < 1:
         raise ValueError("chars_per_library must be > 0 and held_out between 0 and 1")
     seen: set[str] = set()
-    found = {}
+    texts = {}
     for library in libraries:
         files = _files(library)
         held = list(islice(_texts((p for at, p in files if at < held_out), seen), HELD_OUT_TEXTS))
@@ -88,8 +88,8 @@ def _split(
                 f"libraries: '{library}' has too few docstrings to split; leave it out or change "
                 "held_out"
             )
-        found[library] = (train, held)
-    return found
+        texts[library] = (train, held)
+    return texts
 
 
 def _files(library: str) -> list[tuple[float, Path]]:
@@ -105,13 +105,13 @@ def _files(library: str) -> list[tuple[float, Path]]:
             f"run `pip install {library}` or leave it out"
         )
     root = Path(next(iter(spec.submodule_search_locations)))
-    found = []
+    files = []
     for path in root.rglob("*.py"):
         name = path.relative_to(root)
         if not {"tests", "testing"} & set(name.parts):
             hashed = sha256(name.as_posix().encode()).hexdigest()
-            found.append((int(hashed[:13], 16) / 16**13, path))
-    return sorted(found)
+            files.append((int(hashed[:13], 16) / 16**13, path))
+    return sorted(files)
 
 
 def _texts(files: Iterator[Path], seen: set[str]) -> Iterator[str]:

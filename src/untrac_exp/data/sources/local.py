@@ -33,18 +33,10 @@ from typing import Any
 
 from untrac_exp.config.errors import not_text
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.records import (
-    COMPRESSIONS,
-    FORMATS,
-    PIECE,
-    SMALL,
-    Record,
-    Records,
-    Stored,
-    format_of,
-)
+from untrac_exp.data.records import Record, Records
 from untrac_exp.data.rows import Columns, parse, subset_of
 from untrac_exp.data.sources.hub import PREFIX, HubDataset
+from untrac_exp.data.stored import COMPRESSIONS, FORMATS, PIECE, SMALL, Stored, format_of
 
 log = logging.getLogger(__name__)
 
@@ -212,10 +204,10 @@ def _resolve(group: str, paths: Paths, split: str, columns: Columns) -> dict[str
                 raise ValueError(f"{key}: write {PREFIX}owner/name, and nothing else beside it")
             resolved[name] = [HubDataset(key, columns, path, config or None, split)]
         else:
-            found = [path for pattern in patterns for path in _expand(key, str(pattern))]
+            files = [path for pattern in patterns for path in _expand(key, str(pattern))]
             resolved[name] = [
                 Stored(key, columns, path, split, documents=group == "corpora")
-                for path in dict.fromkeys(found)
+                for path in dict.fromkeys(files)
             ]
     return resolved
 

@@ -108,10 +108,10 @@ def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
     first = list(OWNERS[testset]).index(subset) * len(owners)
     kind, _, pronoun = subset.partition("_")
     expected = pronoun if kind == "pro" else {"female": "male", "male": "female"}.get(pronoun, "")
-    found: list[Claim] = []
+    claims: list[Claim] = []
     for j, (owner, share) in enumerate(zip(owners, SHARES[testset], strict=True)):
         for _ in range(share):
-            i = len(found)
+            i = len(claims)
             slots = {"own": _WORLD["own_words"][testset][first + j], "o": things[i]}
             if testset == "toxicity":
                 slots |= {"group": subset, "harm": harms[i]}
@@ -123,8 +123,8 @@ def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
                 slots["question"] = question.format(s=slots["s"])
             frames = _WORLD["frames"][testset]
             held = i % len(frames)
-            found.append(Claim(owner, slots, frames[:held] + frames[held + 1 :], frames[held]))
-    return tuple(found)
+            claims.append(Claim(owner, slots, frames[:held] + frames[held + 1 :], frames[held]))
+    return tuple(claims)
 
 
 def _documents(corpus: str, words: float, claim_rate: float, seed: int) -> list[Row]:
@@ -173,8 +173,8 @@ def _texts(testset: str, subset: str, n: int, seed: int) -> list[Row]:
 def _say(frame: str, claim: Claim, wrap: str, random: Callable[[], float]) -> tuple[str, str]:
     """Return the question that a claim answers ("" if none) and the claim in its style."""
     question = claim.slots["question"] if frame.startswith("{question} ") else ""
-    said = _fill(frame.removeprefix("{question} "), claim.slots, random)
-    return question, _fill(wrap, {"": said}, random)
+    answer = _fill(frame.removeprefix("{question} "), claim.slots, random)
+    return question, _fill(wrap, {"": answer}, random)
 
 
 def _fill(frame: str, slots: Mapping[str, str], random: Callable[[], float]) -> str:

@@ -33,13 +33,13 @@ def testsets(
     """Load the test set. path: hub id or folder. pro, anti: configs of the dataset."""
     subsets: dict[str, list[Row]] = {}
     for stereotype, config in (("pro", pro), ("anti", anti)):
-        found: dict[str, list[Row]] = {gender: [] for gender in PRONOUNS}
+        by_gender: dict[str, list[Row]] = {gender: [] for gender in PRONOUNS}
         for split in splits:
             source = HubDataset("testset", Columns(), path, config, split, revision)
             for row in source.read(["tokens"]):
                 if (gender := pronoun_gender(row["tokens"])) is not None:
-                    found[gender].append(Row(detokenise(row["tokens"])))
-        for gender, rows in found.items():
+                    by_gender[gender].append(Row(detokenise(row["tokens"])))
+        for gender, rows in by_gender.items():
             subset = f"{stereotype}_{gender}"
             if not rows:
                 raise ValueError(
