@@ -98,7 +98,8 @@ def test_the_wheel_does_what_the_checkout_does(folder):
     ended = subprocess.run(
         [
             sys.executable, "-c",
-            f"import sys; sys.path.insert(0, {str(target)!r}); import untrac_exp.config.schema as c;"
+            f"import sys; sys.path.insert(0, {str(target)!r});"
+            "import untrac_exp.config.schema as c;"
             f"assert str(c.config_dir()).startswith({str(target)!r}), c.config_dir();"
             "from untrac_exp.__main__ import main; main()",
             *overrides(JOB),
