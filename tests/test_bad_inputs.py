@@ -147,8 +147,8 @@ TABLE = [
     Bad("a name given twice", ("corpora/mine.yaml, line 4", "duplicate key a", "fix this YAML"),
         {"corpora": "mine"}, ("--config-dir", "conf"),
         a_file("conf/corpora/mine.yaml",
-               "_target_: untrac_exp.data.sources.local.corpora\n"
-               "paths:\n  a: a.txt\n  a: b.txt\n")),
+               "_target_: untrac_exp.data.sources.local.corpora\npaths:\n  a: a.txt\n"
+               "  a: b.txt\n")),
     Bad("corrupted YAML", ("corpora/mine.yaml, line", "fix this YAML"),
         {"corpora": "mine"}, ("--config-dir", "conf"),
         a_file("conf/corpora/mine.yaml", "_target_: x\npaths: {a: [b\n")),
