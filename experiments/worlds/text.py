@@ -48,7 +48,7 @@ def documents(parts: Iterable[str], joint: str = "\n") -> Iterator[str]:
     document = ""
     for part in parts:
         for piece in _pieces(part):
-            if len(document) + len(piece) > LONGEST:
+            if len(document) + len(joint) + len(piece) > LONGEST:
                 if len(document) >= LEAST:
                     yield document
                 document = ""

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,8 @@ def test_every_corpus_and_test_set_occurs_about_equally_often():
 
 def test_no_test_set_has_the_source_of_a_corpus():
     sources = read("worlds").sources
-    assert sources["spam"] == sources["mail"] and sources["sonnets"] == sources["plays"]
+    assert sources["spam"] == sources["mail"]
+    assert sources["sonnets"] == sources["plays"]
     for number in NUMBERS:
         corpora, testsets = drawn(number)
         assert (len(set(corpora)), len(set(testsets))) == (8, 4)
@@ -108,3 +110,8 @@ def test_wrong_worlds_are_refused():
         worlds.testsets(0, n=17)
     with pytest.raises(ValueError, match="use natural or tuning"):
         natural.corpora("worlds")
+
+
+def test_the_readme_has_the_hash_of_the_texts():
+    found = hashlib.sha256((TEXTS / "worlds.jsonl.xz").read_bytes()).hexdigest()
+    assert found in Path("experiments/worlds/README.md").read_text()
