@@ -73,6 +73,11 @@ def one(method: str, settings: str = "") -> str:
     return f"method={method} {SETTINGS.get(method, '')} {settings}"
 
 
+def with_eps(of: dict[str, str]) -> dict[str, str]:
+    """Return the jobs with `EPS`, where they take an optimizer."""
+    return {job: f"{text} {EPS}" if "optimizer." in text else text for job, text in of.items()}
+
+
 def jobs(*methods: str) -> dict[str, str]:
     return {method: one(method) for method in methods}
 
@@ -103,6 +108,7 @@ VARIANTS = {
     ),
     "untrac_inv-micro_batches": one("untrac_inv", "trainer.max_tokens=32"),
     "untrac_step-gradient": one("untrac_step", "method.direction=gradient method.weights=all"),
+    "ngram-order": one("ngram", "method.order=2"),
     "graddot-embeddings": one("graddot", "method.weights=embeddings"),
     "hif_lissa-repeats": one("hif_lissa", "method.repeats=2 method.scale=5 method.damping=0.1"),
     "hif_arnoldi-embeddings": one("hif_arnoldi", "method.weights=embeddings method.basis=float64"),
@@ -151,13 +157,13 @@ SWEEPS: dict[str, dict[str, str]] = {
         "untrac-lora": f"{CHECKPOINT.format('opt')} {_OPT_LOCAL} {one('untrac')} "
         "model.adapter=lora model.lora.r=2",
     },
-    "t5-checkpoint": sweep(f"{CHECKPOINT.format('t5')} {_T5_LOCAL} {EPS}", A_FEW),
+    "t5-checkpoint": sweep(f"{CHECKPOINT.format('t5')} {_T5_LOCAL}", with_eps(A_FEW)),
     "opt-trace": sweep(
         f"{TRACE} {CHECKPOINT.format('opt')} {LOCAL.format('texts')}",
         AT_THETA0 | with_objectives("untrac"),
     ),
     "t5-trace": sweep(
-        f"{TRACE} {CHECKPOINT.format('t5')} {LOCAL.format('pairs')} {EPS}", AT_THETA0
+        f"{TRACE} {CHECKPOINT.format('t5')} {LOCAL.format('pairs')}", with_eps(AT_THETA0)
     ),
 }
 """Overrides by sweep and job. The jobs of a sweep share a store."""

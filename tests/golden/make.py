@@ -3,7 +3,7 @@
     python -m tests.golden.make                     write this folder's JSON files, one per sweep
     python -m tests.golden.make --compare FOLDER    compare with the files of FOLDER, bit for bit
 
-Further arguments are overrides of every job, such as trainer.workers=2.
+Further arguments are overrides of every job, such as parallel=local.
 """
 
 import argparse
