@@ -108,7 +108,6 @@ VARIANTS = {
     ),
     "untrac_inv-micro_batches": one("untrac_inv", "trainer.max_tokens=32"),
     "untrac_step-gradient": one("untrac_step", "method.direction=gradient method.weights=all"),
-    "ngram-order": one("ngram", "method.order=2"),
     "graddot-embeddings": one("graddot", "method.weights=embeddings"),
     "hif_lissa-repeats": one("hif_lissa", "method.repeats=2 method.scale=5 method.damping=0.1"),
     "hif_arnoldi-embeddings": one("hif_arnoldi", "method.weights=embeddings method.basis=float64"),

@@ -73,10 +73,9 @@ def _table(path: Path) -> Table:
 
 
 def _metrics(metrics: dict[str, Any]) -> Table:
-    """Return the agreement, the ceilings and the tokens read."""
-    tokens = {name: metrics["cost"][name] for name in ("forward_tokens", "backward_tokens")}
+    """Return the agreement and the ceilings."""
     kept = {name: metrics[name] for name in metrics if name.startswith(("ceiling", "attainable"))}
-    return dict(_flat({"agreement": metrics["agreement"], **kept, **tokens}))
+    return dict(_flat({"agreement": metrics["agreement"], **kept}))
 
 
 def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, list[Any]]]:
