@@ -151,7 +151,7 @@ def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
 
 def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
     began = clock[0]
-    monkeypatch.setattr(callback, "sweep", callback.Sweep(began, 4))
+    monkeypatch.setenv(callback.JOBS, "4")
     device = torch.device("cpu")
     inputs = type(
         "I", (), {"training": type("T", (), {"trainer": type("D", (), {"device": device})})}
@@ -162,7 +162,7 @@ def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
         monkeypatch.setattr(job.HydraConfig, "get", lambda hydra=hydra: hydra)
         clock[0] = began + spent
         cfg = OmegaConf.create({"budget": "1020s"})
-        assert job.share_of_budget(cfg, inputs) == pytest.approx(share)
+        assert job.share_of_budget(cfg, inputs, began) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])

@@ -136,7 +136,7 @@ def test_results_of_other_settings_stay(folder):
 
 
 def test_debug_runs_one_tiny_job_of_an_experiment_and_logs_nothing(folder):
-    ended = command(["+experiment=toxicity", "debug=true", "trainer.workers=1"], folder)
+    ended = command(["+experiment=toxicity", "debug=true", "parallel=none"], folder)
     assert (ended.status, ended.err) == (0, "")
     [metrics] = folder.rglob("metrics.json")
     assert metrics.parent == folder / "outputs" / "debug" / "mini" / "untrac" / "seed0"

@@ -109,20 +109,6 @@ def test_the_products_are_those_of_gradients_taken_one_by_one(kind, request):
     assert found["influence"].to_dict() == expected
 
 
-def test_what_the_store_has_of_a_checkpoint_is_not_read_again(many, spy):
-    """A test set that is added costs one more reading of the corpora and one of its own."""
-    whole = many.subsets
-    many.subsets = {subset: data for subset, data in whole.items() if subset.testset != "c"}
-    TracIn().influences(many)
-    many.subsets = whole
-    added = TracIn().influences(many).scores
-    assert {spy[data.fingerprint] for data in whole.values()} == {CHECKPOINTS}
-    assert {spy[data.fingerprint] for data in many.corpora.values()} == {2 * CHECKPOINTS}
-    assert {spy[one.path.stem] for one in many.checkpoints} == {2}
-    fresh = replace(many, key={"job": "another"})
-    assert TracIn().influences(fresh).scores.equals(added)
-
-
 @pytest.mark.parametrize("kind", ["many", "few"])
 def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
     subject = request.getfixturevalue(kind)

@@ -15,7 +15,7 @@ from untrac_exp.objectives.npo import NPO
 
 
 def value(objective, job, model):
-    [micro_batch] = parts_of(job.data, len(job.data))
+    [micro_batch] = parts_of(job.forget_set, len(job.forget_set))
     return float(objective.prepare(job)(model, micro_batch).detach())
 
 
@@ -80,7 +80,7 @@ def test_kl_is_its_formula(weight, trained):
     theta0, data = trained[0], sequences(1, 3, 5)
     job, model = inputs(theta0, data), away(theta0)
     p, q = (
-        torch.cat([probabilities(m, other) for other in job.retain.values()])
+        torch.cat([probabilities(m, other) for other in job.retain_set.values()])
         for m in (theta0, model)
     )
     kl = float((p * (p / q).log()).sum(-1).mean())
@@ -125,7 +125,7 @@ def test_fisher_is_its_formula(trained):
     theta0, data, weight, damping = trained[0], sequences(1, 3, 5), 7.0, 0.1
     job, model = inputs(theta0, data), away(theta0)
     fisher, tokens = 0, 0
-    for other in job.retain.values():
+    for other in job.retain_set.values():
         for one in one_by_one(other):
             n = int(one.scored)
             fisher = fisher + (n * dense.gradient(theta0, one)) ** 2  # of a sum, not a mean

@@ -11,13 +11,17 @@ from untrac_exp.report import callback as callbacks
 from untrac_exp.report import sweep
 
 
+def of_sweep(directory):
+    return OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}, "logger": None})
+
+
 @pytest.fixture
 def small(made_up):
     return made_up(methods={"untrac": 0.1, "graddot": 0.8}, testsets={"bias": 3}, seeds=1)
 
 
 def test_the_callback_reports_the_sweeps_directory(small, capsys, monkeypatch):
-    monkeypatch.setattr(callbacks, "_to_report", [(small, None)])
+    monkeypatch.setattr(callbacks.Report, "sweep", of_sweep(small))
     callbacks.Report().on_multirun_end(OmegaConf.create(), config_name="config")
     assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
     names = {path.name for path in small.iterdir() if path.is_file()}
@@ -37,7 +41,7 @@ def test_a_report_drawn_again_is_the_same_to_the_byte(small):
 
 
 def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(callbacks, "_to_report", [(tmp_path, None)])
+    monkeypatch.setattr(callbacks.Report, "sweep", of_sweep(tmp_path))
     with caplog.at_level(logging.ERROR):
         callbacks.Report().on_multirun_end(OmegaConf.create())
     (record,) = caplog.records

@@ -90,7 +90,7 @@ class UnlearningMethod(Method):
             )
             subject.on_curves(_text(name), own, trajectory(name, curve))
 
-        parameters = subject.model.num_parameters()
+        parameters = sum(weight.numel() for weight in subject.model.parameters())
         curves = subject.parts(parts, f"{method}: forget sets unlearned", log_curves)
         changes: list[Change] = []
         for name, curve in curves.items():
