@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from importlib.util import find_spec
+from typing import Any, cast
 
 import pytest
 
@@ -19,7 +20,7 @@ from untrac_exp.store import Artifact, Store
 LOCAL = Parallel("loky", workers=2, threads=1)
 CLUSTERS = [
     pytest.param(
-        Parallel(name, workers=2, threads=1),
+        Parallel(cast(Any, name), workers=2, threads=1),
         marks=[
             pytest.mark.slow,
             pytest.mark.skipif(find_spec(package) is None, reason=f"needs {package}"),

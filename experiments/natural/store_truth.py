@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from untrac_exp.data.sources.natural import TEXTS
+from untrac_exp.data.sources.embedded import TEXTS
 from untrac_exp.job import load
 from untrac_exp.store import Store
 from untrac_exp.truth.stored import training_fingerprint

@@ -138,6 +138,8 @@ def _plan(overrides: list[str], multirun: bool) -> None:
             task = list(cfg.hydra.overrides.task)
             with open_dict(cfg):
                 del cfg["hydra"]
+            if cfg.debug:
+                shrink(cfg)
             check(cfg, task)
             prepare_process(cfg.threads)
             inputs, finished, fetched = None, False, downloads(plain(cfg))
