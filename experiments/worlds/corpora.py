@@ -162,7 +162,11 @@ def _prose(article: str) -> list[str]:
     text = re.sub(r"&lt;!--.*?--&gt;", "", text, flags=re.S)
     for _ in range(4):
         text = re.sub(r"\{\{[^{}]*\}\}", "", text)
-    return [one for one in text.split("\n") if re.match(r"['\w\[]", one) and "{" not in one]
+    return [
+        one
+        for one in text.split("\n")
+        if re.match(r"['\w]|\[\[(?!File|Image)", one) and "{" not in one
+    ]
 
 
 def _wikitext(text: str) -> str:

