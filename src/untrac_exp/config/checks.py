@@ -133,16 +133,16 @@ def check_value(value: Any, hint: Any, path: str) -> None:
     try:
         adapter.validate_python([value], strict=True)
     except ValidationError as error:
-        wrong = [one for one in error.errors() if one["type"] != "tuple_type"]
+        wrong = [fault for fault in error.errors() if fault["type"] != "tuple_type"]
         if not wrong:
             return
         item = wrong[0]["input"]
         if isinstance(value, Mapping) and item is not value:
             path = f"{path}.{wrong[0]['loc'][1]}"
         expected = (
-            _WORDS.get(one["type"], one["msg"].removeprefix("Input should be "))
-            for one in wrong
-            if one["input"] is item
+            _WORDS.get(fault["type"], fault["msg"].removeprefix("Input should be "))
+            for fault in wrong
+            if fault["input"] is item
         )
         raise ValueError(
             f"{path}={item!r} has the wrong type; give {' or '.join(expected)}"

@@ -111,8 +111,8 @@ def _hydra(error: HydraException) -> str:
     if isinstance(error, OverrideParseException):
         return f"cannot read '{error.override}': check its quotes, brackets and commas ({_GRAMMAR})"
     text = _flat(error)
-    found = _NOT_IN_DEFAULTS.match(text)
-    return found.expand(r"\2: write \1") if found else text
+    match = _NOT_IN_DEFAULTS.match(text)
+    return match.expand(r"\2: write \1") if match else text
 
 
 @_message_of.register

@@ -153,15 +153,15 @@ class Subject:
         """
         outer, start = self.meter, time.monotonic()
         names, progress = list(parts), Progress(what, len(parts))
-        found: dict[Name, Arrays] = {}
+        arrays_of: dict[Name, Arrays] = {}
         for i, path in self.store.get_all([self.artifact(part) for part in parts.values()]):
             outer.add(Meter.load(path / "cost.json"))
             with np.load(path / "arrays.npz") as arrays:
-                found[names[i]] = dict(arrays)
-            progress(len(found))
-            on_part(names[i], found[names[i]])
+                arrays_of[names[i]] = dict(arrays)
+            progress(len(arrays_of))
+            on_part(names[i], arrays_of[names[i]])
         outer.wall_s -= time.monotonic() - start  # already counted by the parts' meters
-        return {name: found[name] for name in names}
+        return {name: arrays_of[name] for name in names}
 
     def artifact(self, part: Part) -> Artifact:
         """Return the store's request for a part."""

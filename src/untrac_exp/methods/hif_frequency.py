@@ -49,5 +49,5 @@ class HifFrequency(Method):
             return inverse.to(vector) * vector
 
         reads = {"trained on": subject.trained_on.values()}
-        found = products(subject, "products", dot, solve, draws=False, solve_reads=reads)
-        return Influences(gradient_scores(found))
+        values = products(subject, "products", dot, solve, draws=False, solve_reads=reads)
+        return Influences(gradient_scores(values))

@@ -72,11 +72,11 @@ class NGram(Method):
             )
         changes, weak = [], []
         for subset, data in subject.subsets.items():
-            found = self._losses(subject, data, vocab_size)
-            before = Losses(torch.from_numpy(found["before"]), data.scored)
-            for corpus, after in zip(subject.trained_on, found["after"], strict=True):
+            losses = self._losses(subject, data, vocab_size)
+            before = Losses(torch.from_numpy(losses["before"]), data.scored)
+            for corpus, after in zip(subject.trained_on, losses["after"], strict=True):
                 changes.append(Change(corpus, subset, subset, before, after))
-            ours, model = float(found["surrogate"]), float(found["model"])
+            ours, model = float(losses["surrogate"]), float(losses["model"])
             if ours > model + 0.1:
                 weak.append(f"{'/'.join(subset)} ({ours:.2f} against {model:.2f})")
         warnings = [
@@ -145,8 +145,8 @@ def matched_losses(
         orders.append(count(corpora, data, n, vocab_size))
 
         def excess(log_strength: float) -> float:
-            alone = [Counts(*(array[:1] for array in one)) for one in orders]
-            nll = token_losses(alone, np.exp(log_strength), vocab_size)[0]
+            complete = [Counts(*(array[:1] for array in counts)) for counts in orders]
+            nll = token_losses(complete, np.exp(log_strength), vocab_size)[0]
             return float(nll.mean()) - loss
 
         low, high = np.log(_STRENGTHS)
@@ -187,7 +187,7 @@ def count(corpora: Mapping[str, Encoded], data: Encoded, n: int, vocab_size: int
     # (1 + Z, G): of all corpora, then without each
     total = counts.sum(0, keepdims=True)
     counts = np.concatenate([total, total - counts])
-    sizes = np.array([int(one.lengths.sum()) for one in corpora.values()], float)
+    sizes = np.array([int(data.lengths.sum()) for data in corpora.values()], float)
     left = np.array([1.0, *((sizes.sum() - sizes) / sizes.sum())])[:, None]
     scale = np.divide(1, left, out=np.zeros_like(left), where=left > 0)
     contexts, types = (
@@ -231,15 +231,15 @@ def _continuations(
     corpora: Mapping[str, Encoded], n: int, vocab_size: int, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted n-grams (G,) that continue `contexts`, and counts by corpus (Z, G)."""
-    found = []
+    counted = []
     for data in corpora.values():
         gram, _, whole = _grams(data, n, vocab_size)
         gram = gram[whole]
         gram = gram[np.isin(gram // (vocab_size + 1), contexts)]
-        found.append(np.unique(gram, return_counts=True))
-    grams = np.unique(np.concatenate([gram for gram, _ in found]))
-    counts = np.zeros((len(found), len(grams)), np.int64)
-    for row, (gram, often) in zip(counts, found, strict=True):
+        counted.append(np.unique(gram, return_counts=True))
+    grams = np.unique(np.concatenate([gram for gram, _ in counted]))
+    counts = np.zeros((len(counted), len(grams)), np.int64)
+    for row, (gram, often) in zip(counts, counted, strict=True):
         row[np.searchsorted(grams, gram)] = often
     return grams, counts
 

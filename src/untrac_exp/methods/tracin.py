@@ -37,8 +37,8 @@ class TracIn(Method):
             )
         files, rates = zip(*subject.checkpoints, strict=True)
         values: dict[tuple[str, Subset], float] = defaultdict(float)
-        found = products_at(files, subject, "products", dot, draws=False)
-        for lr, cells in zip(rates, found, strict=True):
+        products = products_at(files, subject, "products", dot, draws=False)
+        for lr, cells in zip(rates, products, strict=True):
             for cell, value in cells.items():
                 values[cell] += lr * value
         return Influences(gradient_scores(values))

@@ -79,7 +79,7 @@ class UnTracNewton(Method):
                 "untrac_newton: gradients of corpora",
             )
             slope, unbiased = (
-                sum(float(one[name]) for one in slopes.values()) / len(slopes)
+                sum(float(part[name]) for part in slopes.values()) / len(slopes)
                 for name in ("slope", "unbiased")
             )
             if slope == 0:

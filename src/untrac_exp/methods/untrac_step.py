@@ -68,7 +68,7 @@ class UnTracStep(Method):
     def influences(self, subject: Subject) -> Influences:
         evaluated = EvaluationSet(subject.corpora)
         before = evaluated.losses_at_theta0(subject)
-        losses = {corpus: one.mean for corpus, one in before.items()}
+        losses = {corpus: at_theta0.mean for corpus, at_theta0 in before.items()}
         mean = sum(losses.values()) / len(losses)
         parts = {
             subset: self._step(subject, "/".join(subset), data, evaluated)

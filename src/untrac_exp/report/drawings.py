@@ -168,8 +168,8 @@ def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
         axes.set_xlabel("unlearning step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid()
-    further = {f"{len(others)} others": {"color": GRID}} if others else {}
-    _legend_below(figure, shortened(shown, 24), further)
+    more = {f"{len(others)} others": {"color": GRID}} if others else {}
+    _legend_below(figure, shortened(shown, 24), more)
     return figure
 
 
@@ -209,8 +209,8 @@ def accuracy_against_cost(
     for row, cost in zip(grid, costs, strict=False):
         for axes, testset in zip(row, testsets, strict=True):
             part = points[points["testset"] == testset]
-            drawn = part[(part[cost] > 0) & np.isfinite(part["pearson"])]
-            for x, y, std, label in drawn[[cost, "pearson", "std", "label"]].to_numpy():
+            finite = part[(part[cost] > 0) & np.isfinite(part["pearson"])]
+            for x, y, std, label in finite[[cost, "pearson", "std", "label"]].to_numpy():
                 style = look(labels.index(label)) | dots
                 axes.errorbar(x, y, yerr=std, elinewidth=1, **style)
             for ceiling in part["attainable"].dropna().unique():
@@ -226,9 +226,9 @@ def accuracy_against_cost(
         row[0].set_ylabel("Pearson with the truth")
     for axes, testset in zip(grid[0], testsets, strict=True):
         axes.set_title(wrapped(testset, 2.6), **_TITLE)
-    further = {"attainable ceiling": ceiling_style} if points["attainable"].notna().any() else {}
-    further |= {"cost of the truth": truth_style} if truth_cost else {}
-    _legend_below(figure, shortened(labels, 30), further, linestyle="none", markersize=7)
+    more = {"attainable ceiling": ceiling_style} if points["attainable"].notna().any() else {}
+    more |= {"cost of the truth": truth_style} if truth_cost else {}
+    _legend_below(figure, shortened(labels, 30), more, linestyle="none", markersize=7)
     return figure
 
 
@@ -262,15 +262,15 @@ def _panels(
 
 
 def _legend_below(
-    figure: Figure, names: Sequence[str], further: dict[str, dict[str, Any]], **style: Any
+    figure: Figure, names: Sequence[str], more: dict[str, dict[str, Any]], **style: Any
 ) -> None:
-    """Name the series, and `further` lines by their style, below a figure that grows for it."""
+    """Name the series, and `more` lines by their style, below a figure that grows for it."""
     columns = max(1, int(figure.get_figwidth() / (0.075 * max(map(len, names)) + 0.55)))
-    styles = [*(look(i) | style for i in range(len(names))), *further.values()]
+    styles = [*(look(i) | style for i in range(len(names))), *more.values()]
     figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(styles) / columns))
     handles = [
         # matplotlib skips labels that start with an underscore
         Line2D([], [], label=f" {name}" if name.startswith("_") else name, **style)
-        for name, style in zip([*names, *further], styles, strict=True)
+        for name, style in zip([*names, *more], styles, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)

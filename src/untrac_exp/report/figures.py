@@ -57,7 +57,7 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
     Returns:
         The drawings in report order.
     """
-    drawn = []
+    rendered = []
     names = _file_names(sweep.testsets)
     with figure_style(), warnings.catch_warnings():
         # Characters missing from the font are drawn as boxes; the tables show them correctly.
@@ -70,8 +70,8 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
             pdf = _file(figure, format="pdf", metadata={"CreationDate": None})
             write_bytes(directory / f"{name}.pdf", pdf)
             svg, alt = svg_text(figure, name), _ALT[kind].format(testset)
-            drawn.append(Drawing(name, kind, testset, alt, svg, figure.get_figwidth()))
-    return drawn
+            rendered.append(Drawing(name, kind, testset, alt, svg, figure.get_figwidth()))
+    return rendered
 
 
 def heatmap(sweep: Sweep, testset: str) -> Figure:

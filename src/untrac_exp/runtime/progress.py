@@ -53,7 +53,7 @@ def parse_duration(key: str, text: object) -> float:
     Raises:
         ValueError: it is none of these; the message names `key`.
     """
-    found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None or float(found[1]) == 0:
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or float(match[1]) == 0:
         raise ValueError(f"{key}={text}: not a duration; write it as 90s, 5min or 2h")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]

@@ -141,7 +141,7 @@ class Store:
     def _get_all(
         self, artifacts: Sequence[Artifact], parallel: Parallel
     ) -> Iterator[tuple[int, Path]]:
-        left, told = dict(enumerate(artifacts)), False
+        left, is_logged = dict(enumerate(artifacts)), False
         with self._explained():
             while True:
                 # A complete artifact needs no lock, so a read-only store works
@@ -156,8 +156,8 @@ class Store:
                     if is_built:
                         yield missing[n], self._touch(self._path(left.pop(missing[n])))
                 if left and processes.is_first():
-                    self._wait([self._path(artifact) for artifact in left.values()], told)
-                    told = True
+                    self._wait([self._path(artifact) for artifact in left.values()], is_logged)
+                    is_logged = True
 
     def _try_build(self, artifact: Artifact) -> bool:
         """Build an artifact, unless another process is building it."""
@@ -173,9 +173,9 @@ class Store:
             self._ensure(artifact)
             return True
 
-    def _wait(self, paths: Sequence[Path], told: bool) -> None:
+    def _wait(self, paths: Sequence[Path], is_logged: bool) -> None:
         """Wait until one of the artifacts, which others are building, is built or given up."""
-        if not told:
+        if not is_logged:
             which = short_name(paths[0]) + (f" and {len(paths) - 1} more" if paths[1:] else "")
             log.info("waiting for %s, being built by another process", which)
         while all(map(is_locked, paths)):

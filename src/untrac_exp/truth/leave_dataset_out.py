@@ -24,8 +24,8 @@ class LeaveDatasetOut(Truth):
         return [(name,) for name in corpora]
 
     def influences(self, changes: pd.DataFrame, corpora: Sequence[str]) -> pd.DataFrame:
-        found = changes.assign(corpus=[name for (name,) in changes["without"]])
-        return found[["train_seed", "corpus", "testset", "subset", "influence"]]
+        influences = changes.assign(corpus=[name for (name,) in changes["without"]])
+        return influences[["train_seed", "corpus", "testset", "subset", "influence"]]
 
     def compared(
         self, scores: pd.DataFrame, changes: pd.DataFrame

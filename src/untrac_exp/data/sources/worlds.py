@@ -2,7 +2,7 @@
 
 A world is a number. Four worlds share out the 32 corpora, so that a corpus is in 1 of the 4
 development worlds and in 2 of the 8 sealed ones. A test set whose source is a source of one of the
-world's corpora is not drawn for it; the others are drawn about equally often.
+world's corpora is not times for it; the others are times about equally often.
 ``experiments/worlds/build.py`` made the texts.
 """
 
@@ -26,15 +26,15 @@ def corpora(world: int, n: int = 8) -> list[Corpus]:
 def testsets(world: int, n: int = 4, n_corpora: int = 8) -> list[TestSet]:
     """Return the test sets of a world. n_corpora: its number of corpora."""
     texts = read("worlds")
-    drawn = dict.fromkeys(sorted(texts.testsets), 0)
+    times = dict.fromkeys(sorted(texts.testsets), 0)
     for number in range(world + 1):
         sources = {texts.sources[name] for name in _corpora(number, n_corpora)}
-        names = [name for name in drawn if texts.sources[name] not in sources]
+        names = [name for name in times if texts.sources[name] not in sources]
         if n > len(names):
             raise ValueError(f"testset.n is {n}; world {world} has {len(names)} test sets")
         Random(f"testsets of world {number}").shuffle(names)
-        names = sorted(names, key=drawn.__getitem__)[:n]
-        drawn |= {name: drawn[name] + 1 for name in names}
+        names = sorted(names, key=times.__getitem__)[:n]
+        times |= {name: times[name] + 1 for name in names}
     return [TestSet(name, texts.testsets[name]) for name in sorted(names)]
 
 

@@ -34,7 +34,7 @@ def inverse_frequency(subject: Subject, damping: float) -> Tensor:
     return torch.cat(
         [
             inverse[: len(weight), None].expand(weight.shape).flatten()
-            if any(weight is one for one in embeddings)
+            if any(weight is embedding for embedding in embeddings)
             else torch.zeros(weight.numel())
             for weight in parameters(model)
         ]
