@@ -19,14 +19,17 @@ from untrac_exp.store import Artifact, Store
 LOCAL = Parallel("loky", workers=2, threads=1)
 CLUSTERS = [
     pytest.param(
-        Parallel(name, workers=2, threads=1),
+        Parallel(name, workers=2, threads=1, options=options),
         marks=[
             pytest.mark.slow,
             pytest.mark.skipif(find_spec(package) is None, reason=f"needs {package}"),
         ],
         id=name,
     )
-    for name, package in {"dask": "distributed", "ray": "ray"}.items()
+    for name, package, options in (
+        ("dask", "distributed", {"n_workers": 2, "threads_per_worker": 1}),
+        ("ray", "ray", {"num_cpus": 2, "log_to_driver": False}),
+    )
 ]
 
 

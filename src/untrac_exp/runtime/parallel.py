@@ -49,9 +49,8 @@ class Parallel:
     Attributes:
         backend: "none" is this process, "loky" are processes of this machine.
         workers: number of workers; None: as many as there are GPUs or CPU cores.
-        address: of a running dask scheduler or Ray cluster; None starts one on this machine.
         cluster: class of `dask_jobqueue` that starts the dask workers, such as SLURMCluster.
-        options: arguments of `cluster`, of `distributed.LocalCluster` or of `ray.init`.
+        options: arguments of `cluster`, of `distributed.Client` or of `ray.init`.
         threads: CPU threads of a worker; None divides the cores.
         devices: CUDA devices, each for one loky worker.
         prepare: dotted name of a function of `threads`, called in a worker before each task.
@@ -62,7 +61,6 @@ class Parallel:
 
     backend: Literal["none", "loky", "dask", "ray"] = "none"
     workers: int | None = None
-    address: str | None = None
     cluster: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
@@ -75,7 +73,7 @@ class Parallel:
 
     @property
     def processes(self) -> int:
-        """Number of processes that work at once on this machine."""
+        """Number of workers, or 1 for this process."""
         if self.backend == "none" or _is_worker:
             return 1
         on_cpu = max(1, min(_MOST, cores() // (self.threads or 1)))
@@ -153,7 +151,12 @@ class Parallel:
             elif self.backend == "dask":
                 settings = {"client": self._dask()}
             else:
-                self._ray()
+                import ray
+                from ray.util.joblib import register_ray
+
+                if not ray.is_initialized():
+                    ray.init(**self.options)
+                register_ray()
                 return_as = "list"  # its backend yields no single results
         except ImportError as error:
             extra = "slurm" if self.cluster else self.backend
@@ -164,41 +167,21 @@ class Parallel:
             return Joblib(return_as=return_as, pre_dispatch="all", batch_size=1)
 
     def _dask(self) -> Any:
-        """Return a client of the configured cluster, with a worker that has started."""
+        """Return a client of the configured cluster, in which a worker has started."""
         import distributed
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         if (name := repr(self)) not in _clients:
-            cluster: Any = self.address
-            if self.cluster is not None:
+            if self.cluster is None:
+                _clients[name] = distributed.Client(**self.options)
+            else:
                 import dask_jobqueue
 
                 cluster = getattr(dask_jobqueue, self.cluster)(**self.options)
                 cluster.scale(jobs=self.processes)
-            elif cluster is None:
-                cluster = distributed.LocalCluster(
-                    n_workers=self.processes,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    **self.options,
-                )
-            _clients[name] = distributed.Client(cluster)
+                _clients[name] = distributed.Client(cluster)
         _clients[name].wait_for_workers(1)
         return _clients[name]
-
-    def _ray(self) -> None:
-        """Connect to the configured Ray cluster and make it a backend of joblib."""
-        import ray
-        from ray.util.joblib import register_ray
-
-        if not ray.is_initialized():
-            ray.init(
-                self.address,
-                num_cpus=None if self.address else self.processes,
-                log_to_driver=False,
-                **self.options,
-            )
-        register_ray()
 
 
 def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:

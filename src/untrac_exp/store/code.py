@@ -1,9 +1,9 @@
 """Hash of the code that an artifact depends on, for its key.
 
 The hash covers a module and, transitively, the project's modules that it imports, except those of
-the rooms `_UNCOUNTED_ROOMS`. Import statements are parsed; nothing is imported. Each module is hashed as a syntax tree without
-docstrings, so comments, formatting and docstrings do not count. Like an import, a module is read
-once per process; later edits take effect in the next process.
+the rooms `_UNCOUNTED_ROOMS`. Import statements are parsed; nothing is imported. Each module is
+hashed as a syntax tree without docstrings, so comments, formatting and docstrings do not count.
+Like an import, a module is read once per process; later edits take effect in the next process.
 """
 
 import ast
