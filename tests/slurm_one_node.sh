@@ -67,7 +67,7 @@ SlurmdPidFile=$state/slurmd.pid
 SlurmctldPort=16817
 SlurmdPort=16818
 SlurmdParameters=config_overrides
-NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(($(nproc) > 6 ? $(nproc) : 6)) State=UNKNOWN
+NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$(($(nproc) > 6 ? $(nproc) : 6)) RealMemory=$(awk "/MemTotal/ {print int(\$2 / 1024)}" /proc/meminfo) State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
 export SLURM_CONF=$state/slurm.conf

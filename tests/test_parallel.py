@@ -8,7 +8,6 @@ import sys
 import time
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, cast
 
 import pytest
 
@@ -18,16 +17,22 @@ from untrac_exp.runtime.parallel import Parallel, take_device
 from untrac_exp.store import Artifact, Store
 
 LOCAL = Parallel("loky", workers=2, threads=1)
-CLUSTERS = [
+CLUSTERS = {
+    "distributed": Parallel(
+        "dask", workers=2, threads=1, options={"n_workers": 2, "threads_per_worker": 1}
+    ),
+    "ray": Parallel("ray", workers=2, options={"num_cpus": 2, "log_to_driver": False}),
+}
+SLOW = [
     pytest.param(
-        Parallel(cast(Any, name), workers=2, threads=1),
+        cluster,
         marks=[
             pytest.mark.slow,
             pytest.mark.skipif(find_spec(package) is None, reason=f"needs {package}"),
         ],
-        id=name,
+        id=cluster.backend,
     )
-    for name, package in {"dask": "distributed", "ray": "ray"}.items()
+    for package, cluster in CLUSTERS.items()
 ]
 
 
@@ -46,7 +51,7 @@ def write(n, out):
     (out / "n").write_text(f"{n} {os.getpid()}")
 
 
-@pytest.mark.parametrize("where", [pytest.param(LOCAL, id="loky"), *CLUSTERS])
+@pytest.mark.parametrize("where", [pytest.param(LOCAL, id="loky"), *SLOW])
 def test_workers_return_every_result_and_their_warnings_once(where, caplog, tmp_path):
     found = dict(where.run([partial(square, n) for n in range(5)]))
     assert {i: value for i, (value, _) in found.items()} == {i: i * i for i in range(5)}

@@ -365,7 +365,7 @@ def test_ls_shows_kinds_sizes_states_and_keys(filled, capsys):
     os.truncate(filled.path("theta0", {"name": "bad"}) / "model" / "weights.bin", 1)
     assert cli(["ls", "--root", str(filled.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = {re.split(r"[/. ]", line)[1]: line for line in lines[1:-1]}
+    rows = {re.split(r"[/. ]", line)[1]: line for line in lines[:-1]}
     assert len(rows) == 4
     row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
     assert re.search(r"^tokenizer/.*\(complete, \d\.\d+ kB, .*vocab\.size=512", row)

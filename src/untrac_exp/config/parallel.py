@@ -22,7 +22,7 @@ def parallel_of(cfg: DictConfig) -> Parallel:
     Raises:
         ValueError: torchrun has started this process, and workers are asked for.
     """
-    chosen: Parallel = instantiate(cfg.parallel)
+    chosen: Parallel = instantiate(cfg.parallel, _convert_="all")
     if processes.number() > 1:
         if chosen.workers or chosen.backend not in ("none", "loky"):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Independent tasks on worker processes, of this machine or of a cluster, by joblib."""
+"""Independent tasks on worker processes, of this machine or of a cluster, by joblib, dask or Ray."""
 
 import getpass
 import logging
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import starmap
 from logging.handlers import QueueHandler
 from pathlib import Path
 from queue import Queue
@@ -25,6 +26,8 @@ from filelock import FileLock, Timeout
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+_Call = tuple["Parallel", int, Callable[[], Any]]
+"""Arguments of `_call`."""
 _Done = tuple[int, Any, Exception | None, list[logging.LogRecord]]
 """Outcome of a task: its index, its result or error, and the warnings that it logged."""
 
@@ -49,9 +52,8 @@ class Parallel:
     Attributes:
         backend: "none" is this process, "loky" are processes of this machine.
         workers: number of workers; None: as many as there are GPUs or CPU cores.
-        address: of a running dask scheduler or Ray cluster; None starts one on this machine.
         cluster: class of `dask_jobqueue` that starts the dask workers, such as SLURMCluster.
-        options: arguments of `cluster`, of `distributed.LocalCluster` or of `ray.init`.
+        options: arguments of `cluster`, of `distributed.Client` or of `ray.init`.
         threads: CPU threads of a worker; None divides the cores.
         devices: CUDA devices, each for one loky worker.
         prepare: dotted name of a function of `threads`, called in a worker before each task.
@@ -62,7 +64,6 @@ class Parallel:
 
     backend: Literal["none", "loky", "dask", "ray"] = "none"
     workers: int | None = None
-    address: str | None = None
     cluster: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
@@ -75,7 +76,7 @@ class Parallel:
 
     @property
     def processes(self) -> int:
-        """Number of processes that work at once on this machine."""
+        """Number of workers, or 1 for this process."""
         if self.backend == "none" or _is_worker:
             return 1
         on_cpu = max(1, min(_MOST, cores() // (self.threads or 1)))
@@ -110,14 +111,20 @@ class Parallel:
             for i, task in list(tasks.items()):
                 yield i, task()
             return
-        from joblib import delayed
-
-        calls = [delayed(_call)(self, i, task) for i, task in tasks.items()]
-        for index, result, error, records in self._joblib()(calls):
+        calls = [(self, i, task) for i, task in tasks.items()]
+        on_workers = {"loky": self._loky, "dask": self._dask, "ray": self._ray}[self.backend]
+        try:
+            results = on_workers(calls)
+        except ImportError as error:
+            extra = "slurm" if self.cluster else self.backend
+            raise ValueError(
+                f"parallel={extra} needs an extra: pip install 'untrac-exp[{extra}]'"
+            ) from error
+        for index, result, failed, records in results:
             for record in records:
                 logging.getLogger(record.name).handle(record)
-            if error is not None:
-                raise error
+            if failed is not None:
+                raise failed
             yield index, result
 
     def is_here(self, tasks: int) -> bool:
@@ -138,67 +145,57 @@ class Parallel:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             list(self.run([int] * self.processes))
 
-    def _joblib(self) -> Any:
+    def _loky(self, calls: Sequence[_Call]) -> Iterator[_Done]:
         from joblib import Parallel as Joblib
-        from joblib import parallel_config
+        from joblib import delayed
 
         # after an error, that other tasks are cancelled
         warnings.filterwarnings("ignore", module=r"joblib\.")
-        n, settings, return_as = -1, dict[str, Any](), "generator_unordered"
-        try:
-            if self.backend == "loky":
-                n = self.processes
-                args = (os.getpid(), self.devices, self.prepare, self.threads)
-                settings = {"initializer": _start, "initargs": args}
-            elif self.backend == "dask":
-                settings = {"client": self._dask()}
-            else:
-                self._ray()
-                return_as = "list"  # its backend yields no single results
-        except ImportError as error:
-            extra = "slurm" if self.cluster else self.backend
-            raise ValueError(
-                f"parallel={extra} needs an extra: pip install 'untrac-exp[{extra}]'"
-            ) from error
-        with parallel_config(self.backend, n_jobs=n, max_nbytes=None, **settings):
-            return Joblib(return_as=return_as, pre_dispatch="all", batch_size=1)
+        run = Joblib(
+            self.processes,
+            backend="loky",
+            return_as="generator_unordered",
+            pre_dispatch="all",
+            batch_size=1,
+            max_nbytes=None,
+            initializer=_start,
+            initargs=(os.getpid(), self.devices, self.prepare, self.threads),
+        )
+        return run(starmap(delayed(_call), calls))
 
-    def _dask(self) -> Any:
-        """Return a client of the configured cluster, with a worker that has started."""
+    def _dask(self, calls: Sequence[_Call]) -> Iterator[_Done]:
+        # not through joblib, which computes in this process while there is only one worker
         import distributed
 
         logging.getLogger("distributed").setLevel(logging.WARNING)
         if (name := repr(self)) not in _clients:
-            cluster: Any = self.address
-            if self.cluster is not None:
+            if self.cluster is None:
+                _clients[name] = distributed.Client(**self.options)
+            else:
                 import dask_jobqueue
 
                 cluster = getattr(dask_jobqueue, self.cluster)(**self.options)
                 cluster.scale(jobs=self.processes)
-            elif cluster is None:
-                cluster = distributed.LocalCluster(
-                    n_workers=self.processes,
-                    threads_per_worker=1,
-                    dashboard_address=None,
-                    **self.options,
-                )
-            _clients[name] = distributed.Client(cluster)
-        _clients[name].wait_for_workers(1)
-        return _clients[name]
+                _clients[name] = distributed.Client(cluster)
+        futures = _clients[name].map(_call, *zip(*calls, strict=True), pure=False)
+        return (future.result() for future in distributed.as_completed(futures))
 
-    def _ray(self) -> None:
-        """Connect to the configured Ray cluster and make it a backend of joblib."""
+    def _ray(self, calls: Sequence[_Call]) -> Iterator[_Done]:
+        # not through joblib, which yields nothing until all tasks are done
         import ray
-        from ray.util.joblib import register_ray
 
         if not ray.is_initialized():
-            ray.init(
-                self.address,
-                num_cpus=None if self.address else self.processes,
-                log_to_driver=False,
-                **self.options,
-            )
-        register_ray()
+            ray.init(**self.options)
+        call = ray.remote(_call)
+        waits = [call.remote(*arguments) for arguments in calls]
+
+        def results() -> Iterator[_Done]:
+            left = waits
+            while left:
+                [done], left = ray.wait(left)
+                yield ray.get(done)
+
+        return results()
 
 
 def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:

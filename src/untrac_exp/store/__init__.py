@@ -108,12 +108,7 @@ class Store:
         """
         path = self.path(kind, key)
         with self._explained():
-            if not path.is_dir() or self._forced(kind, path):
-                return None
-            if fault := damage(path):
-                log.warning("%s is damaged (%s)", short_name(path), fault)
-                return None
-        return self._touch(path)
+            return self._touch(path) if self._has(kind, path) else None
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Return the artifact's folder; build it first if it is missing, damaged or forced.
@@ -145,7 +140,11 @@ class Store:
         with self._explained():
             while True:
                 # A complete artifact needs no lock, so a read-only store works
-                there = [i for i in left if processes.is_first() and self._has(left[i])]
+                there = [
+                    i
+                    for i, artifact in left.items()
+                    if processes.is_first() and self._has(artifact.kind, self._path(artifact))
+                ]
                 for i in processes.broadcast(there):
                     yield i, self._touch(self._path(left.pop(i)))
                 if not left:
@@ -216,9 +215,8 @@ class Store:
         _replace(path, partial)
         processes.barrier()
 
-    def _has(self, artifact: Artifact) -> bool:
-        path = self._path(artifact)
-        return path.is_dir() and not (damage(path) or self._forced(artifact.kind, path))
+    def _has(self, kind: str, path: Path) -> bool:
+        return path.is_dir() and not (damage(path) or self._forced(kind, path))
 
     def _forced(self, kind: str, path: Path) -> bool:
         """Return whether an artifact exists at `path` and is to be rebuilt."""

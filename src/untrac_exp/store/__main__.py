@@ -5,14 +5,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import Timeout
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from untrac_exp.runtime.progress import duration, parse_duration
 from untrac_exp.store.artifact import (
@@ -29,14 +26,13 @@ class Entry(NamedTuple):
     """One folder of a store: an artifact, or the partial folder of a build.
 
     state: complete, damaged, partial or building. about: the damage, or else the key. size: in
-    bytes. created, used: in seconds since the epoch.
+    bytes. used: in seconds since the epoch.
     """
 
     folder: Path
     state: str
     about: str
     size: int
-    created: float
     used: float
 
     def __str__(self) -> str:
@@ -69,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             and (not states or entry.state in (*states, "building"))
         ]
         if args.command == "ls":
-            _list(entries)
+            for entry in entries:
+                print(entry, entry.about[:100])
         else:
             entries = [entry for entry in entries if _remove(entry, args.dry_run)]
     except OSError as error:
@@ -86,16 +83,6 @@ def _age(text: str) -> float:
         return parse_duration("--older-than", text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _list(entries: Sequence[Entry]) -> None:
-    table = Table("artifact", "created", "key", box=None, header_style="bold", pad_edge=False)
-    for entry in entries:
-        table.add_row(str(entry), f"{datetime.fromtimestamp(entry.created):%Y-%m-%d}", entry.about)
-    for column in table.columns:
-        column.no_wrap, column.overflow = True, "ellipsis"
-    width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, markup=False, width=width).print(table)
 
 
 def _remove(entry: Entry, dry_run: bool) -> bool:
@@ -126,7 +113,7 @@ def _entries(root: Path, kind: str, verify: bool) -> Iterator[Entry]:
             state = "damaged"
         else:
             state, key = "complete", read_manifest(folder)["key"]
-        yield Entry(folder, state, fault or _flat(key), sum(sizes), min(times), max(times))
+        yield Entry(folder, state, fault or _flat(key), sum(sizes), max(times))
 
 
 def _flat(key: Mapping[str, Any], prefix: str = "") -> str:
