@@ -1,4 +1,4 @@
-"""Independent tasks on worker processes, of this machine or of a cluster, by joblib, dask or Ray."""
+"""Independent tasks on worker processes of this machine or of a cluster: joblib, dask or Ray."""
 
 import getpass
 import logging
