@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from untrac_exp.__main__ import main
 from untrac_exp.config.schema import config_dir
 from untrac_exp.config.sweep import compose_jobs, overrides_of_jobs
-from untrac_exp.methods.base import Size, Sizes, Subset
+from untrac_exp.methods.base import Subset
+from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.report.plan import _models, downloads
 
 ROOT = Path(__file__).parents[1]

@@ -6,8 +6,9 @@ from transformers import AutoModelForCausalLM
 
 from tests.trace_checkpoints import save
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Size, Sizes, Subject, Subset
+from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common import budget
+from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.methods.untrac_step import UnTracStep
 from untrac_exp.models import rate
 from untrac_exp.stages.trainer import TrainerSettings

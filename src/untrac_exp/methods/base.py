@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.base import Subset as Subset
 from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.loss import Losses, example_losses
 from untrac_exp.models.weights import ALL, parameters
 from untrac_exp.runtime.cost import Meter
@@ -258,50 +259,6 @@ class Influences:
     read: Mapping[Any, Encoded] = field(default_factory=dict)
     relative_error: float = 0.0
     partial: bool = False
-
-
-class Size(NamedTuple):
-    """Number of examples of a dataset, and tokens of one pass over them."""
-
-    n: int
-    tokens: int
-
-    @staticmethod
-    def of(data: Encoded) -> "Size":
-        """Return the size of a dataset."""
-        return Size(len(data), data.read)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of the datasets that a method reads, for estimates of its cost.
-
-    checkpoints: number of those saved during pretraining.
-    """
-
-    corpora: Mapping[str, Size]
-    subsets: Mapping[Subset, Size]
-    checkpoints: int = 0
-
-    @property
-    def corpus_tokens(self) -> int:
-        """Number of tokens of all corpora."""
-        return sum(size.tokens for size in self.corpora.values())
-
-    @property
-    def subset_tokens(self) -> int:
-        """Number of tokens of all test subsets."""
-        return sum(size.tokens for size in self.subsets.values())
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens of all datasets."""
-        return self.corpus_tokens + self.subset_tokens
-
-    def tokens_of(self, sequences: int) -> int:
-        """Return the tokens of so many sequences of the corpora, at their mean length."""
-        n = sum(size.n for size in self.corpora.values())
-        return min(sequences, n) * self.corpus_tokens // n
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.krylov import krylov
 from untrac_exp.methods.common.products import dot, products
+from untrac_exp.methods.common.sizes import Sizes
 
 
 @dataclass(frozen=True)

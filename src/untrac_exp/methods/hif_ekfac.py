@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.stages.ekfac import Factors, fit
 
 

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Sizes, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.stages.hessian import largest_eigenvalue
 
 log = logging.getLogger(__name__)

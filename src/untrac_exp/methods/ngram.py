@@ -34,8 +34,9 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 
 from untrac_exp.data.encoding import IGNORED, Encoded
-from untrac_exp.methods.base import Arrays, Change, Influences, Method, Sizes, Subject
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Subject
 from untrac_exp.methods.common.scores import scored, some
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.loss import Losses
 
 _LARGEST = 2**63

@@ -13,15 +13,9 @@ NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.
 from collections import defaultdict
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import (
-    Influences,
-    Method,
-    Sizes,
-    Subject,
-    Subset,
-    gradient_scores,
-)
+from untrac_exp.methods.base import Influences, Method, Subject, Subset, gradient_scores
 from untrac_exp.methods.common.products import dot, products_at
+from untrac_exp.methods.common.sizes import Sizes
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ ACL 2024, section 3.1.
 
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Sizes, Subject, Subset
+from untrac_exp.methods.base import Influences, Subject, Subset
 from untrac_exp.methods.common.retain import retain_of_forgotten
 from untrac_exp.methods.common.scores import EvaluationSet
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.methods.common.unlearn import UnlearningMethod, UnlearningRun
 
 

@@ -28,18 +28,11 @@ import torch
 from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import (
-    Arrays,
-    Change,
-    Influences,
-    Method,
-    Part,
-    Sizes,
-    Subject,
-)
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject
 from untrac_exp.methods.common.frequency import check_embeddings, inverse_frequency
 from untrac_exp.methods.common.products import Vectors, gradient, vectors
 from untrac_exp.methods.common.scores import EvaluationSet, scored
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.weights import EMBEDDINGS, parameters
 
 

@@ -24,17 +24,10 @@ import torch
 from scipy.optimize import brentq
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import (
-    Arrays,
-    Change,
-    Influences,
-    Method,
-    Part,
-    Sizes,
-    Subject,
-)
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.scores import EvaluationSet, scored
+from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.weights import parameters
 
 _DOUBLINGS = 30

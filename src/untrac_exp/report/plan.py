@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from untrac_exp.methods.base import Size, Sizes, Subset
+from untrac_exp.methods.base import Subset
+from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.models.rate import flops, planned_rate
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.inputs import Inputs

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Size, Sizes, Subject
+from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.models.rate import flops, model_rate
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter

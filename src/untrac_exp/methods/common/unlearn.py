@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import (
-    Arrays,
-    Change,
-    Influences,
-    Method,
-    Part,
-    Size,
-    Subject,
-    Subset,
-)
+from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject, Subset
 from untrac_exp.methods.common.scores import EvaluationSet, scored, some
+from untrac_exp.methods.common.sizes import Size
 from untrac_exp.objectives.base import Objective, ObjectiveInputs
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
