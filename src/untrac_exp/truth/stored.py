@@ -84,7 +84,8 @@ def _shown(testset: str, subset: str) -> str:
 
 def training_fingerprint(training: Training) -> str:
     """Return a hash of the corpora's tokens, the model and its training, without the code."""
-    settings = {k: v for k, v in training.settings_key.items() if k != "checkpoint_every"}
+    ignored = ("checkpoint_every", "_target_")  # the second names the class of the settings
+    settings = {key: value for key, value in training.settings_key.items() if key not in ignored}
     return fingerprint(
         {
             "corpora": {name: data.fingerprint for name, data in training.data.items()},
