@@ -239,6 +239,7 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         meter=meter,
         on_curves=inputs.on_curves,
         trained_on=training.data,
+        decode=partial(training.tokenizer.decode, skip_special_tokens=True),
     )
 
 

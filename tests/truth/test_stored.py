@@ -10,19 +10,18 @@ from hydra.utils import instantiate
 from tests.command import JOB, command, overrides, write_texts
 from tests.truth.conftest import TEXTS
 from untrac_exp.config.schema import config_dir
-from untrac_exp.data.base import Row, TestSet
 from untrac_exp.job import load
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import Store
 from untrac_exp.truth import stored
-from untrac_exp.truth.stored import Stored, training_fingerprint
+from untrac_exp.truth.stored import Stored, write
 
 OTHER = "for other corpora, or a model trained differently; use truth=leave_dataset_out"
 
 
 @pytest.fixture
 def kept(world, tmp_path, monkeypatch):
-    """The world, and its truth of two train seeds as `store_truth.py` writes it."""
+    """The world, and its truth of two train seeds as it ships."""
     training, subsets = world
     table = pd.DataFrame(
         [
@@ -33,11 +32,8 @@ def kept(world, tmp_path, monkeypatch):
         ],
         columns=["train_seed", "corpus", "testset", "subset", "influence"],
     )
-    mark = f"# training {training_fingerprint(training)}\n"
-    (tmp_path / "mine_truth.csv").write_text(mark + table.to_csv(index=False))
-    texts = TestSet("t", {name: [Row(text)] for name, text in TEXTS.items()})
+    write(tmp_path / "mine_truth.csv", table, training, subsets)
     monkeypatch.setattr(stored, "TEXTS", tmp_path)
-    monkeypatch.setattr(stored, "testsets", lambda world, names: [texts])
     return training, subsets, table
 
 
@@ -45,7 +41,7 @@ def test_it_has_the_rows_that_are_asked_for(kept):
     training, subsets, table = kept
     for seeds, names in (([0, 1], ["sea", "wood", "town"]), ([1], ["wood"])):
         asked = {subset: data for subset, data in subsets.items() if subset.subset in names}
-        truth = Stored(seeds, world="mine")
+        truth = Stored(seeds, name="mine")
         assert truth.jobs(training, asked) == []
         changes = truth.changes(training, asked)
         found = truth.influences(changes, list(TEXTS))[list(table.columns)]
@@ -68,28 +64,28 @@ def without_sea(training):
 def test_another_training_is_refused(kept, other):
     training, subsets, _ = kept
     with pytest.raises(ValueError, match=f"^truth: the stored truth of 'mine' is {OTHER}$"):
-        Stored([0], world="mine").changes(other(training), subsets)
+        Stored([0], name="mine").changes(other(training), subsets)
 
 
 def test_checkpoints_kept_more_often_are_no_other_training(kept):
     training, subsets, _ = kept
     often = replace(training, settings_key={**training.settings_key, "checkpoint_every": 5})
-    assert len(Stored([0], world="mine").changes(often, subsets)) == 9
+    assert len(Stored([0], name="mine").changes(often, subsets)) == 9
 
 
 def test_what_it_lacks_is_one_line(kept):
     training, subsets, _ = kept
     with pytest.raises(ValueError, match=r"^truth\.train_seeds: .* no train seed 2; .*\[0, 1\]$"):
-        Stored([0, 2], world="mine").changes(training, subsets)
+        Stored([0, 2], name="mine").changes(training, subsets)
     sea = subsets[Subset("t", "sea")]
     with pytest.raises(ValueError, match=r"has no test set 't', subset 'lake'; use truth=leave_"):
-        Stored([0], world="mine").changes(training, {**subsets, Subset("t", "lake"): sea})
+        Stored([0], name="mine").changes(training, {**subsets, Subset("t", "lake"): sea})
     with pytest.raises(ValueError, match=r"other texts than those of test set 't', subset 'wood'"):
-        Stored([0], world="mine").changes(training, {**subsets, Subset("t", "wood"): sea})
+        Stored([0], name="mine").changes(training, {**subsets, Subset("t", "wood"): sea})
     with pytest.raises(
-        ValueError, match=r"^truth\.world='yours' has no stored truth; use natural$"
+        ValueError, match=r"^truth\.name='yours' has no stored truth; use truth=leave_dataset_out$"
     ):
-        Stored([0], world="yours").changes(training, subsets)
+        Stored([0], name="yours").changes(training, subsets)
 
 
 def test_a_job_of_other_corpora_ends_in_one_line(tmp_path):

@@ -67,6 +67,7 @@ class Subject:
         max_tokens: maximum number of tokens per micro-batch, including padding.
         outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
+        decode: returns the text of token ids.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
             (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
     """
@@ -84,6 +85,7 @@ class Subject:
     outside_sample: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
+    decode: Callable[[list[int]], str] = str
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 

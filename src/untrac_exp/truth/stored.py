@@ -1,85 +1,87 @@
 """A precomputed truth that ships with the package.
 
-`texts/<world>_truth.csv` beside `untrac_exp.data.sources.embedded` is the truth.csv of a run with
-`truth=leave_dataset_out`. Its first line has the fingerprint of the corpora and the training, which
-must match. The README of `texts` has the commands.
+`texts/<name>_truth.csv` beside `untrac_exp.data.sources.embedded` has the rows of a truth.csv.
+Its first line identifies the corpora, the training and the texts of each test subset, which must
+match. `experiments/truth.py` writes such a file.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.prepare import encode
 from untrac_exp.data.sources.embedded import TEXTS
-from untrac_exp.data.sources.natural import testsets
 from untrac_exp.methods.base import Subset
 from untrac_exp.stages.training import Training
 from untrac_exp.store import fingerprint
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 
-_MARK = "# training "
+_MARK = "# "
 
 
 @dataclass(frozen=True)
 class Stored(LeaveDatasetOut):
-    """The precomputed truth of a world of `data.natural`; train_seeds: the seeds to use."""
+    """The precomputed truth `name`; train_seeds: the seeds to use."""
 
-    world: str = "natural"
+    name: str = "natural"
 
     def models(self, corpora: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
         return []
 
     def changes(self, training: Training, subsets: Mapping[Subset, Encoded]) -> pd.DataFrame:
-        path = TEXTS / f"{self.world}_truth.csv"
-        if not path.exists():
-            raise ValueError(f"truth.world='{self.world}' has no stored truth; use natural")
-        with path.open() as lines:
-            of = lines.readline().strip().removeprefix(_MARK)
-            truth = pd.read_csv(lines)
-        if of != training_fingerprint(training):
+        of, truth = self._read()
+        if of["training"] != training_fingerprint(training):
             raise ValueError(
-                f"truth: the stored truth of '{self.world}' is for other corpora, or a model "
+                f"truth: the stored truth of '{self.name}' is for other corpora, or a model "
                 "trained differently; use truth=leave_dataset_out"
             )
         if missing := set(self.train_seeds) - set(truth["train_seed"]):
             raise ValueError(
-                f"truth.train_seeds: the stored truth of '{self.world}' has no train seed "
+                f"truth.train_seeds: the stored truth of '{self.name}' has no train seed "
                 f"{min(missing)}; choose from {sorted(set(truth['train_seed']))}"
             )
-        truth = truth[truth["train_seed"].isin(self.train_seeds)]
-        pairs = pd.MultiIndex.from_frame(truth[["testset", "subset"]])
-        if unknown := set(subsets) - set(pairs):
-            raise ValueError(
-                f"truth: the stored truth of '{self.world}' has no {_shown(*min(unknown))}; "
-                "use truth=leave_dataset_out"
-            )
-        self._check_texts(training, subsets)
-        truth = truth[pairs.isin(list(subsets))]
-        without = pd.Series(
-            [(corpus,) for corpus in truth.pop("corpus")], truth.index, dtype=object
-        )
-        return truth.assign(without=without)
-
-    def _check_texts(self, training: Training, subsets: Mapping[Subset, Encoded]) -> None:
-        """Raise `ValueError` for a test subset with other texts than the world's of that name."""
-        source = training.source
-        names = list(dict.fromkeys(subset.testset for subset in subsets))
-        known = {testset.name: testset.subsets for testset in testsets(self.world, names)}
-        for (testset, subset), data in subsets.items():
-            shown = _shown(testset, subset)
-            rows = known[testset][subset]
-            of = encode(rows, training.tokenizer, source.block_size, source.seq2seq, shown)
-            if of.fingerprint != data.fingerprint:
+        for subset, data in subsets.items():
+            shown = f"test set '{subset.testset}', subset '{subset.subset}'"
+            texts = of["texts"].get("/".join(subset))
+            if texts is None:
                 raise ValueError(
-                    f"truth: the stored truth of '{self.world}' is for other texts than those of "
+                    f"truth: the stored truth of '{self.name}' has no {shown}; "
+                    "use truth=leave_dataset_out"
+                )
+            if texts != data.fingerprint[:16]:
+                raise ValueError(
+                    f"truth: the stored truth of '{self.name}' is for other texts than those of "
                     f"{shown}; use the test sets of its world, or truth=leave_dataset_out"
                 )
+        wanted = pd.MultiIndex.from_frame(truth[["testset", "subset"]]).isin(list(subsets))
+        truth = truth[truth["train_seed"].isin(self.train_seeds) & wanted]
+        without = [(corpus,) for corpus in truth.pop("corpus")]
+        return truth.assign(without=pd.Series(without, truth.index, dtype=object))
+
+    def _read(self) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Return what the truth is of, and its rows."""
+        path = TEXTS / f"{self.name}_truth.csv"
+        if not path.exists():
+            raise ValueError(
+                f"truth.name='{self.name}' has no stored truth; use truth=leave_dataset_out"
+            )
+        with path.open() as lines:
+            return json.loads(lines.readline().removeprefix(_MARK)), pd.read_csv(lines)
 
 
-def _shown(testset: str, subset: str) -> str:
-    return f"test set '{testset}', subset '{subset}'"
+def write(
+    path: Path, truth: pd.DataFrame, training: Training, subsets: Mapping[Subset, Encoded]
+) -> None:
+    """Write a truth with what it is of; truth: columns as in truth.csv."""
+    of = {
+        "training": training_fingerprint(training),
+        "texts": {"/".join(subset): data.fingerprint[:16] for subset, data in subsets.items()},
+    }
+    path.write_text(f"{_MARK}{json.dumps(of)}\n{truth.to_csv(index=False)}")
 
 
 def training_fingerprint(training: Training) -> str:

@@ -1,0 +1,42 @@
+"""Compute the truth of an experiment without running a method, and store it in the package.
+
+    python -m experiments.truth natural truth.train_seeds=[0,1,2]
+    python -m experiments.truth worlds corpora.world=0
+
+It trains what outputs/store lacks, so a killed run goes on, writes `<name>_truth.csv` beside the
+embedded texts, with the name that the experiment's `truth` gives, and prints the attainable ceiling
+of each test set. Further arguments are overrides; one of `truth` names only the seeds.
+"""
+
+import sys
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from untrac_exp.config.parallel import parallel_of
+from untrac_exp.config.schema import config_dir
+from untrac_exp.data.sources.embedded import TEXTS
+from untrac_exp.job import load, prepare_process
+from untrac_exp.statistics.agreement import ceilings
+from untrac_exp.store import Store
+from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
+from untrac_exp.truth.stored import write
+
+
+def main(experiment: str, overrides: list[str]) -> None:
+    """Compute, write and describe a truth."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("config", [f"+experiment={experiment}", "hydra.mode=RUN", *overrides])
+    assert isinstance(cfg, DictConfig)
+    prepare_process(cfg.threads)
+    inputs = load(cfg, Store(cfg.store, parallel=parallel_of(cfg)))
+    truth = LeaveDatasetOut(list(cfg.truth.train_seeds), cfg.truth.budget)
+    changes = truth.changes(inputs.training, inputs.subsets)
+    influences = truth.influences(changes, list(inputs.training.corpora))
+    write(TEXTS / f"{cfg.truth.name}_truth.csv", influences, inputs.training, inputs.subsets)
+    best = ceilings(influences, lambda _: None)["attainable"]
+    print(f"{cfg.truth.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in best.items()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
