@@ -132,8 +132,6 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     results = collect(sweep(folder))
     ranking = results.rankings["insults"]
     assert set(ranking["label"]) == {"ngram", "untrac_newton"}
-    assert set(results.top_subsets("insults")["corpus"]) == {"forum", "wiki"}
-    assert list(results.similarities("insults")) == []  # of two corpora
     assert any("7 texts" in warning for warning in results.warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in results.warnings)
     for warning in results.warnings:

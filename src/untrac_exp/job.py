@@ -30,6 +30,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report import result_files as files
 from untrac_exp.report.callback import JOBS, STARTED
+from untrac_exp.report.collect import collect
 from untrac_exp.report.job_files import (
     Results,
     about,
@@ -40,12 +41,12 @@ from untrac_exp.report.job_files import (
     relative_agreement,
     write_results,
 )
-from untrac_exp.report.live import log_round
 from untrac_exp.report.loggers import Logger
-from untrac_exp.report.terminal import print_job
+from untrac_exp.report.terminal import print_sweep
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
+from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
@@ -102,7 +103,7 @@ def run(cfg: DictConfig) -> float | None:
                     write_results(outdir, cfg, inputs, key, results)
         processes.barrier()
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
-        print_job(outdir)
+        print_sweep(collect(outdir))
     return relative_agreement(files.read_metrics(outdir))
 
 
@@ -194,8 +195,22 @@ def run_method(
         subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
         if budget is not None:
-            log_round(name, attributed)
+            _log_round(name, attributed)
         yield attributed
+
+
+def _log_round(method: str, attributed: Round) -> None:
+    """Log a round and its ranking, a line per test set."""
+    last = attributed.rounds[-1]
+    log.info(
+        "%s: round %d, about %s tokens of each corpus and test subset, took %s%s",
+        method, len(attributed.rounds), f"{last['tokens']:,}", duration(last["seconds"]),
+        "" if attributed.is_last else "; a larger one follows, Ctrl-C keeps this ranking",
+    )  # fmt: skip
+    for testset, scores in attributed.influences.scores.groupby("testset", sort=False):
+        means = scores.groupby("corpus")["influence"].mean().sort_values(ascending=False)
+        ranking = (f"{corpus} {influence:+.4f}" for corpus, influence in means.items())
+        log.info("  %s: %s", testset, ", ".join(ranking))
 
 
 def share_of_budget(cfg: DictConfig, inputs: Inputs, began: float) -> float | None:

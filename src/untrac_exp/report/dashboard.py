@@ -22,74 +22,40 @@ try:
 except ImportError:
     wr = ws = None
 
-_COSTS = ("wall_s", "backward_tokens", "peak_rss_bytes")
-
 
 def workspace(sweep: Sweep, entity: str, project: str) -> Any:
-    """Build the workspace: method comparison, trajectories, heat maps, cost, pretraining."""
+    """Build the workspace: method comparison, curves and heat maps."""
     testsets = sweep.testsets
-    compared = testsets if len(sweep.truth) else []
-    bars = [
-        f"{field}/{testset}/{name}"
-        for testset in compared
-        for field, name in (
-            ("agreement", "pearson"), ("agreement", "spearman"),
-            ("attainable", "pearson"), ("ceiling", "pearson"),
-        )
-    ]  # fmt: skip
-    lines = {f"influence on {name}": f"^influence/{re.escape(name)}/" for name in testsets}
-    lines["forget-set loss"] = "^loss/"
+    bars = [f"agreement/{testset}/pearson" for testset in testsets if sweep.has_truth]
+    curves = {name: ("unlearning/step", f"^influence/{re.escape(name)}/") for name in testsets}
+    curves["forget-set loss"] = ("unlearning/step", "^loss/")
+    curves["loss of θ0"] = ("pretraining/step", "^pretraining/loss$")
     panels = {
-        "Method comparison": [*map(_bar, bars), wr.WeavePanelSummaryTable(table_name="scores")],
-        "Trajectories": [
-            wr.LinePlot(title=title, x="unlearning/step", metric_regex=regex, title_y="nats")
-            for title, regex in lines.items()
+        "Method comparison": [
+            wr.BarPlot(title=bar, metrics=[bar], groupby="job.method", groupby_aggfunc="mean")
+            for bar in (*bars, "cost/wall_s", "cost/backward_tokens")
+        ],
+        "Curves": [
+            wr.LinePlot(title=title, x=x, metric_regex=regex, title_y="nats")
+            for title, (x, regex) in curves.items()
         ],
         "Heat maps": [
             wr.MediaBrowser(title=testset, media_keys=[f"heatmap/{testset}"], num_columns=2)
             for testset in testsets
-        ],
-        "Cost": [
-            wr.ScatterPlot(
-                title=f"agreement against {cost}, {testset}",
-                x=wr.SummaryMetric(f"cost/{cost}"),
-                y=wr.SummaryMetric(f"agreement/{testset}/pearson"),
-                log_x=True,
-            )
-            for testset in compared
-            for cost in _COSTS[:2]
-        ]
-        + [_bar(f"cost/{cost}") for cost in _COSTS],
-        "Pretraining": [
-            wr.LinePlot(title="loss of θ0", x="pretraining/step", y=["pretraining/loss"]),
-            _bar("warnings"),
         ],
     }
     return ws.Workspace(
         entity=entity,
         project=project,
         name=f"{sweep.experiment}, {sweep.scale}",
-        sections=[
-            ws.Section(name=name, panels=shown, is_open=name not in ("Cost", "Pretraining"))
-            for name, shown in panels.items()
-        ],
+        sections=[ws.Section(name=name, panels=of, is_open=True) for name, of in panels.items()],
         runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == sweep.experiment]),
     )
 
 
-def definition(built: Any) -> dict[str, Any]:
-    """Return the workspace as sent to W&B, in JSON types."""
-    model: dict[str, Any] = built._to_model().model_dump(
-        mode="json", by_alias=True, exclude_none=True
-    )
-    return model
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Build, write and optionally publish; print one line and return 1 on error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m untrac_exp.report.dashboard", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m untrac_exp.report.dashboard")
     parser.add_argument("directory", type=Path, help="a sweep, such as outputs/toxicity/mini")
     parser.add_argument("--project", default="untrac_exp")
     parser.add_argument("--entity", default="", help="user or team at W&B; needed by --publish")
@@ -103,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.publish and not given.entity:
             raise ValueError("--publish needs --entity, the user or team at W&B to publish for")
         built = workspace(collect(given.directory), given.entity, given.project)
-        text = json.dumps(definition(built), indent=1, ensure_ascii=False)
+        model = built._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+        text = json.dumps(model, indent=1, ensure_ascii=False)
         print(write_text(given.directory / "dashboard.json", text + "\n"))
         if given.publish:
             print(built.save().url)
@@ -111,11 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _bar(field: str) -> Any:
-    """Compare the mean of a field over each method's runs."""
-    return wr.BarPlot(title=field, metrics=[field], groupby="job.method", groupby_aggfunc="mean")
 
 
 if __name__ == "__main__":

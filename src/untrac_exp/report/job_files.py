@@ -3,6 +3,7 @@
 import json
 import logging
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,6 +163,7 @@ def write_results(
 
 def about(cfg: DictConfig, method: str) -> dict[str, Any]:
     """Return what identifies a job: its settings and the code that runs it."""
+    source = cfg.corpora._target_.rpartition(".")[0]  # its module says whether texts are generated
     return {
         "experiment": cfg.name,
         "method": method,
@@ -173,6 +175,7 @@ def about(cfg: DictConfig, method: str) -> dict[str, Any]:
         "versions": versions(),
         "git_commit": _git_commit(),
         "config": plain(cfg),
+        "generated": getattr(sys.modules.get(source), "GENERATED", False),
     }
 
 
