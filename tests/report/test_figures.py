@@ -75,15 +75,6 @@ def test_the_heat_map_fits(n_corpora, n_subsets, labels):
     check_layout(drawings.influence_heatmap(influence_table(corpora, subsets, labels), corpora))
 
 
-@pytest.mark.parametrize("n", [2, 30])
-@pytest.mark.parametrize("labels", [["untrac"], NINE])
-def test_the_rankings_fit(n, labels):
-    corpora = [f"corpus {i}" for i in range(n - 1)] + [LONG]
-    table = influence_table(corpora, ["all"], labels)
-    ends = {"ci_low": table["influence"] - 0.1, "ci_high": table["influence"] + 0.1}
-    check_layout(drawings.ranking_bars(table.assign(**ends)))
-
-
 @pytest.mark.parametrize("testsets", [["bias"], ["toxicity", "bias", "truthfulness", "a fourth"]])
 @pytest.mark.parametrize("labels", [["untrac"], NINE])
 def test_agreement_fits(testsets, labels):

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import wandb
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from wandb.proto import wandb_internal_pb2
 
 from untrac_exp.report import result_files as files
@@ -99,10 +97,9 @@ def outdir(made_up):
 
 @pytest.fixture
 def theta0(tmp_path):
-    """The folder of a model of six weights that was trained for 1200 steps in 60 seconds."""
+    """The folder of a model that was trained for 1200 steps in 60 seconds."""
     folder = tmp_path / "store" / "model" / "0123456789abcdef"
-    (folder / "model").mkdir(parents=True)
-    save_file({"w": torch.zeros(2, 3)}, folder / "model" / "model.safetensors")
+    folder.mkdir(parents=True)
     lines = [f"{i},{7 - i / 600}" for i in range(1, 1201)]
     (folder / "loss.csv").write_text("\n".join(["step,loss", *lines]) + "\n")
     Meter(60.0, 2400, 2400).save(folder / "cost.json")
@@ -208,7 +205,6 @@ def test_an_offline_run_has_curves_results_and_lineage(job, outdir, theta0):
     media = {key: value for row in job["history"] for key, value in row.items()}
     assert media["scores/_type"] == "table-file"
     assert media["scores/nrows"] == 16
-    assert media["heatmap/bias/_type"] == "image-file"
     names = sorted(name.split("-")[0] for name in job["artifacts"])
     assert names == ["data", "run", "theta0", "truth"]  # run: W&B's own, of the table of scores
     entries = job["artifacts"][f"theta0-{theta0.name}"]
@@ -228,7 +224,6 @@ def test_pretraining_is_logged_live_and_else_from_the_store(job):
         step = row["pretraining/step"]
         assert row["pretraining/loss"] == pytest.approx(7 - step / 600)
         assert row["pretraining/seconds"] == pytest.approx(60 * step / 1200)
-        assert row["pretraining/flops"] == pytest.approx(36 * 2400 * step / 1200)
 
 
 def test_influences_wait_for_all_subsets(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ class Report(Callback):
 
 
 def count_jobs(overrides: Sequence[str]) -> int:
-    """Return the number of jobs of a sweep; later overrides replace earlier ones of the same key."""
+    """Return the number of jobs of a sweep; later overrides of a key replace earlier ones."""
     [jobs] = BasicSweeper.split_arguments(parse_overrides(overrides), None)
     return len(jobs)
 

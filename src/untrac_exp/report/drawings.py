@@ -82,35 +82,6 @@ def influence_panel(axes: Axes, matrix: pd.DataFrame) -> AxesImage:
     return image
 
 
-def ranking_bars(ranking: pd.DataFrame) -> Figure:
-    """Draw the influence of every corpus on one test set, one panel per method.
-
-    Args:
-        ranking: columns label, corpus, influence, ci_low, ci_high.
-    """
-    size = 3.9, 0.22 * ranking["corpus"].nunique() + 0.75
-    figure, panels = _panels(ranking["label"], size, (0, 0.2))
-    for label, axes in panels.items():
-        ranking_panel(axes, ranking[ranking["label"] == label])
-    figure.supxlabel(INFLUENCE, fontsize=9)
-    return figure
-
-
-def ranking_panel(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw one bar per corpus with its 95 % interval, the largest influence on top.
-
-    Args:
-        axes: to draw on.
-        table: columns corpus, influence, ci_low and ci_high.
-    """
-    table = table.sort_values("influence", ascending=False, kind="stable")
-    places = range(len(table))
-    axes.barh(places, table["influence"], height=0.62, alpha=0.85)
-    axes.hlines(places, table["ci_low"], table["ci_high"], color=INK, linewidth=1)
-    _bar_axes(axes, shortened(list(table["corpus"]), 24))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-
-
 def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
     """Draw Pearson (bar) and Spearman (diamond) of each method, one panel per test set.
 
@@ -138,7 +109,7 @@ def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
             axes.barh(y, mean, xerr=std, height=0.62, color=COLOURS[y % 10], alpha=0.85)
             axes.plot(runs["spearman"].mean(), y, **_SPEARMAN, clip_on=False)
             axes.plot([runs["attainable_pearson"].iloc[0]] * 2, [y - 0.5, y + 0.5], **_CEILING)
-        _bar_axes(axes, names)
+        bar_axes(axes, names)
         axes.set_xlim(lowest - 0.06 if lowest < 0 else 0, 1.04)
     figure.supxlabel(f"correlation with the truth over {over}", fontsize=9)
     keys = [
@@ -201,7 +172,7 @@ def _panels(
     return figure, panels
 
 
-def _bar_axes(axes: Axes, names: Sequence[str]) -> None:
+def bar_axes(axes: Axes, names: Sequence[str]) -> None:
     """Label the bars of a horizontal chart, the first on top, and draw its zero line and grid."""
     axes.axvline(0, color=INK, linewidth=0.7)
     axes.set_yticks(range(len(names)), names)

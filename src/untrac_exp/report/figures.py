@@ -54,23 +54,19 @@ def draw_all(sweep: Sweep, directory: Path) -> list[Drawing]:
     return rendered
 
 
-def heatmap(sweep: Sweep, testset: str) -> Figure:
-    """Draw the influence heat map of one test set; call it within `style.figure_style()`."""
-    of_testset = sweep.influences[sweep.influences["testset"] == testset]
-    return drawings.influence_heatmap(of_testset, sweep.corpora(testset))
-
-
 def _figures(sweep: Sweep) -> Iterator[tuple[str, str, Figure]]:
     """Yield (kind, testset, figure) of every figure; testset is "" if it shows all."""
     if sweep.has_truth:
         yield "agreement", "", drawings.agreement_bars(sweep.agreement, sweep.over)
     for testset in sweep.testsets:
-        if not sweep.has_truth:
-            yield "ranking", testset, drawings.ranking_bars(sweep.rankings[testset])
-        yield "influence", testset, heatmap(sweep, testset)
-        trajectory = sweep.tables["trajectory"]
-        if len(rows := trajectory[trajectory["testset"] == testset]):
-            yield "trajectories", testset, drawings.trajectories(rows, sweep.corpora(testset))
+        corpora = sweep.corpora(testset)
+        influences, trajectory = (
+            table[table["testset"] == testset]
+            for table in (sweep.influences, sweep.tables["trajectory"])
+        )
+        yield "influence", testset, drawings.influence_heatmap(influences, corpora)
+        if len(trajectory):
+            yield "trajectories", testset, drawings.trajectories(trajectory, corpora)
 
 
 def _file(figure: Figure, suffix: str, **options: Any) -> bytes:

@@ -32,8 +32,6 @@ _IGNORED_KEYS = (
     *("plan", "plan_flops_per_s"),
 )
 """Keys that do not affect results."""
-_IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
-"""Keys left out of the job key if null, so that results from before they existed stay valid."""
 _STATISTICS = (
     "data.duplicates",
     "statistics.agreement",
@@ -66,12 +64,7 @@ def job_code(cfg: DictConfig) -> str:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that affects results."""
-    settings = {
-        key: value
-        for key, value in config.items()
-        if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
-    }
-    return settings
+    return {key: value for key, value in config.items() if key not in _IGNORED_KEYS}
 
 
 def is_finished(outdir: Path, key: str) -> bool:

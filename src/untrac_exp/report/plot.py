@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from untrac_exp.report.drawings import INFLUENCE, TITLE, influence_panel, ranking_panel
-from untrac_exp.report.style import figure_style
+from untrac_exp.report.drawings import INFLUENCE, TITLE, bar_axes, influence_panel
+from untrac_exp.report.style import INK, figure_style, shortened
 
 
 def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None = None) -> Axes:
@@ -40,7 +40,11 @@ def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None 
     table = means.reset_index() if kept is None or kept.empty else kept
     with figure_style():
         axes = axes or pyplot.subplots(figsize=(5.2, 0.26 * len(table) + 1.0))[1]
-        ranking_panel(axes, table)
+        table = table.sort_values("influence", ascending=False, kind="stable")
+        places = range(len(table))
+        axes.barh(places, table["influence"], height=0.62, alpha=0.85)
+        axes.hlines(places, table["ci_low"], table["ci_high"], color=INK, linewidth=1)
+        bar_axes(axes, shortened(list(table["corpus"]), 24))
         axes.set_title(str(part["testset"].iloc[0]), **TITLE)
         axes.set_xlabel(INFLUENCE)
     return axes

@@ -51,8 +51,6 @@ def _print_table(out: Console, table: pd.DataFrame) -> None:
 def _print_ranking(sweep: Sweep, testset: str, out: Console) -> None:
     """Print influence, interval and rank of each corpus, by the truth and by each method."""
     _print(out, f"Which corpus made the model say {testset}?", "bold")
-    if not sweep.has_truth:
-        _print(out, _verdict(sweep, testset))
     ranking = sweep.rankings[testset]
     columns = {}
     for label, rows in ranking.groupby("label", sort=False):
@@ -74,19 +72,6 @@ def _influence(cell: pd.Series, form: str) -> str:
     interval = f"[{cell['ci_low']:{form}}, {cell['ci_high']:{form}}] " if known else ""
     mark = "≈" if cell["lead_low"] <= 0 else " "
     return f"{interval}{cell['influence']:{form}} ({cell['rank']:.0f}){mark}"
-
-
-def _verdict(sweep: Sweep, testset: str) -> str:
-    """Return one sentence that says which methods put which corpus first."""
-    parts = []
-    for corpus, told in sweep.first_ranked(testset).items():
-        doubts = [label for label, apart in told.items() if apart is False]
-        tail = ", told apart from the next" if all(told.values()) else ""
-        if doubts:
-            tail = f", not told apart from the next by {', '.join(doubts)}"
-        verb = "puts" if len(told) == 1 else "put"
-        parts.append(f"{', '.join(told)} {verb} '{corpus}' first{tail}")
-    return f"{'; '.join(parts)}."
 
 
 def _print_examples(sweep: Sweep, testset: str, out: Console) -> None:

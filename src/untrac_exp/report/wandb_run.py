@@ -1,7 +1,7 @@
 """W&B: a run per job, open while it runs, and one per sweep (`logger=wandb`).
 
 Offline unless asked otherwise. An error in W&B causes one warning and never affects results.
-Undefined numbers are omitted. `untrac_exp.report.dashboard` builds a workspace from the fields.
+Undefined numbers are omitted.
 """
 
 import logging
@@ -16,14 +16,11 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 from lightning.pytorch import loggers as lightning_loggers
-from safetensors import safe_open
 
 from untrac_exp.report.collect import collect
-from untrac_exp.report.figures import heatmap
 from untrac_exp.report.loggers import Logger
 from untrac_exp.report.result_files import SCORES, plain, read_table
 from untrac_exp.report.results import COSTS, KINDS, Sweep
-from untrac_exp.report.style import figure_style
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.store import fingerprint
 
@@ -104,13 +101,12 @@ class WandbLogger(Logger):
         curve = read_table(folder / "loss.csv", ["step", "loss"])
         if self.run is None or curve is None or curve.empty:
             return
-        cost, steps = Meter.load(folder / "cost.json"), len(curve)
-        flops = cost.flops(_parameters(folder / "model"))
+        steps = len(curve)
+        seconds_per_step = Meter.load(folder / "cost.json").wall_s / steps
         curve = curve[curve["step"] < self.first_step].iloc[:: math.ceil(steps / _POINTS)]
         for step, loss in curve.itertuples(index=False):
-            part = step / steps
-            spent = {"pretraining/seconds": part * cost.wall_s, "pretraining/flops": part * flops}
-            self.log({"pretraining/step": step, "pretraining/loss": loss, **spent})
+            fields = {"step": step, "loss": loss, "seconds": step * seconds_per_step}
+            self.log({f"pretraining/{name}": value for name, value in fields.items()})
 
     def curves(
         self,
@@ -207,16 +203,6 @@ class _Theta0Logger(lightning_loggers.WandbLogger):
         return bool, ()
 
 
-def _parameters(model: Path) -> int:
-    """Return the number of weights in a folder of safetensors files."""
-    n = 0
-    for path in model.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            names = file.keys()
-            n += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    return n
-
-
 def _define_axes(run: Any) -> None:
     for stage, fields in {
         "pretraining": ["pretraining"],
@@ -232,11 +218,7 @@ def _log_results(run: Any, sweep: Sweep) -> None:
     """Log the scores, and the agreement and cost in the summary, of one job."""
     import wandb
 
-    media: dict[str, Any] = {"scores": wandb.Table(dataframe=sweep.scores[SCORES])}
-    with figure_style():
-        for testset in sweep.testsets:
-            media[f"heatmap/{testset}"] = wandb.Image(heatmap(sweep, testset))
-    run.log(media)
+    run.log({"scores": wandb.Table(dataframe=sweep.scores[SCORES])})
     fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
     for row in sweep.agreement.to_dict("records"):
         fields |= {f"cost/{name}": row[name] for name in COSTS}
