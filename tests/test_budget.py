@@ -151,17 +151,12 @@ def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
 def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
     began = clock[0]
     monkeypatch.setenv(callback.JOBS, "4")
-    device = torch.device("cpu")
-    inputs = type(
-        "I", (), {"training": type("T", (), {"trainer": type("D", (), {"device": device})})}
-    )
     for number, spent, share in ((0, 30, 242.5), (1, 130, 290), (3, 900, 100), (3, 5000, 0)):
         hydra = OmegaConf.create({"mode": None, "job": {"num": number}})
         hydra.mode = job.RunMode.MULTIRUN
         monkeypatch.setattr(job.HydraConfig, "get", lambda hydra=hydra: hydra)
         clock[0] = began + spent
-        cfg = OmegaConf.create({"budget": "1020s"})
-        assert job.share_of_budget(cfg, inputs, began) == pytest.approx(share)
+        assert job.share_of_budget(1020.0, began) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])

@@ -60,7 +60,7 @@ def trace(
     Returns:
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
-        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"shared"` (as ranking.csv,
+        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"duplicates"` (as ranking.csv,
         examples.csv and duplicates.csv) and `"warnings"`, `"cost"` and `"rounds"` (as in
         metrics.json).
 

@@ -90,15 +90,6 @@ def test_agreement_fits(testsets, labels):
     check_layout(drawings.agreement_bars(table))
 
 
-@pytest.mark.parametrize("n_corpora", [2, 30])
-@pytest.mark.parametrize("labels", [["untrac"], NINE])
-def test_trajectories_fit(n_corpora, labels):
-    corpora = [f"corpus {i}" for i in range(n_corpora - 1)] + [LONG]
-    table = influence_table(corpora, ["a", "b", "c"], labels).assign(seed=0)
-    steps = [table.assign(step=s, influence=table["influence"] * s / 200) for s in (0, 50, 200)]
-    check_layout(drawings.trajectories(pd.concat(steps), corpora))
-
-
 def test_the_heat_map_shows_the_numbers_where_its_labels_say():
     corpora, subsets = ["b", "a", "c"], ["x", "y"]
     table = influence_table(["a", "b", "c"], subsets, ["truth", "untrac"])
@@ -125,10 +116,8 @@ def test_undefined_influences_and_correlations_are_drawn_as_such():
 def test_every_drawing_is_a_png_and_a_pdf_with_embedded_fonts(drawn):
     sweep, found = drawn
     directory = sweep.directory / "figures"
-    assert {drawing.kind for drawing in found} == {
-        "agreement", "influence", "trajectories",
-    }  # fmt: skip
-    assert len({drawing.name for drawing in found}) == len(found) == 5
+    assert {drawing.kind for drawing in found} == {"agreement", "influence"}
+    assert len({drawing.name for drawing in found}) == len(found) == 3
     for drawing in found:
         assert (directory / f"{drawing.name}.png").read_bytes().startswith(b"\x89PNG")
         pdf = (directory / f"{drawing.name}.pdf").read_bytes()

@@ -92,6 +92,19 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
     assert "untrac, seed 0, train seed 1: collapsed" in collect(sweep_dir).warnings
 
 
+def test_the_agreement_of_a_job_for_sweepers_is_its_share_of_the_attainable(sweep_dir, made_up):
+    outdir = sweep_dir / "untrac" / "seed1"
+    metrics = files.read_metrics(outdir)
+    shares = [
+        values["pearson"] / metrics["attainable"][testset]
+        for testset, values in metrics["agreement"].items()
+    ]
+    assert collect(outdir).relative == pytest.approx(np.mean(shares))
+    edit_metrics(outdir, attainable={**metrics["attainable"], "bias": None})
+    assert collect(outdir).relative is None
+    assert collect(made_up(train_seeds=0)).relative is None
+
+
 def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
     outdir = sweep_dir / "untrac" / "seed1"
     agreement = files.read_metrics(outdir)["agreement"]

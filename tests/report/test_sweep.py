@@ -26,7 +26,7 @@ def test_the_callback_reports_the_sweeps_directory(small, capsys, monkeypatch):
     assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
     names = {path.name for path in small.iterdir() if path.is_file()}
     assert names == {"summary.csv", "report.html"}
-    assert len(list((small / "figures").glob("*.pdf"))) == 3
+    assert len(list((small / "figures").glob("*.pdf"))) == 2
 
 
 @pytest.mark.slow

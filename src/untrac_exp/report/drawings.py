@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from untrac_exp.report.style import COLOURS, GRID, INK, shortened
 
@@ -118,35 +117,6 @@ def agreement_bars(agreement: pd.DataFrame, over: str = "corpora") -> Figure:
         Line2D([], [], label="attainable ceiling (Pearson)", **_CEILING),
     ]
     figure.legend(handles=keys, loc="outside upper center", ncols=3)
-    return figure
-
-
-def trajectories(trajectory: pd.DataFrame, corpora: Sequence[str]) -> Figure:
-    """Draw influence against the unlearning step, one line per corpus, one panel per method.
-
-    Lines are means over subsets and seeds.
-
-    Args:
-        trajectory: of one test set; columns label, corpus, subset, seed, step, influence.
-        corpora: in legend order; those after the first ten are drawn in grey.
-    """
-    shown, others = list(corpora[: len(COLOURS)]), list(corpora[len(COLOURS) :])
-    figure, panels = _panels(trajectory["label"], (3.4, 2.6), (0.6, 0.6))
-    for label, axes in panels.items():
-        rows = trajectory[trajectory["label"] == label]
-        means = rows.pivot_table(index="step", columns="corpus", values="influence")
-        axes.plot(means.reindex(columns=others), color=GRID, linestyle="-", linewidth=0.8)
-        lines = axes.plot(means.reindex(columns=shown))
-        axes.axhline(0, color=INK, linewidth=0.7)
-        axes.set(xlabel="unlearning step", ylabel="influence (nats per token)")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid()
-    names = shortened(shown, 24)
-    if others:
-        lines, names = [*lines, Line2D([], [], color=GRID)], [*names, f"{len(others)} others"]
-    columns = int(figure.get_figwidth() / 2)
-    figure.set_figheight(figure.get_figheight() + 0.18 * len(names) / columns)
-    figure.legend(lines, names, loc="outside lower center", ncols=columns)
     return figure
 
 

@@ -59,14 +59,8 @@ def _figures(sweep: Sweep) -> Iterator[tuple[str, str, Figure]]:
     if sweep.has_truth:
         yield "agreement", "", drawings.agreement_bars(sweep.agreement, sweep.over)
     for testset in sweep.testsets:
-        corpora = sweep.corpora(testset)
-        influences, trajectory = (
-            table[table["testset"] == testset]
-            for table in (sweep.influences, sweep.tables["trajectory"])
-        )
-        yield "influence", testset, drawings.influence_heatmap(influences, corpora)
-        if len(trajectory):
-            yield "trajectories", testset, drawings.trajectories(trajectory, corpora)
+        influences = sweep.influences[sweep.influences["testset"] == testset]
+        yield "influence", testset, drawings.influence_heatmap(influences, sweep.corpora(testset))
 
 
 def _file(figure: Figure, suffix: str, **options: Any) -> bytes:

@@ -148,6 +148,15 @@ class Sweep:
         return pd.DataFrame(rows, columns=list(columns))
 
     @property
+    def relative(self) -> float | None:
+        """Pearson's correlation as a share of the attainable ceiling, mean over test sets.
+
+        None if it is undefined for one of them, or without a truth.
+        """
+        mean = self.summary["relative"].mean(skipna=False)
+        return None if math.isnan(mean) else float(mean)
+
+    @property
     def best_first(self) -> pd.DataFrame:
         """The rows of `summary` by test set, the methods by decreasing Pearson."""
         testset = pd.Categorical(self.summary["testset"], self.testsets)
