@@ -157,6 +157,8 @@ TABLE = [
     Bad("read-only outputs", ("/sys/", "choose another"), {"outputs": "/sys/untrac"}),
     Bad("full disk", ("no space left", "gc"), {"train_seed": "5"},
         limits={"largest_file": 100_000}),
+    Bad("unknown mode of W&B", ("logger.mode", "ofline", "'offline'"),
+        {"logger": "wandb", "logger.mode": "ofline"}),
     Bad("damaged metrics.json", ("metrics.json", "delete it and run the job again"),
         prepare=damage_metrics),
 ]  # fmt: skip

@@ -16,7 +16,6 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.methods.common.budget import attribute, budget_s
 from untrac_exp.report import callback
-from untrac_exp.report.live import log_round
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
 
@@ -140,7 +139,7 @@ def test_a_stored_round_is_expected_to_take_what_it_took(subject, clock):
 def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
     caplog.set_level(logging.INFO)
     for done in attribute(Reading(clock), subject, 1e9, clock[0] + 12_000):
-        log_round("graddot", done)
+        job._log_round("graddot", done)
     first, ranking, *_, last, _ = caplog.messages
     assert first.startswith("graddot: round 1, about 512 tokens of each corpus and test subset, to")
     assert first.endswith("; a larger one follows, Ctrl-C keeps this ranking")
@@ -152,17 +151,12 @@ def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
 def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
     began = clock[0]
     monkeypatch.setenv(callback.JOBS, "4")
-    device = torch.device("cpu")
-    inputs = type(
-        "I", (), {"training": type("T", (), {"trainer": type("D", (), {"device": device})})}
-    )
     for number, spent, share in ((0, 30, 242.5), (1, 130, 290), (3, 900, 100), (3, 5000, 0)):
         hydra = OmegaConf.create({"mode": None, "job": {"num": number}})
         hydra.mode = job.RunMode.MULTIRUN
         monkeypatch.setattr(job.HydraConfig, "get", lambda hydra=hydra: hydra)
         clock[0] = began + spent
-        cfg = OmegaConf.create({"budget": "1020s"})
-        assert job.share_of_budget(cfg, inputs, began) == pytest.approx(share)
+        assert job.share_of_budget(1020.0, began) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])

@@ -10,7 +10,6 @@ import pytest
 
 from tests.command import JOB, command, overrides, write_texts
 from untrac_exp.config.errors import did_you_mean, one_line
-from untrac_exp.report.job_files import relative_agreement
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,14 +141,6 @@ def test_debug_runs_one_tiny_job_of_an_experiment_and_logs_nothing(folder):
     assert metrics.parent == folder / "outputs" / "debug" / "mini" / "untrac" / "seed0"
     assert json.loads(metrics.read_text())["config"]["pretraining"]["steps"] == 3
     assert not (folder / "outputs" / "wandb").exists()
-
-
-def test_a_job_returns_its_agreement_for_sweepers():
-    agreement = {"a": {"pearson": 0.6}, "b": {"pearson": 0.2}}
-    of = {"agreement": agreement, "attainable": {"a": 0.8, "b": 0.5}}
-    assert relative_agreement(of) == pytest.approx((0.75 + 0.4) / 2)
-    assert relative_agreement({**of, "attainable": {"a": 0.8, "b": None}}) is None
-    assert relative_agreement({"agreement": None}) is None
 
 
 def test_what_nobody_expected_names_its_type():

@@ -88,7 +88,7 @@ def test_the_sink_hears_who_asks_for_it(sink, tmp_path):
         (["+experiment=trace"], "Logger"),
         (["+experiment=trace", "corpora=docstrings", "testset=docstrings"], "Logger"),
         (["corpora=local", "logger=wandb"], "WandbLogger"),
-        (["+experiment=trace", "logger=csv"], "CsvLogger"),
+        (["+experiment=trace", "logger=wandb"], "WandbLogger"),
     ],
 )  # fmt: skip
 def test_own_files_are_not_logged_unless_asked_for(arguments, target):

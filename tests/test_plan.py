@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from untrac_exp.__main__ import main
+from tests.command import JOB, overrides, write_texts
+from tests.command import command as command_line
 from untrac_exp.config.schema import config_dir
-from untrac_exp.config.sweep import compose_jobs, overrides_of_jobs
 from untrac_exp.methods.base import Subset
 from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.report.plan import _models, downloads
@@ -149,31 +148,14 @@ def test_an_estimate_counts_the_models_that_are_trained(truth, models, losses):
     assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
 
 
-@pytest.mark.parametrize("asked", ["plan=1", "plan=True"])
-def test_a_plan_is_asked_for_as_any_boolean(monkeypatch, asked):
-    told = []
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which main() sets for the whole process
-    monkeypatch.setattr("untrac_exp.__main__._plan", lambda *given: told.append(given))
-    monkeypatch.setattr(sys, "argv", ["untrac_exp", "method=graddot", asked, "-m"])
-    main()
-    assert told == [(["method=graddot", asked], True)]
-
-
-def test_the_jobs_of_a_plan_are_those_of_the_sweep(tmp_path):
-    """Axes of the experiment and of the command line, groups and values, in Hydra's order."""
-    asked = ["+experiment=harms", "method=untrac_inv,untrac", "optimizer.lr=1,2", "seed=0",
-             f"outputs={tmp_path}"]  # fmt: skip
-    found = []
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        for cfg in compose_jobs(asked, False):
-            HydraConfig.instance().set_config(cfg)
-            method = cfg.method._target_.split(".")[-1]
-            found.append((method, cfg.optimizer.lr, cfg.train_seed, Path(cfg.hydra.run.dir)))
-    assert [values[:3] for values in found] == [
-        (method, lr, train_seed)
-        for method in ("UnTracInv", "UnTrac") for train_seed in (0, 1) for lr in (1, 2)
-    ]  # fmt: skip
-    assert found[1][3].relative_to(tmp_path / "harms" / "mini").as_posix() == (
-        "untrac_inv/optimizer.lr=2,train_seed=0/seed0"
-    )
-    assert len(overrides_of_jobs(asked[1:], {"train_seed": "0,1", "method": "untrac_inv"})) == 8
+def test_a_plan_has_the_jobs_of_the_sweep_and_leaves_nothing_else(tmp_path):
+    write_texts(tmp_path)
+    asked = [*overrides(JOB), "method=untrac,graddot", "seed=0,1", "plan=True", "outputs=here",
+             "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m"]  # fmt: skip
+    ended = command_line(asked, tmp_path)
+    assert (ended.status, ended.err) == (0, ""), ended.out
+    [file] = [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
+    names = [f"{method}/seed{seed}" for method in ("untrac", "graddot") for seed in (0, 1)]
+    assert [plan["job"] for plan in json.loads(file.read_text())] == names
+    assert file == tmp_path / "here" / "default" / "mini" / "plan.json"
+    assert ended.out.strip().startswith("plan of default at mini scale: nothing is run")

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from experiments.natural.trust import pairs
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.models.loss import Losses
 from untrac_exp.report.result_files import SCORES, SHARED
 from untrac_exp.statistics.intervals import widen
-from untrac_exp.statistics.ranking import pairs, rank, top_examples, weaknesses
+from untrac_exp.statistics.ranking import rank, top_examples, weaknesses
 
 T = Subset("t", "all")
 NOTHING = pd.DataFrame(columns=SHARED)

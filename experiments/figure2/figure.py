@@ -9,12 +9,13 @@ Reads `trajectory.csv` of the sweeps `tasks_a` and `tasks_b`.
 import sys
 
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.drawings import look, mean_with_band
 from experiments.published import Place, jobs, run, save, unlearning_epochs, varied
 from experiments.tables import METHODS, markdown
-from untrac_exp.report.drawings import mean_with_band
-from untrac_exp.report.style import INK, blank_figure, figure_style, look
+from untrac_exp.report.style import INK, figure_style
 
 TASKS = {"sim_same": "SimSame", "sim_diff": "SimDiff", "dis_same": "DisSame", "dis_diff": "DisDiff"}
 UNLEARNING = ("untrac", "untrac_inv")
@@ -42,7 +43,7 @@ def publish(place: Place) -> str:
     """Draw the figure; return the influences at the end as Markdown."""
     table = lines(place)
     with figure_style():
-        figure = blank_figure(7.2, 5.4)
+        figure = Figure(figsize=(7.2, 5.4))
         grid = figure.subplots(2, 2, squeeze=False)
         for row, suite in zip(grid, ("A", "B"), strict=True):
             for axes, method in zip(row, UNLEARNING, strict=True):

@@ -9,13 +9,14 @@ Reads `trajectory.csv` and `truth.csv` of the sweep `sensitivity_epochs`.
 import sys
 
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from experiments.drawings import look, mean_with_band
 from experiments.published import Place, agreement_along, cost, jobs, run, save, unlearning_epochs
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.report.drawings import mean_with_band
-from untrac_exp.report.style import INK, blank_figure, figure_style, look
+from untrac_exp.report.style import INK, figure_style
 
 BATCHES = {"1": "batch of 1", "256": "full batch"}
 UNLEARNING = ("untrac", "untrac_inv")
@@ -47,7 +48,7 @@ def publish(place: Place) -> str:
     """Draw the figure; return the agreement along the epochs as Markdown."""
     table = curves(place)
     with figure_style():
-        figure = blank_figure(7.2, 3.1)
+        figure = Figure(figsize=(7.2, 3.1))
         grid = figure.subplots(1, 2, squeeze=False, sharey=True)[0]
         for axes, method in zip(grid, UNLEARNING, strict=True):
             for i, batch in enumerate(BATCHES):

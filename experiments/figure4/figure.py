@@ -9,11 +9,12 @@ Reads `truth.csv`, `metrics.json` and `summary.csv` of the sweep `truth_budget`.
 import sys
 
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments.published import Place, cost, run, save
 from experiments.tables import METHODS, markdown, plus_minus
-from untrac_exp.report.style import INK, blank_figure, figure_style
+from untrac_exp.report.style import INK, figure_style
 from untrac_exp.statistics.agreement import truth_mean
 
 BUDGETS = {"epochs": "as many epochs as θ0", "steps": "as many steps as θ0"}
@@ -42,7 +43,7 @@ def publish(place: Place) -> str:
     table, shares = truths(place)
     shares = shares.sort_values(kind="stable")
     with figure_style():
-        figure = blank_figure(7.2, 3.4)
+        figure = Figure(figsize=(7.2, 3.4))
         grid = figure.subplots(1, 2, squeeze=False, sharey=True)[0]
         for axes, (budget, title) in zip(grid, BUDGETS.items(), strict=True):
             groups = table[table["budget"] == budget].groupby("corpus")["influence"]

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from experiments.published import Place, commits, marks, run, save
 from experiments.tables import markdown, write_table
 from untrac_exp.report.results import Sweep
-from untrac_exp.report.style import COLOURS, blank_figure, figure_style
+from untrac_exp.report.style import COLOURS, figure_style
 from untrac_exp.statistics.agreement import truth_mean
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +176,7 @@ def draw(boards: dict[str, dict[str, Entry]], methods: Sequence[str]) -> Figure:
     """
     columns = min(2, len(boards))
     rows = -(-len(boards) // columns)
-    figure = blank_figure(2.1 + 2.2 * columns, rows * (0.6 + 0.26 * len(methods)) + 0.4)
+    figure = Figure(figsize=(2.1 + 2.2 * columns, rows * (0.6 + 0.26 * len(methods)) + 0.4))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for ax in grid[len(boards) :]:
         ax.set_visible(False)

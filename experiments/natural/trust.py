@@ -11,7 +11,9 @@ For a held-out test set, the corpus it was held out of is excluded.
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import reduce
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +27,10 @@ from scipy import stats
 from experiments.published import fill
 from untrac_exp.config.schema import config_dir
 from untrac_exp.job import load, prepare_process, run_method
-from untrac_exp.methods.base import Influences
+from untrac_exp.methods.base import Change, Influences, Subset
 from untrac_exp.statistics.agreement import truth_mean
-from untrac_exp.statistics.ranking import pairs
+from untrac_exp.statistics.intervals import spread
+from untrac_exp.statistics.ranking import Sampled, compare, resampled
 from untrac_exp.store import Store
 
 HELD_OUT = "testset.names=[held_out]"
@@ -120,6 +123,28 @@ def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influence
     answer = attributed.influences
     changes = truth.changes(data.training, data.subsets)
     return answer, truth.influences(changes, list(data.training.corpora))
+
+
+def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFrame:
+    """Compare every two corpora on every subset, as `rank` compares neighbours.
+
+    Args:
+        changes: per-example losses before and after unlearning.
+        relative_error: as in `Method.relative_error`.
+
+    Returns:
+        Columns testset, subset, first, second, difference, low, high, in nats per token. first has
+        the larger influence, so difference >= 0. A row with low > 0 is a claim.
+    """
+    rows = []
+    of_subset: dict[Subset, list[Sampled]] = {}
+    for change, sampled in resampled(changes):
+        of_subset.setdefault(change.subset, []).append(sampled)
+    for subset, corpora in of_subset.items():
+        extra = relative_error * spread(corpus.influence for corpus in corpora)
+        for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus.influence), 2):
+            rows.append((*subset, a.corpus, b.corpus, *compare(a, b, extra)))
+    return pd.DataFrame(rows, columns=[*CLAIM, "difference", "low", "high"])
 
 
 def claims(answer: Influences, error: float, held_out: bool) -> pd.DataFrame:

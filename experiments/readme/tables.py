@@ -30,7 +30,7 @@ def publish(place: Place, name: str, root: Path = ROOT) -> str:
     summary = sweep.summary
     cells = {(row["method"], row["testset"]): row for row in summary.to_dict("records")}
     order = summary.groupby("method")["pearson_mean"].mean().sort_values(ascending=False).index
-    costs = sweep.jobs.groupby("method")[["wall_s", "backward_tokens"]].mean()
+    costs = sweep.agreement.groupby("method")[["wall_s", "backward_tokens"]].mean()
     peaks = _peaks(root) if name == "harms" else {}
     own = _own_first(sweep)
     rows = []

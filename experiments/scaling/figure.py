@@ -10,12 +10,14 @@ cost of the truth's models from the store.
 import sys
 
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
+from experiments.drawings import look
 from experiments.published import Place, jobs, run, save, truth_cost
 from experiments.tables import METHODS, markdown
-from untrac_exp.report.style import blank_figure, figure_style, look
+from untrac_exp.report.style import figure_style
 
 SWEEPS = {"scaling_corpora": "corpora", "scaling_model": "layers of the model"}
 COSTS = {
@@ -58,7 +60,7 @@ def publish(place: Place) -> str:
     """Draw the figure; return its numbers as Markdown."""
     tables = {experiment: points(place, experiment) for experiment in SWEEPS}
     with figure_style():
-        figure = blank_figure(7.2, 5.2)
+        figure = Figure(figsize=(7.2, 5.2))
         grid = figure.subplots(2, 2, squeeze=False)
         for row, (experiment, table) in zip(grid, tables.items(), strict=True):
             for axes, (cost, named) in zip(row, COSTS[experiment].items(), strict=True):

@@ -1,6 +1,5 @@
 """Entry point of `python -m untrac_exp`: runs Hydra and prints errors as one line."""
 
-import json
 import logging
 import os
 import re
@@ -12,10 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TextIO, cast
 
 import hydra
-from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.config.parallel import parallel_of
@@ -26,8 +24,9 @@ log = logging.getLogger(__name__)
 
 _FULL = "HYDRA_FULL_ERROR"
 _DEBUG = ("name=debug", "logger=none", "hydra.mode=RUN")
-_MULTIRUN = {"--multirun", "-m"}
 _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
+_NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+_OF_LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 
 
 def job(cfg: DictConfig) -> float | None:
@@ -44,9 +43,7 @@ def job(cfg: DictConfig) -> float | None:
 
     try:
         if cfg.plan:
-            raise ValueError(
-                "plan: write plan=true on the command line, with overrides and no other options"
-            )
+            raise ValueError("plan: write plan=true on the command line")
         if cfg.debug:
             shrink(cfg)
         check(cfg, HydraConfig.get().overrides.task)
@@ -102,55 +99,53 @@ def _arguments(arguments: Sequence[str]) -> list[str]:
     job of an experiment, in a folder of its own.
     """
     lines = [re.sub(r"\s*\n\s*", " ", argument) for argument in arguments]
-    return [*lines, *_DEBUG] if "debug=true" in lines else lines
+    return _insert(_DEBUG, "debug=true", lines) if "debug=true" in lines else lines
+
+
+def _insert(overrides: Sequence[str], place: str, arguments: Sequence[str]) -> list[str]:
+    """Insert overrides after another, as flags must not stand between overrides."""
+    after = arguments.index(place) + 1
+    return [*arguments[:after], *overrides, *arguments[after:]]
 
 
 def _hydra() -> None:
-    flags = {argument for argument in sys.argv[1:] if argument.startswith("-")}
-    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
-    if flags <= {*_MULTIRUN, "--run", "-r"} and _PLAN & {
-        override.lower() for override in overrides
-    }:
-        _plan(overrides, bool(flags & _MULTIRUN))
+    decorate = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
+    asked = [argument for argument in sys.argv[1:] if argument.lower() in _PLAN]
+    if not asked:
+        decorate(job)()
         return
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    plans: list[tuple[DictConfig, dict[str, Any]]] = []
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith(_OF_LAUNCHER)]
+    with TemporaryDirectory(prefix="untrac-plan-") as folder:
+        # Hydra and the store write there
+        sys.argv[1:] = _insert([f"hydra.sweep.dir={folder}", *_NO_FILES], asked[0], arguments)
+        decorate(lambda cfg: plans.append((cfg, _plan(cfg, folder))))()
+    if plans:  # not --help
+        from untrac_exp.report.plan import write_plan
+
+        write_plan(plans[0][0], [plan for _, plan in plans])
 
 
-def _plan(overrides: list[str], multirun: bool) -> None:
-    """Print the plan of the job or sweep with these overrides, and write it to plan.json."""
+def _plan(cfg: DictConfig, folder: str) -> dict[str, Any]:
+    """Plan one job of the command; folder: for what is tokenized."""
     from untrac_exp.config.checks import check
     from untrac_exp.config.schema import plain
-    from untrac_exp.config.sweep import compose_jobs
     from untrac_exp.job import load, prepare_process
     from untrac_exp.report.job_files import is_finished, job_key
-    from untrac_exp.report.plan import ReadOnlyStore, downloads, plan_job, print_plan
-    from untrac_exp.report.result_files import write_text
+    from untrac_exp.report.plan import ReadOnlyStore, downloads, plan_job, sweep_dir
     from untrac_exp.store import fingerprint
 
-    plans = []
-    with (
-        initialize_config_dir(str(config_dir()), job_name="untrac_exp", version_base="1.3"),
-        TemporaryDirectory(prefix="untrac-plan-") as beside,
-    ):
-        for cfg in compose_jobs(overrides, multirun):
-            HydraConfig.instance().set_config(cfg)
-            sweep, outdir = Path(cfg.hydra.sweep.dir), Path(cfg.hydra.run.dir)
-            task = list(cfg.hydra.overrides.task)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            if cfg.debug:
-                shrink(cfg)
-            check(cfg, task)
-            prepare_process(cfg.threads)
-            inputs, finished, fetched = None, False, downloads(plain(cfg))
-            if not fetched:
-                inputs = load(cfg, ReadOnlyStore(cfg.store, cfg.force, beside))
-                key = fingerprint(job_key(cfg, inputs))
-                finished = not cfg.force and is_finished(outdir, key)
-            name = os.path.relpath(outdir, sweep)
-            plans.append(plan_job(cfg, name, fetched, inputs, finished))
-    write_text(sweep / "plan.json", json.dumps(plans, indent=1) + "\n")
-    print_plan(plans, f"{cfg.name} at {cfg.scale} scale")
+    if cfg.debug:
+        shrink(cfg)
+    check(cfg, HydraConfig.get().overrides.task)
+    prepare_process(cfg.threads)
+    name = os.path.normpath(HydraConfig.get().sweep.subdir)
+    inputs, finished, fetched = None, False, downloads(plain(cfg))
+    if not fetched:
+        inputs = load(cfg, ReadOnlyStore(cfg.store, cfg.force, folder))
+        key = fingerprint(job_key(cfg, inputs))
+        finished = not cfg.force and is_finished(sweep_dir(cfg) / name, key)
+    return plan_job(cfg, name, fetched, inputs, finished)
 
 
 def _exit(line: str, status: int) -> NoReturn:

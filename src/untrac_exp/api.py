@@ -1,6 +1,5 @@
 """`untrac_exp.trace`: the Python interface of `+experiment=trace`."""
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,10 +9,9 @@ from typing import Any
 import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -62,7 +60,7 @@ def trace(
     Returns:
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
-        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"shared"` (as ranking.csv,
+        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"duplicates"` (as ranking.csv,
         examples.csv and duplicates.csv) and `"warnings"`, `"cost"` and `"rounds"` (as in
         metrics.json).
 
@@ -117,38 +115,23 @@ def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> Dict
             f"model is a {type(model).__name__}; give a path or a PreTrainedModel of transformers "
             "(of a PEFT model, what merge_and_unload() returns)"
         )
-    given = {"method": method, "model.path": path, "corpora.paths": {}, "testset.paths": {}}
-    overrides = [f"{key}={_grammar(value)}" for key, value in {**given, **settings}.items()]
+    given = {"model.path": path, "corpora.paths": {}, "testset.paths": {}, **settings}
+    groups = {key: value for key, value in given.items() if (config_dir() / key).is_dir()}
+    choices = [f"{group}={'null' if x is None else x}" for group, x in groups.items()]
     outer = GlobalHydra.instance().hydra  # the caller may be a Hydra application
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = compose("config", ["+experiment=trace", "hydra.mode=RUN", *overrides])
+            cfg = compose("config", ["+experiment=trace", f"method={method}", *choices])
+        for key, value in given.items():
+            if key not in groups:
+                OmegaConf.update(cfg, key.lstrip("+"), value, force_add=key.startswith("+"))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
     check(cfg)
     return cfg
-
-
-def _grammar(value: Any) -> str:
-    """Format a value in the grammar of Hydra's overrides."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        named = (f"{_escaped(str(key))}:{_grammar(item)}" for key, item in value.items())
-        return "{" + ",".join(named) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_grammar, value)) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    return QuotedString(str(value), Quote.single).with_quotes()
-
-
-def _escaped(key: str) -> str:
-    """Escape the characters that end or structure an unquoted key in the grammar."""
-    return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", key)
 
 
 def _data(given: Any, settings: DictConfig) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from untrac_exp.methods.base import Checkpoint, Loader, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s, warn_if_long
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
-from untrac_exp.report import result_files as files
 from untrac_exp.report.callback import JOBS, STARTED
+from untrac_exp.report.collect import collect
 from untrac_exp.report.job_files import (
     Results,
     about,
@@ -37,15 +37,14 @@ from untrac_exp.report.job_files import (
     is_finished,
     job_code,
     job_key,
-    relative_agreement,
     write_results,
 )
-from untrac_exp.report.live import log_round
 from untrac_exp.report.loggers import Logger
-from untrac_exp.report.terminal import print_job
+from untrac_exp.report.terminal import print_sweep
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
+from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
@@ -57,11 +56,6 @@ from untrac_exp.truth.models import Truth
 
 log = logging.getLogger(__name__)
 
-_FORCED = {
-    True: "the method's parts are computed again; tokens, θ0 and truth are kept (force=all "
-    "rebuilds them)",
-    "all": "tokens, θ0, truth and the method's parts are computed again",
-}
 _COVERED_BY_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
     *("block_size", "gradient_checkpointing", "n_parameters"),
@@ -75,14 +69,15 @@ def run(cfg: DictConfig) -> float | None:
     """Run one job, from its configuration to its result files.
 
     Returns:
-        The mean agreement as a share of the attainable, as in `relative_agreement`.
+        The agreement with the truth, as in `Sweep.relative`.
     """
     outdir = Path(HydraConfig.get().runtime.output_dir)
     load_statistics(cfg.statistics)  # fail early
     logger = (instantiate(cfg.logger) if processes.is_first() else None) or Logger()
     prepare_process(cfg.threads)
     processes.join(cfg.trainer.devices)
-    parallel = Parallel() if _has_budget(cfg) else parallel_of(cfg)
+    budget = budget_s(cfg.budget, instantiate(cfg.trainer).device)
+    parallel = parallel_of(cfg) if budget is None else Parallel()
     job_code(cfg)  # hash the code now, as imported; it may be edited while data are prepared
     began = processes.broadcast(float(os.environ.get(STARTED, time.time())))
     method = HydraConfig.get().runtime.choices["method"]
@@ -91,19 +86,20 @@ def run(cfg: DictConfig) -> float | None:
     if processes.broadcast(not cfg.force and is_finished(outdir, key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)
     else:
-        if cfg.force:
-            log.info("force=%s: %s", str(cfg.force).lower(), _FORCED[cfg.force])
-        else:
+        if cfg.force is True:
+            log.info("force=true: tokens, θ0 and truth are kept (force=all rebuilds them)")
+        if not cfg.force:
             check_folder(outdir, cfg)
         with logger.job(about(cfg, method), outdir) as live:
             inputs = logged(inputs, live, cfg.train_seed)
-            for results in compute(cfg, inputs, share_of_budget(cfg, inputs, began), live):
+            for results in compute(cfg, inputs, share_of_budget(budget, began), live):
                 if processes.is_first():
                     write_results(outdir, cfg, inputs, key, results)
         processes.barrier()
+    sweep = collect(outdir)
     if HydraConfig.get().mode == RunMode.RUN and processes.is_first():
-        print_job(outdir)
-    return relative_agreement(files.read_metrics(outdir))
+        print_sweep(sweep)
+    return sweep.relative
 
 
 def prepare_process(threads: int | None) -> None:
@@ -194,13 +190,26 @@ def run_method(
         subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
         if budget is not None:
-            log_round(name, attributed)
+            _log_round(name, attributed)
         yield attributed
 
 
-def share_of_budget(cfg: DictConfig, inputs: Inputs, began: float) -> float | None:
+def _log_round(method: str, attributed: Round) -> None:
+    """Log a round and its ranking, a line per test set."""
+    last = attributed.rounds[-1]
+    log.info(
+        "%s: round %d, about %s tokens of each corpus and test subset, took %s%s",
+        method, len(attributed.rounds), f"{last['tokens']:,}", duration(last["seconds"]),
+        "" if attributed.is_last else "; a larger one follows, Ctrl-C keeps this ranking",
+    )  # fmt: skip
+    for testset, scores in attributed.influences.scores.groupby("testset", sort=False):
+        means = scores.groupby("corpus")["influence"].mean().sort_values(ascending=False)
+        ranking = (f"{corpus} {influence:+.4f}" for corpus, influence in means.items())
+        log.info("  %s: %s", testset, ", ".join(ranking))
+
+
+def share_of_budget(budget: float | None, began: float) -> float | None:
     """Return the seconds of this job: an equal part of what the jobs before it have left."""
-    budget = budget_s(cfg.budget, inputs.training.trainer.device)
     if budget is None:
         return None
     hydra = HydraConfig.get()
@@ -258,14 +267,6 @@ def _load(training: Training, theta0: ModelSpec, weights: str, largest: int) -> 
             "tokenizer that the model was trained with"
         )
     return model.to(training.trainer.device) if training.store.parallel.is_here(1) else model
-
-
-def _has_budget(cfg: DictConfig) -> bool:
-    """Return whether a time budget applies on this device."""
-    if cfg.budget is None:
-        return False
-    quiet()
-    return budget_s(cfg.budget, instantiate(cfg.trainer).device) is not None
 
 
 def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:

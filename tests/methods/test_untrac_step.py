@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.natural.trust import pairs
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Loader, Subject, Subset
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
 from untrac_exp.statistics.intervals import with_intervals
-from untrac_exp.statistics.ranking import pairs, rank
+from untrac_exp.statistics.ranking import rank
 from untrac_exp.store import Store
 
 

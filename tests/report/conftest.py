@@ -105,6 +105,7 @@ def fabricate(
                     "versions": {"python": "3.11", "torch": "2.13"},
                     "git_commit": "0" * 40,
                     "warnings": [],
+                    "finished": "2026-01-01T00:00:00+0000",
                     "config": {"method": {"lr": 2e-4, "steps": 200}, "seed": seed} | (config or {}),
                 },
             )

@@ -1,5 +1,6 @@
 """Figures: nothing cut, nothing overlapping, fonts embedded, whatever the names and sizes."""
 
+import base64
 import itertools
 import xml.etree.ElementTree as ElementTree
 
@@ -74,18 +75,9 @@ def test_the_heat_map_fits(n_corpora, n_subsets, labels):
     check_layout(drawings.influence_heatmap(influence_table(corpora, subsets, labels), corpora))
 
 
-@pytest.mark.parametrize("n", [2, 30])
-@pytest.mark.parametrize("labels", [["untrac"], NINE])
-def test_the_rankings_fit(n, labels):
-    corpora = [f"corpus {i}" for i in range(n - 1)] + [LONG]
-    table = influence_table(corpora, ["all"], labels)
-    ends = {"ci_low": table["influence"] - 0.1, "ci_high": table["influence"] + 0.1}
-    check_layout(drawings.ranking_bars(table.assign(**ends)))
-
-
 @pytest.mark.parametrize("testsets", [["bias"], ["toxicity", "bias", "truthfulness", "a fourth"]])
 @pytest.mark.parametrize("labels", [["untrac"], NINE])
-def test_agreement_and_cost_fit(testsets, labels):
+def test_agreement_fits(testsets, labels):
     table = pd.DataFrame(
         itertools.product(labels, testsets, [0, 1]), columns=["label", "testset", "seed"]
     )
@@ -96,22 +88,6 @@ def test_agreement_and_cost_fit(testsets, labels):
         attainable_pearson=0.95,
     )
     check_layout(drawings.agreement_bars(table))
-    points = table[table["seed"] == 0].assign(
-        std=0.05,
-        attainable=0.95,
-        wall_s=10 ** rng.uniform(0, 4, len(table) // 2),
-        backward_tokens=10 ** rng.uniform(4, 10, len(table) // 2),
-    )
-    check_layout(drawings.accuracy_against_cost(points, {"wall_s": 5e4, "backward_tokens": 1e9}))
-
-
-@pytest.mark.parametrize("n_corpora", [2, 30])
-@pytest.mark.parametrize("labels", [["untrac"], NINE])
-def test_trajectories_fit(n_corpora, labels):
-    corpora = [f"corpus {i}" for i in range(n_corpora - 1)] + [LONG]
-    table = influence_table(corpora, ["a", "b", "c"], labels).assign(seed=0)
-    steps = [table.assign(step=s, influence=table["influence"] * s / 200) for s in (0, 50, 200)]
-    check_layout(drawings.trajectories(pd.concat(steps), corpora))
 
 
 def test_the_heat_map_shows_the_numbers_where_its_labels_say():
@@ -128,19 +104,6 @@ def test_the_heat_map_shows_the_numbers_where_its_labels_say():
     np.testing.assert_allclose(shown, expected)
 
 
-def test_the_band_is_the_t_interval_of_the_mean():
-    values = np.array([0.1, 0.4, 0.2, 0.7])
-    table = pd.DataFrame({"label": "untrac", "corpus": "a", "subset": list("wxyz"), "seed": 0})
-    steps = pd.concat([table.assign(step=0, influence=0.0), table.assign(step=5, influence=values)])
-    axes = drawings.trajectories(steps, ["a"]).axes[0]
-    edges = axes.collections[0].get_paths()[0].vertices
-    at_end = edges[edges[:, 0] == 5][:, 1]
-    # 3.182446 is the 97.5 % quantile of Student's t with 3 degrees of freedom.
-    half = 3.182446 * values.std(ddof=1) / 2
-    assert at_end.max() == pytest.approx(values.mean() + half, rel=1e-5)
-    assert at_end.min() == pytest.approx(values.mean() - half, rel=1e-5)
-
-
 def test_undefined_influences_and_correlations_are_drawn_as_such():
     table = influence_table(["a", "b"], ["x"], ["truth", "untrac"])
     table.loc[table["label"] == "untrac", "influence"] = np.nan
@@ -150,19 +113,11 @@ def test_undefined_influences_and_correlations_are_drawn_as_such():
     assert "undefined" in [text.get_text() for text in shown_texts(figure)]
 
 
-def test_series_differ_without_colour():
-    looks = [style.look(i) for i in range(len(style.COLOURS))]
-    assert len({item["color"] for item in looks}) == len(looks)
-    assert len({item["marker"] for item in looks}) == len(looks)
-
-
 def test_every_drawing_is_a_png_and_a_pdf_with_embedded_fonts(drawn):
     sweep, found = drawn
     directory = sweep.directory / "figures"
-    assert {drawing.kind for drawing in found} == {
-        "agreement", "cost", "influence", "trajectories",
-    }  # fmt: skip
-    assert len({drawing.name for drawing in found}) == len(found) == 6
+    assert {drawing.kind for drawing in found} == {"agreement", "influence"}
+    assert len({drawing.name for drawing in found}) == len(found) == 3
     for drawing in found:
         assert (directory / f"{drawing.name}.png").read_bytes().startswith(b"\x89PNG")
         pdf = (directory / f"{drawing.name}.pdf").read_bytes()
@@ -170,16 +125,9 @@ def test_every_drawing_is_a_png_and_a_pdf_with_embedded_fonts(drawn):
         assert b"/Type3" not in pdf
 
 
-def test_svg_is_well_formed_takes_the_colour_of_the_page_and_shares_no_id(drawn):
+def test_the_pictures_of_a_page_are_well_formed(drawn):
     _, found = drawn
-    seen: set[str] = set()
     for drawing in found:
-        root = ElementTree.fromstring(drawing.svg)
-        ids = [element.get("id") for element in root.iter() if element.get("id")]
-        assert not seen.intersection(ids)
-        seen |= set(ids)
-        for element in root.iter():
-            link = element.get("{http://www.w3.org/1999/xlink}href", "#")
-            assert link.startswith("data:image/png") or link == "#" or link[1:] in ids
-        assert "currentColor" in drawing.svg
-        assert style.INK not in drawing.svg
+        head, svg = drawing.url.split(",")
+        assert head == "data:image/svg+xml;base64"
+        assert ElementTree.fromstring(base64.b64decode(svg)).tag.endswith("svg")

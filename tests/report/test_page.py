@@ -14,7 +14,7 @@ from tests.report.conftest import fabricate
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
-from untrac_exp.report.page import details, first_of_truths, render, settings, write_page
+from untrac_exp.report.page import details, ranking_columns, render, settings, write_page
 
 
 class Reader(HTMLParser):
@@ -50,18 +50,13 @@ def read(page: str) -> Reader:
 
 
 def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
-    for path in sweep_dir.glob("*/seed*/truth.csv"):
-        truth = files.read_table(path, files.TRUTH)
-        truth.loc[(truth["train_seed"] == 1) & (truth["corpus"] == "wiki"), "influence"] = 0.7
-        files.write(path.parent, "truth", truth)
     sweep = collect(sweep_dir)
-    bias = sweep.truths.query("testset == 'bias'")
-    tops = bias.groupby(["train_seed", "corpus"])["influence"].mean().unstack().idxmax(axis=1)
-    assert tops[1] == "wiki"
-    (first,) = first_of_truths(sweep, "bias")
     table = sweep.rankings["bias"].query("rank == 1").set_index("label")["corpus"]
-    assert first["corpus"] == table["truth"]
-    assert (first["agreeing"], first["seeds"]) == (sum(tops == first["corpus"]), 2)
+    columns = ranking_columns(sweep, "bias")
+    assert {column["label"]: column["first"] for column in columns} == {
+        label: [corpus] for label, corpus in table.items()
+    }
+    assert columns[0]["is_truth"]
     named = {label: c for c, told in sweep.first_ranked("bias").items() for label in told}
     assert named == {label: table[label] for label in ("graddot", "untrac", "untrac_inv")}
 

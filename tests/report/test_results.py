@@ -9,9 +9,8 @@ import pytest
 
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect, variants
-from untrac_exp.report.results import SUMMARY
+from untrac_exp.report.results import SUMMARY, number_format
 from untrac_exp.report.sweep import write_summary
-from untrac_exp.report.tables import number_format
 
 
 def edit_metrics(outdir, **changes):
@@ -65,9 +64,13 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
         (outdir / "truth.csv").write_bytes(truth)
         shutil.copytree(outdir, sweep_dir / outdir.relative_to(other))
     sweep = collect(sweep_dir)
-    assert sweep.labels == ["graddot", "untrac", "untrac_inv"]
-    assert set(sweep.jobs["variant"]) == {""}
-    assert not any("another truth" in warning for warning in sweep.warnings)
+    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
+        "graddot",
+        "untrac",
+        "untrac_inv",
+    ]
+    assert set(sweep.agreement["variant"]) == {""}
+    assert not any("different truths" in warning for warning in sweep.warnings)
     row = sweep.summary.set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
     found = [
         files.read_metrics(path.parent)["agreement"]["bias"]
@@ -87,6 +90,19 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
     outdir = sweep_dir / "untrac" / "train_seed=1" / "seed0"
     edit_metrics(outdir, warnings=["collapsed"])
     assert "untrac, seed 0, train seed 1: collapsed" in collect(sweep_dir).warnings
+
+
+def test_the_agreement_of_a_job_for_sweepers_is_its_share_of_the_attainable(sweep_dir, made_up):
+    outdir = sweep_dir / "untrac" / "seed1"
+    metrics = files.read_metrics(outdir)
+    shares = [
+        values["pearson"] / metrics["attainable"][testset]
+        for testset, values in metrics["agreement"].items()
+    ]
+    assert collect(outdir).relative == pytest.approx(np.mean(shares))
+    edit_metrics(outdir, attainable={**metrics["attainable"], "bias": None})
+    assert collect(outdir).relative is None
+    assert collect(made_up(train_seeds=0)).relative is None
 
 
 def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
@@ -110,7 +126,7 @@ def test_what_all_jobs_warn_of_is_said_once(sweep_dir):
 
 def test_without_a_truth_there_are_influences_and_no_agreement(made_up):
     sweep = collect(made_up(train_seeds=0))
-    assert len(sweep.truth) == 0
+    assert not sweep.has_truth
     summary = sweep.summary
     assert len(summary) == 9
     assert summary[["pearson_mean", "ceiling", "attainable", "relative"]].isna().all(axis=None)
@@ -122,7 +138,7 @@ def test_unfinished_and_damaged_jobs_are_left_out_and_named(sweep_dir):
     (sweep_dir / "graddot" / "seed0" / "scores.csv").write_text("corpus,tests")
     (sweep_dir / "graddot" / "seed1" / "metrics.json").write_text('{"method": ')
     sweep = collect(sweep_dir)
-    assert list(sweep.jobs["method"]) == ["untrac", "untrac_inv", "untrac_inv"]
+    assert [job["method"] for job in sweep.metrics] == ["untrac", "untrac_inv", "untrac_inv"]
     for name in ("untrac/seed0", "graddot/seed0", "graddot/seed1"):
         assert any(name in warning for warning in sweep.warnings)
 
@@ -136,22 +152,26 @@ def test_jobs_with_different_truths_are_reported(sweep_dir):
     path = sweep_dir / "graddot" / "seed0" / "truth.csv"
     truth = files.read_table(path, files.TRUTH)
     files.write(path.parent, "truth", truth.assign(influence=truth["influence"] + 1))
-    assert any("another truth" in warning for warning in collect(sweep_dir).warnings)
+    assert any("different truths" in warning for warning in collect(sweep_dir).warnings)
 
 
 def test_variants_have_labels_and_truths_of_their_own(sweep_dir, made_up):
-    assert set(collect(sweep_dir).truths["label"]) == {"truth"}
+    assert set(collect(sweep_dir).truth["label"]) == {"truth"}
     # The same corpora under a variant: one truth. Other numbers: one truth each.
     root = made_up(methods={"untrac": 0.1}, overrides={"optimizer": "sgd"})
     sweep = collect(root)
-    assert sweep.labels == ["untrac"]  # an override that all jobs share sets none apart
-    assert set(sweep.truths["label"]) == {"truth"}
+    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
+        "untrac"
+    ]  # an override that all jobs share sets none apart
+    assert set(sweep.truth["label"]) == {"truth"}
     assert set(sweep.summary["variant"]) == {""}
     made_up(methods={"untrac": 0.1}, overrides={"corpora": "unequal"}, corpora=["x", "y", "z"])
     sweep = collect(root)
     names = ["corpora=unequal", "optimizer=sgd"]
-    assert sweep.labels == [f"untrac · {name}" for name in names]
-    assert set(sweep.truths["label"]) == {f"truth · {name}" for name in names}
+    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
+        f"untrac · {name}" for name in names
+    ]
+    assert set(sweep.truth["label"]) == {f"truth · {name}" for name in names}
     assert list(sweep.summary["variant"].unique()) == names
 
 
@@ -178,7 +198,11 @@ def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
     for outdir, rate in zip(found, ("0.0005", "5e-06"), strict=True):
         edit_metrics(outdir, overrides={"optimizer.lr": rate}, seed=0)
-    values = [label.split("=")[-1] for label in collect(sweep_dir).labels if "lr=" in label]
+    values = [
+        label.split("=")[-1]
+        for label in collect(sweep_dir).summary["label"].unique()
+        if "lr=" in label
+    ]
     assert values == ["5e-06", "0.0005"]
 
 
@@ -200,16 +224,6 @@ def test_without_a_truth_a_ranking_has_the_intervals_and_leads_of_its_file(made_
     assert set(rows["ci_low"]) == {0.25}
     assert rows.loc[corpora[0], "lead_low"] == 0.1
     assert sweep.first_ranked("bias")[corpora[0]]["untrac"] is True
-    [(a, b, rho)] = sweep.similarities("bias")
-    means = sweep.influences.groupby(["label", "corpus"])["influence"].mean()
-    assert (a, b) == ("ngram", "untrac")
-    assert rho == pytest.approx(means["ngram"].corr(means["untrac"], method="spearman"))
-    top = sweep.top_subsets("bias")
-    assert set(top["label"]) == {"ngram"}
-    assert list(top["corpus"].unique()) == sweep.corpora("bias")
-    firsts = sweep.rankings["bias"].query("rank == 1").set_index("label")["corpus"]
-    named = [w for w in sweep.warnings if "the methods name different corpora first" in w]
-    assert len(named) == (firsts["ngram"] != firsts["untrac"])
 
 
 def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):
@@ -227,8 +241,8 @@ def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_di
 
 def test_one_job_directory_can_be_collected_alone(sweep_dir):
     sweep = collect(sweep_dir / "untrac" / "seed1")
-    assert sweep.labels == ["untrac"]
-    assert sweep.jobs["seed"].tolist() == [1]
+    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == ["untrac"]
+    assert [job["seed"] for job in sweep.metrics] == [1]
     assert json.dumps(sweep.metrics[0])
 
 
@@ -241,4 +255,4 @@ def test_one_job_directory_can_be_collected_alone(sweep_dir):
     ],
 )  # fmt: skip
 def test_number_format_shows_three_digits_of_the_largest(values, expected):
-    assert number_format(values) == expected
+    assert number_format(pd.Series(values)) == expected

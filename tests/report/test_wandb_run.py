@@ -12,18 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import wandb
 import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from wandb.proto import wandb_internal_pb2
 
 from untrac_exp.report import result_files as files
 from untrac_exp.report import wandb_run
 from untrac_exp.report.collect import collect
-from untrac_exp.report.loggers import CsvLogger, Logger
+from untrac_exp.report.loggers import Logger
 from untrac_exp.runtime.cost import Meter
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
@@ -99,10 +97,9 @@ def outdir(made_up):
 
 @pytest.fixture
 def theta0(tmp_path):
-    """The folder of a model of six weights that was trained for 1200 steps in 60 seconds."""
+    """The folder of a model that was trained for 1200 steps in 60 seconds."""
     folder = tmp_path / "store" / "model" / "0123456789abcdef"
-    (folder / "model").mkdir(parents=True)
-    save_file({"w": torch.zeros(2, 3)}, folder / "model" / "model.safetensors")
+    folder.mkdir(parents=True)
     lines = [f"{i},{7 - i / 600}" for i in range(1, 1201)]
     (folder / "loss.csv").write_text("\n".join(["step,loss", *lines]) + "\n")
     Meter(60.0, 2400, 2400).save(folder / "cost.json")
@@ -208,7 +205,6 @@ def test_an_offline_run_has_curves_results_and_lineage(job, outdir, theta0):
     media = {key: value for row in job["history"] for key, value in row.items()}
     assert media["scores/_type"] == "table-file"
     assert media["scores/nrows"] == 16
-    assert media["heatmap/bias/_type"] == "image-file"
     names = sorted(name.split("-")[0] for name in job["artifacts"])
     assert names == ["data", "run", "theta0", "truth"]  # run: W&B's own, of the table of scores
     entries = job["artifacts"][f"theta0-{theta0.name}"]
@@ -228,23 +224,22 @@ def test_pretraining_is_logged_live_and_else_from_the_store(job):
         step = row["pretraining/step"]
         assert row["pretraining/loss"] == pytest.approx(7 - step / 600)
         assert row["pretraining/seconds"] == pytest.approx(60 * step / 1200)
-        assert row["pretraining/flops"] == pytest.approx(36 * 2400 * step / 1200)
 
 
-def test_influences_wait_for_all_subsets(tmp_path):
+def test_influences_wait_for_all_subsets(tmp_path, monkeypatch):
     """UnTrac-Inv unlearns one test subset at a time; an influence is the mean over subsets."""
-    logger = CsvLogger()
+    logger, history = wandb_run.WandbLogger(tmp_path, "disabled"), []
+    monkeypatch.setattr(logger, "log", history.append)
     own = pd.DataFrame({"step": [0, 5], "loss": [3.0, 4.0], "seconds": [0, 1], "flops": [0, 1]})
-    with logger.job({}, tmp_path):
-        for subset, influence in (("a", 1.0), ("b", 3.0)):
-            rows = [("news", "bias", subset, 5, influence)]
-            trajectory = pd.DataFrame(rows, columns=files.TRAJECTORY)
-            logger.curves(f"bias/{subset}", own, trajectory, {"bias": 2})
-            assert any("influence/bias/news" in row for row in logger.rows) == (subset == "b")
-    assert logger.rows[-1]["influence/bias/news"] == 2.0
-    table = pd.read_csv(tmp_path / "history.csv")
-    assert table["unlearning/step"].tolist() == [0, 5, 0, 5]
-    assert {"loss/bias/a", "loss/bias/b", "unlearning/seconds", "unlearning/flops"} <= {*table}
+    for subset, influence in (("a", 1.0), ("b", 3.0)):
+        rows = [("news", "bias", subset, 5, influence)]
+        trajectory = pd.DataFrame(rows, columns=files.TRAJECTORY)
+        logger.curves(f"bias/{subset}", own, trajectory, {"bias": 2})
+        assert any("influence/bias/news" in row for row in history) == (subset == "b")
+    assert history[-1]["influence/bias/news"] == 2.0
+    assert [row["unlearning/step"] for row in history] == [0, 5, 0, 5]
+    fields = {"loss/bias/a", "loss/bias/b", "unlearning/seconds", "unlearning/flops"}
+    assert fields <= {name for row in history for name in row}
 
 
 def test_a_job_that_fails_is_a_failed_run_with_its_curves(outdir, tmp_path):
@@ -298,12 +293,10 @@ def test_a_failure_is_one_warning_and_no_error(outdir, tmp_path, monkeypatch, ca
         assert "\n" not in record.getMessage()
 
 
-def test_disabled_does_nothing_and_another_word_is_an_error(outdir, tmp_path):
+def test_disabled_does_nothing(outdir, tmp_path):
     with wandb_run.WandbLogger(tmp_path, "disabled").job(files.read_metrics(outdir), outdir):
         pass
     assert not (tmp_path / "wandb").exists()
-    with pytest.raises(ValueError, match=r"logger\.mode=ofline: choose one of"):
-        wandb_run.WandbLogger(tmp_path, mode="ofline")
 
 
 def test_online_needs_a_word_and_no_login_is_one(monkeypatch, tmp_path):
@@ -327,4 +320,3 @@ def test_every_logger_logs_a_job_and_a_sweep_and_none_is_sent_to_workers(path, o
         send_curves(live, outdir)
         assert type(pickle.loads(pickle.dumps(live))) is Logger
     logger.sweep(collect(outdir), outdir)
-    assert (outdir / "history.csv").exists() == (path.stem == "csv")

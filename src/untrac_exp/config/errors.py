@@ -134,8 +134,6 @@ def _system(error: OSError) -> str | None:
         remedy = "put some overrides into a YAML file of conf/experiment, or set hydra.run.dir"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "get access to it, or choose another path"
-    elif error.errno == errno.ENAMETOOLONG:
-        remedy = "put these overrides into a file of conf/experiment"
     return f"{error.filename}: {error.strerror.lower()}; {remedy}"
 
 

@@ -3,14 +3,16 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, flag_override
 
-from untrac_exp.config.sweep import overrides_of_jobs
+from untrac_exp.config.schema import parse_overrides
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ class Report(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         Report.sweep = config
         hydra = config.hydra
-        jobs = len(overrides_of_jobs(hydra.overrides.task, hydra.sweeper.params))
+        axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
+        jobs = count_jobs([*axes, *hydra.overrides.task])
         with flag_override(hydra, ["readonly", "struct"], False):
             for name, value in {STARTED: time.time(), JOBS: jobs}.items():
                 hydra.overrides.hydra.append(f"++hydra.job.env_set.{name}='{value}'")
@@ -42,6 +45,12 @@ class Report(Callback):
         except ValueError as error:
             # Hydra would turn an exception of a callback into a Python warning
             log.error("no report: %s", error)
+
+
+def count_jobs(overrides: Sequence[str]) -> int:
+    """Return the number of jobs of a sweep; later overrides of a key replace earlier ones."""
+    [jobs] = BasicSweeper.split_arguments(parse_overrides(overrides), None)
+    return len(jobs)
 
 
 def report(stopped: bool = False) -> None:
@@ -59,5 +68,6 @@ def report(stopped: bool = False) -> None:
     from untrac_exp.report.sweep import report_sweep
 
     sweep, Report.sweep = Report.sweep, None
-    if sweep is not None and not (stopped and sweep.get("budget") is None):
-        report_sweep(Path(sweep.hydra.sweep.dir), instantiate(sweep.logger))
+    if sweep is None or sweep.get("plan") or (stopped and sweep.get("budget") is None):
+        return
+    report_sweep(Path(sweep.hydra.sweep.dir), instantiate(sweep.logger))

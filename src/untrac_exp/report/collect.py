@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from untrac_exp.report.result_files import TABLES, TRUTH, read_metrics, read_table
-from untrac_exp.report.results import JOB, Sweep
-from untrac_exp.report.tables import labelled
+from untrac_exp.report.results import JOB, Sweep, labelled
 
 _REPETITIONS = ("seed", "train_seed")
 _OF_A_JOB = ("metrics.json", "scores.csv", ".hydra")
@@ -51,7 +50,7 @@ def collect(directory: Path) -> Sweep:
     files = [job.pop("tables") for job in metrics]
     tables = {name: _stack(metrics, [of_job[name] for of_job in files], name) for name in TABLES}
     sweep = Sweep(directory, metrics, tables)
-    more = [*_truth_warnings(sweep), *warnings, *_job_warnings(metrics), *_disagreements(sweep)]
+    more = [*_truth_warnings(sweep), *warnings, *_job_warnings(metrics)]
     sweep.warnings.extend(dict.fromkeys(more))
     return sweep
 
@@ -118,22 +117,14 @@ def _stack(
 
 def _truth_warnings(sweep: Sweep) -> list[str]:
     """Warn if jobs of a variant were compared with different truths."""
-    warnings = []
-    for _, table in sweep.tables["truth"].groupby("variant", sort=False):
-        truths = {
-            sweep.metrics[job]["name"]: table.loc[table["job"] == job, TRUTH].sort_values(
-                TRUTH[:-1], ignore_index=True
-            )
-            for job in table["job"].unique()
-        }
-        first, *others = truths
-        warnings += [
-            f"{name} was compared with another truth than {first}: they ran with other "
-            "configurations; run the sweep again with force=true or delete the older one"
-            for name in others
-            if not truths[name].equals(truths[first])
-        ]
-    return warnings
+    truth = sweep.tables["truth"]
+    values = truth.groupby(["variant", *TRUTH[:-1]], dropna=False)["influence"]
+    is_same = values.nunique(dropna=False) == 1
+    return [
+        f"{labelled('jobs', str(variant))} were compared with different truths: they ran with "
+        "other configurations; run the sweep again with force=true or delete the older ones"
+        for variant in is_same[~is_same].index.unique("variant")
+    ]
 
 
 def _job_warnings(metrics: list[dict[str, Any]]) -> list[str]:
@@ -144,19 +135,3 @@ def _job_warnings(metrics: list[dict[str, Any]]) -> list[str]:
         for job in metrics
         for text in job.get("warnings") or []
     ]
-
-
-def _disagreements(sweep: Sweep) -> list[str]:
-    """Warn if methods that rank without a truth put different corpora first."""
-    warnings = []
-    ranked = sweep.tables["ranking"].drop_duplicates("label")
-    for _, labels in ranked.groupby("variant", sort=False)["label"]:
-        for testset in sweep.testsets if len(labels) > 1 else []:
-            table = sweep.rankings[testset]
-            first = table[(table["rank"] == 1) & table["label"].isin(labels)]
-            if first["corpus"].nunique() > 1:
-                named = ", ".join(f"{row.label} '{row.corpus}'" for row in first.itertuples())
-                warnings.append(
-                    f"test set '{testset}': the methods name different corpora first ({named})"
-                )
-    return warnings

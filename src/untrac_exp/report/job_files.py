@@ -3,6 +3,7 @@
 import json
 import logging
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,14 +32,7 @@ _IGNORED_KEYS = (
     *("plan", "plan_flops_per_s"),
 )
 """Keys that do not affect results."""
-_IGNORED_IF_NULL = ("n_tokens_per_corpus", "budget")
-"""Keys left out of the job key if null, so that results from before they existed stay valid."""
-_STATISTICS = (
-    "data.duplicates",
-    "statistics.agreement",
-    "statistics.evidence",
-    "statistics.ranking",
-)
+_STATISTICS = ("untrac_exp.statistics.agreement", "untrac_exp.statistics.evidence")
 """Modules that compute a job's result files from the output of its method."""
 
 
@@ -58,19 +52,15 @@ def job_key(cfg: DictConfig, inputs: Inputs) -> dict[str, Any]:
 
 def job_code(cfg: DictConfig) -> str:
     """Return the hash of the code that a job runs."""
-    answers = [f"untrac_exp.{module}" for module in _STATISTICS]
-    answers += [path.rpartition(".")[0] for path in cfg.statistics.values()]
-    return code_fingerprint([Training.__module__, *answers, *targets(_settings(plain(cfg)))])
+    added = [path.rpartition(".")[0] for path in cfg.statistics.values()]
+    return code_fingerprint(
+        [Training.__module__, *_STATISTICS, *added, *targets(_settings(plain(cfg)))]
+    )
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that affects results."""
-    settings = {
-        key: value
-        for key, value in config.items()
-        if key not in _IGNORED_KEYS and not (value is None and key in _IGNORED_IF_NULL)
-    }
-    return settings
+    return {key: value for key, value in config.items() if key not in _IGNORED_KEYS}
 
 
 def is_finished(outdir: Path, key: str) -> bool:
@@ -95,20 +85,6 @@ def check_folder(outdir: Path, cfg: DictConfig) -> None:
             f"{outdir} has results of other settings ({', '.join(other)}); keep them with another "
             "name=…, or overwrite them with force=true"
         )
-
-
-def relative_agreement(metrics: Mapping[str, Any]) -> float | None:
-    """Return Pearson's correlation with the truth as a share of the attainable ceiling.
-
-    The mean over test sets; None if it is undefined for one of them, or without a truth.
-    """
-    shares = []
-    for testset, values in (metrics["agreement"] or {}).items():
-        ceiling = metrics["attainable"][testset]
-        if values["pearson"] is None or not ceiling:
-            return None
-        shares.append(values["pearson"] / ceiling)
-    return sum(shares) / len(shares) if shares else None
 
 
 def write_results(
@@ -162,6 +138,7 @@ def write_results(
 
 def about(cfg: DictConfig, method: str) -> dict[str, Any]:
     """Return what identifies a job: its settings and the code that runs it."""
+    source = cfg.corpora._target_.rpartition(".")[0]  # its module says whether texts are generated
     return {
         "experiment": cfg.name,
         "method": method,
@@ -173,6 +150,7 @@ def about(cfg: DictConfig, method: str) -> dict[str, Any]:
         "versions": versions(),
         "git_commit": _git_commit(),
         "config": plain(cfg),
+        "generated": getattr(sys.modules.get(source), "GENERATED", False),
     }
 
 

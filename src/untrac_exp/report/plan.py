@@ -4,6 +4,7 @@ Data on this machine are encoded as in the job, so steps, tokens and what the st
 Otherwise they are estimated from the configuration and marked with "~".
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.models.rate import flops, planned_rate
 from untrac_exp.models.source import ModelSource
+from untrac_exp.report.result_files import write_text
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.stages.training import Budget
 from untrac_exp.store import Force, Store
@@ -169,15 +171,22 @@ def _models(
             yield "losses", name, id_, 0, sizes.subset_tokens, 0, 0, evaluated[seed, without]
 
 
-def print_plan(plans: list[dict[str, Any]], title: str) -> None:
-    """Print the artifacts of all jobs, each once, the cost of those missing, and downloads."""
+def sweep_dir(cfg: DictConfig) -> Path:
+    """Return the folder that the sweep would have, as in conf/config.yaml."""
+    return Path(cfg.outputs, cfg.name, cfg.scale)
+
+
+def write_plan(cfg: DictConfig, plans: list[dict[str, Any]]) -> None:
+    """Write ``plan.json``; print all artifacts once, the cost of those missing, and downloads."""
+    write_text(sweep_dir(cfg) / "plan.json", json.dumps(plans, indent=1) + "\n")
     console = Console(highlight=False, width=None if Console().is_terminal else 118)
     work = pd.json_normalize(plans, "artifacts", ["exact", "parameters", "flops_per_s"])
     work = work.drop_duplicates(["kind", "id"])
     work["flops"] = flops(work["forward"], work["backward"], work["parameters"].astype(float))
     work["hours"] = work["flops"] / work["flops_per_s"].astype(float) / 3600
     total = work[work["there"].ne(True)].sum(numeric_only=True, skipna=False)
-    table = Table(title=f"plan of {title}: nothing is run, built or fetched", title_justify="left")
+    title = f"plan of {cfg.name} at {cfg.scale} scale: nothing is run, built or fetched"
+    table = Table(title=title, title_justify="left")
     for heading in ("what", "name"):
         table.add_column(heading, overflow="fold")
     for heading in ("steps", "tokens read", "with gradient", "FLOPs", "hours", "disk", "there"):

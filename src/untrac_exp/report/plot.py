@@ -8,13 +8,12 @@ axes = plot.ranking(trace(...))
 axes.figure.savefig("ranking.png")
 """
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
-from untrac_exp.report.panels import influence_panel, label_cells, ranking_panel
-from untrac_exp.report.style import figure_style, shortened
+from untrac_exp.report.drawings import INFLUENCE, TITLE, bar_axes, influence_panel
+from untrac_exp.report.style import INK, figure_style, shortened
 
 
 def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None = None) -> Axes:
@@ -40,10 +39,14 @@ def ranking(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None 
         kept = kept[kept["testset"] == part["testset"].iloc[0]]
     table = means.reset_index() if kept is None or kept.empty else kept
     with figure_style():
-        axes = axes or _axes(5.2, 0.26 * len(table) + 1.0)
-        ranking_panel(axes, table)
-        axes.set_title(str(part["testset"].iloc[0]), loc="left", fontweight="bold")
-        axes.set_xlabel("influence (positive: the corpus helps)")
+        axes = axes or pyplot.subplots(figsize=(5.2, 0.26 * len(table) + 1.0))[1]
+        table = table.sort_values("influence", ascending=False, kind="stable")
+        places = range(len(table))
+        axes.barh(places, table["influence"], height=0.62, alpha=0.85)
+        axes.hlines(places, table["ci_low"], table["ci_high"], color=INK, linewidth=1)
+        bar_axes(axes, shortened(list(table["corpus"]), 24))
+        axes.set_title(str(part["testset"].iloc[0]), **TITLE)
+        axes.set_xlabel(INFLUENCE)
     return axes
 
 
@@ -67,11 +70,10 @@ def heatmap(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None 
     matrix = matrix.loc[matrix.mean(axis=1).sort_values(ascending=False).index]
     matrix = matrix[list(part["subset"].unique())]
     with figure_style():
-        axes = axes or _axes(0.3 * matrix.shape[1] + 3.0, 0.26 * len(matrix) + 1.4)
-        influence_panel(axes, matrix.to_numpy(dtype=np.float64))
-        label_cells(axes, shortened(list(matrix.index), 24), shortened(list(matrix.columns)))
-        title = str(part["testset"].iloc[0])
-        axes.set_title(title, loc="left", fontweight="bold", pad=14)
+        size = 0.3 * matrix.shape[1] + 3.0, 0.26 * len(matrix) + 1.4
+        axes = axes or pyplot.subplots(figsize=size)[1]
+        influence_panel(axes, matrix)
+        axes.set_title(str(part["testset"].iloc[0]), pad=14, **TITLE)
     return axes
 
 
@@ -82,8 +84,3 @@ def _of(scores: pd.DataFrame, testset: str | None) -> pd.DataFrame:
     if testset is not None and testset not in names:
         raise ValueError(f"testset={testset!r}: scores have {', '.join(map(str, names))}")
     return scores[scores["testset"] == (names[0] if testset is None else testset)]
-
-
-def _axes(width: float, height: float) -> Axes:
-    _, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
-    return axes

@@ -39,8 +39,12 @@ TABLES = {
 }
 """Columns of each file; influences, losses and changes are in nats per token."""
 
-_INTEGERS = {"step", "train_seed", "rank", "index", "test_index"}
-_NAMES = {"corpus", "without", "testset", "subset", "unlearned", "read", "text", "excerpt"}
+_TYPES = {
+    **dict.fromkeys(("step", "train_seed", "rank", "index", "test_index"), "int64"),
+    **dict.fromkeys(("corpus", "testset", "subset", "without", "unlearned"), "str"),
+    **dict.fromkeys(("read", "text", "excerpt"), "str"),
+}
+"""Types of the columns that are no floats."""
 
 
 def write(outdir: Path, name: str, table: pd.DataFrame) -> Path:
@@ -84,11 +88,14 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        # Python's float() is exact; pandas' parser is not in every version.
-        text = pd.read_csv(
-            path, usecols=list(columns), dtype=str, keep_default_na=False, encoding="utf-8"
-        )
-        return pd.DataFrame({column: _converted(text[column]) for column in columns})
+        return pd.read_csv(
+            path,
+            usecols=list(columns),
+            dtype={name: _TYPES.get(name, "float64") for name in columns},
+            keep_default_na=False,
+            na_values={name: [""] for name in columns if name not in _TYPES},
+            float_precision="round_trip",
+        )[list(columns)]
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -141,12 +148,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
-
-
-def _converted(text: pd.Series) -> pd.Series:
-    if text.name in _NAMES:
-        return text
-    if text.name in _INTEGERS:
-        return pd.Series(map(int, text), index=text.index, dtype=np.int64)
-    numbers = [float(field or "nan") for field in text]
-    return pd.Series(numbers, index=text.index, dtype=np.float64)

@@ -1,27 +1,16 @@
 """The results of a sweep, read once: what terminal, page, figures and W&B show."""
 
-import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from hydra.utils import get_method
 
 from untrac_exp.report.result_files import TRUTH
-from untrac_exp.report.tables import (
-    TRUTH_LABEL,
-    is_truth,
-    labelled,
-    means,
-    ranked,
-    strict_mean,
-    varied,
-)
 from untrac_exp.statistics.agreement import INTERVAL, STATISTICS, noise_key
 
 JOB = ["method", "variant", "train_seed", "seed"]
@@ -30,8 +19,6 @@ KINDS = ("ceiling", "attainable")
 SUMMARY = ["method", "variant", "testset", "pearson_mean", "pearson_std", "pearson_low"]
 SUMMARY += ["pearson_high", "spearman_mean", "spearman_std", "ceiling", "attainable", "relative"]
 SUMMARY += ["wall_s", "backward_tokens", "n_seeds", "varied"]
-_SUBSETS = 3
-"""Number of subsets listed per corpus, most influential first."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class Sweep:
     @property
     def invented(self) -> str | None:
         """A notice that the corpora are generated text; None if they are real."""
-        if not any(_is_generated((job.get("config") or {}).get("corpora")) for job in self.metrics):
+        if not any(job.get("generated") for job in self.metrics):
             return None
         return (
             "Corpora and test sets are invented text: a corpus named after a site or a book "
@@ -86,58 +73,43 @@ class Sweep:
         return self.tables["scores"]
 
     @property
-    def trajectory(self) -> pd.DataFrame:
-        """Influences along the unlearning: columns of trajectory.csv, label and `JOB`."""
-        return self.tables["trajectory"]
-
-    @property
     def testsets(self) -> list[str]:
         """Test sets in the order of the jobs' scores."""
         return list(self.scores["testset"].unique())
 
     @property
-    def labels(self) -> list[str]:
-        """Methods (with their variant) in table order."""
-        return list(dict.fromkeys(job["label"] for job in self.metrics))
+    def has_truth(self) -> bool:
+        """Whether the jobs were compared with a truth."""
+        return len(self.tables["truth"]) > 0
 
     @cached_property
     def statistics(self) -> list[str]:
         """Agreement statistics of any job; those of `STATISTICS` first."""
         values = [of or {} for job in self.metrics for of in (job.get("agreement") or {}).values()]
-        names = dict.fromkeys(
-            [*STATISTICS, *(name for of_testset in values for name in of_testset)]
-        )
+        names = dict.fromkeys([*STATISTICS, *(name for of in values for name in of)])
         return [name for name in names if name not in (*INTERVAL, "n_corpora")]
-
-    @cached_property
-    def jobs(self) -> pd.DataFrame:
-        """One row per job: `JOB`, label, and the costs (NaN if not measured)."""
-        rows = [{name: job[name] for name in (*JOB, "label")} | job["cost"] for job in self.metrics]
-        table = pd.DataFrame(rows, columns=[*JOB, "label", *COSTS])
-        return table.astype(dict.fromkeys(COSTS, "float64"))
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
         """One row per job and test set.
 
-        Columns `JOB`, label, the costs of the job, testset, the statistics, pearson_low,
-        pearson_high, n_corpora, and ``ceiling_<statistic>`` and ``attainable_<statistic>``.
+        Columns job, `JOB`, label, `COSTS` (NaN if not measured), testset, the statistics,
+        pearson_low, pearson_high, n_corpora, and ``ceiling_<statistic>`` and
+        ``attainable_<statistic>``.
         """
         noise = {f"{kind}_{name}": (kind, name) for kind in KINDS for name in self.statistics}
-        values = [
+        numbers = [*COSTS, *self.statistics, *INTERVAL, "n_corpora", *noise]
+        rows = [
             {"job": i, "testset": testset}
+            | {name: job[name] for name in (*JOB, "label")}
+            | job["cost"]
             | ((job.get("agreement") or {}).get(testset) or {})
-            | {
-                column: (job.get(noise_key(*key)) or {}).get(testset)
-                for column, key in noise.items()
-            }
+            | {name: (job.get(noise_key(*key)) or {}).get(testset) for name, key in noise.items()}
             for i, job in enumerate(self.metrics)
             for testset in self.scores.loc[self.scores["job"] == i, "testset"].unique()
         ]
-        numbers = [*self.statistics, *INTERVAL, "n_corpora", *noise]
-        table = pd.DataFrame(values, columns=["job", "testset", *numbers])
-        table = table.astype(dict.fromkeys(numbers, "float64"))
-        return self.jobs.merge(table, left_index=True, right_on="job").drop(columns="job")
+        table = pd.DataFrame(rows, columns=["job", *JOB, "label", "testset", *numbers])
+        return table.astype(dict.fromkeys(numbers, "float64"))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -170,43 +142,47 @@ class Sweep:
             }
             attainable = row["attainable"]
             row["relative"] = row["pearson_mean"] / attainable if attainable > 0 else math.nan
-            rows.append(row | {"n_seeds": len(runs), "varied": varied(runs), "label": label})
+            rows.append(row | {"n_seeds": len(runs), "varied": _varied(runs), "label": label})
         more = [f"{name}_{end}" for name in self.statistics for end in ("mean", "std")]
         columns = dict.fromkeys([*SUMMARY, *more, "label"])
         return pd.DataFrame(rows, columns=list(columns))
 
     @property
+    def relative(self) -> float | None:
+        """Pearson's correlation as a share of the attainable ceiling, mean over test sets.
+
+        None if it is undefined for one of them, or without a truth.
+        """
+        mean = self.summary["relative"].mean(skipna=False)
+        return None if math.isnan(mean) else float(mean)
+
+    @property
     def best_first(self) -> pd.DataFrame:
         """The rows of `summary` by test set, the methods by decreasing Pearson."""
-        places = {testset: i for i, testset in enumerate(self.testsets)}
-        table = self.summary.assign(place=self.summary["testset"].map(places))
+        testset = pd.Categorical(self.summary["testset"], self.testsets)
+        table = self.summary.assign(place=testset.codes)
         by = ["place", "pearson_mean", "label"]
         return table.sort_values(by, ascending=[True, False, True]).drop(columns="place")
 
     @cached_property
     def truth(self) -> pd.DataFrame:
-        """One truth per variant: variant, and the columns of truth.csv."""
-        table = self.tables["truth"]
-        first = table.drop_duplicates("variant")["job"]
-        return table.loc[table["job"].isin(first), ["variant", *TRUTH]].reset_index(drop=True)
-
-    @cached_property
-    def truths(self) -> pd.DataFrame:
-        """Distinct truths: columns label and those of truth.csv.
+        """One truth per variant: columns variant, label and those of truth.csv.
 
         The label is ``truth``, or ``truth · <variant>`` if variants have different truths.
         """
-        tables = {
-            str(variant): table[TRUTH].reset_index(drop=True)
-            for variant, table in self.truth.groupby("variant", sort=False)
-        }
-        if not tables:
-            return pd.DataFrame(columns=["label", *TRUTH])
-        first, *others = tables.values()
-        if all(table.equals(first) for table in others):
-            return first.assign(label=TRUTH_LABEL)
-        named = (table.assign(label=labelled(TRUTH_LABEL, name)) for name, table in tables.items())
-        return pd.concat(named, ignore_index=True)
+        table = self.tables["truth"]
+        table = table[table["job"].isin(table.drop_duplicates("variant")["job"])]
+        numbers = [rows[TRUTH].reset_index(drop=True) for _, rows in table.groupby("variant")]
+        is_same = all(rows.equals(numbers[0]) for rows in numbers)
+        label = "truth" if is_same else table["variant"].map(lambda name: labelled("truth", name))
+        return table[["variant", *TRUTH]].assign(label=label).reset_index(drop=True)
+
+    @cached_property
+    def _influences(self) -> pd.DataFrame:
+        """The influences of the distinct truths, then those of every job."""
+        truth = self.truth
+        truths = truth[truth["variant"].isin(truth.drop_duplicates("label")["variant"])]
+        return pd.concat([truths, self.scores], ignore_index=True)
 
     @cached_property
     def influences(self) -> pd.DataFrame:
@@ -214,9 +190,7 @@ class Sweep:
 
         Columns label, corpus, testset, subset, influence (mean over runs); the truths come first.
         """
-        rows = pd.concat([self.truths, self.scores], ignore_index=True)
-        by = ["label", "corpus", "testset", "subset"]
-        return rows.groupby(by, sort=False)["influence"].agg(strict_mean).reset_index()
+        return _means(self._influences, ["label", "corpus", "testset", "subset"], ["influence"])
 
     @cached_property
     def rankings(self) -> dict[str, pd.DataFrame]:
@@ -228,20 +202,13 @@ class Sweep:
         of the mean, however subsets are correlated. lead_low > 0: the corpus is told apart from the
         next rank; NaN if unknown. Rows are sorted by the truth's rank, or by the first method's.
         """
-        rows = pd.concat([self.truths, self.scores], ignore_index=True)
-        pooled = means(rows, ["influence", "ci_low", "ci_high"])
-        own = means(self.tables["ranking"], ["ci_low", "ci_high", "lead_low"])
-        own["lead_low"] = own["lead_low"].where(own["runs"] == 1)  # ranks differ between runs
-        index = ["testset", "label", "corpus"]
-        table = (
-            own.set_index(index)
-            .combine_first(pooled.set_index(index))
-            .reindex(pd.MultiIndex.from_frame(pooled[index]))
-        )
-        return {
-            str(testset): ranked(of_testset.reset_index())
-            for testset, of_testset in table.groupby("testset", sort=False)
-        }
+        by, ends = ["testset", "label", "corpus"], ["ci_low", "ci_high"]
+        pooled = _means(self._influences, by, ["influence", *ends]).set_index(by)
+        file = self.tables["ranking"]
+        own = _means(file, by, [*ends, "lead_low"]).set_index(by)
+        own.loc[file.groupby(by).size().reindex(own.index) > 1, "lead_low"] = math.nan
+        table = own.combine_first(pooled).reindex(pooled.index).reset_index()
+        return {str(name): _ranked(rows) for name, rows in table.groupby("testset", sort=False)}
 
     def corpora(self, testset: str) -> list[str]:
         """Return the corpora in the order of the ranking."""
@@ -263,35 +230,49 @@ class Sweep:
             named.setdefault(row["corpus"], {})[row["label"]] = told if is_known else None
         return dict(sorted(named.items(), key=lambda item: -len(item[1])))
 
-    def similarities(self, testset: str) -> Iterator[tuple[str, str, float]]:
-        """Yield two methods and the Spearman correlation of their influences over corpora.
 
-        Only for the methods of one variant that have a ranking.csv, and for three corpora or more.
-        """
-        table = self.rankings[testset].pivot(index="corpus", columns="label", values="influence")
-        files = self.tables["ranking"].drop_duplicates("label")
-        for _, labels in files.groupby("variant", sort=False)["label"]:
-            for a, b in combinations(labels, 2):
-                rho = table[a].corr(table[b], method="spearman")
-                if len(table) > 2 and math.isfinite(rho):
-                    yield a, b, float(rho)
-
-    def top_subsets(self, testset: str) -> pd.DataFrame:
-        """Return the subsets on which the first method finds each corpus most influential.
-
-        Columns as in `influences`; empty for a single subset.
-        """
-        table = self.influences[self.influences["testset"] == testset]
-        table = table[(table["label"] == self.labels[0]) & (table["subset"].nunique() > 1)]
-        places = {corpus: i for i, corpus in enumerate(self.corpora(testset))}
-        table = table.sort_values("influence", ascending=False).groupby("corpus").head(_SUBSETS)
-        return table.sort_values("corpus", key=lambda names: names.map(places), kind="stable")
+def labelled(name: str, variant: str) -> str:
+    """Join the name of a method (or the truth) and its variant."""
+    return f"{name} · {variant.replace(',', ', ')}" if variant else name
 
 
-def _is_generated(corpora: Any) -> bool:
-    """Return whether the source of a `corpora` node is a module marked as `GENERATED`."""
-    try:
-        source = get_method(corpora["_target_"])
-    except Exception:  # no such node, or its code is not there any more
-        return False
-    return getattr(inspect.getmodule(source), "GENERATED", False)
+def is_truth(label: str) -> bool:
+    """Return whether a label of `Sweep.rankings` is a truth's."""
+    return label == "truth" or label.startswith("truth · ")
+
+
+def number_format(values: pd.Series) -> str:
+    """Return a format for a column: three significant digits of the largest, aligned decimals.
+
+    Units differ between methods, so each column has its own format.
+    """
+    largest = values[np.isfinite(values)].abs().max()
+    if not largest > 0:
+        return "+.3f"
+    magnitude = math.floor(math.log10(largest))
+    return f"+.{2 - min(magnitude, 2)}f" if -4 <= magnitude <= 5 else "+.2e"
+
+
+def _means(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+    """Average values; the mean is NaN if a value is."""
+    return rows.groupby(by, sort=False)[values].agg(_strict_mean).reset_index()
+
+
+def _strict_mean(values: pd.Series) -> float:
+    return float(values.mean(skipna=False))
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the ranks of one test set; sort by label, then by the first label's rank."""
+    table["rank"] = table.groupby("label")["influence"].rank(ascending=False, method="min")
+    label = pd.Categorical(table["label"], table["label"].unique())
+    leading = table[label.codes == 0].sort_values("rank", kind="stable")["corpus"]
+    corpus = pd.Categorical(table["corpus"], leading)
+    places = pd.DataFrame({"label": label.codes, "corpus": corpus.codes}, table.index)
+    return table.loc[places.sort_values(["label", "corpus"]).index].reset_index(drop=True)
+
+
+def _varied(runs: pd.DataFrame) -> str:
+    """Describe what differs between runs, as in "2 seeds × 2 train seeds"; "" for one run."""
+    counts = {"seeds": runs["seed"].nunique(), "train seeds": runs["train_seed"].nunique()}
+    return " × ".join(f"{n} {name}" for name, n in counts.items() if n > 1)

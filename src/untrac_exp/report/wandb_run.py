@@ -1,32 +1,33 @@
 """W&B: a run per job, open while it runs, and one per sweep (`logger=wandb`).
 
 Offline unless asked otherwise. An error in W&B causes one warning and never affects results.
-Undefined numbers are omitted. `untrac_exp.report.dashboard` builds a workspace from the fields.
+Undefined numbers are omitted.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import pandas as pd
 from lightning.pytorch import loggers as lightning_loggers
 
 from untrac_exp.report.collect import collect
-from untrac_exp.report.figures import heatmap
 from untrac_exp.report.loggers import Logger
-from untrac_exp.report.result_files import SCORES, plain
-from untrac_exp.report.results import KINDS, Sweep
-from untrac_exp.report.style import figure_style
+from untrac_exp.report.result_files import SCORES, plain, read_table
+from untrac_exp.report.results import COSTS, KINDS, Sweep
+from untrac_exp.runtime.cost import Meter
 from untrac_exp.store import fingerprint
 
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "online", "offline", "disabled")
-AXES = ("step", "seconds", "flops")
+_POINTS = 1000
+"""Maximum number of points of a pretraining curve that comes from the store."""
 
 
 @dataclass
@@ -38,47 +39,38 @@ class WandbLogger(Logger):
         mode: ``online``, ``offline``, ``disabled`` or ``auto``, which is ``WANDB_MODE`` if set and
             offline otherwise, even when logged in to W&B.
         project: W&B project.
-
-    Raises:
-        ValueError: unknown mode.
     """
 
     outputs: Path | str
-    mode: str = "auto"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "untrac_exp"
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"logger.mode={self.mode}: choose one of {', '.join(MODES)}")
         is_auto = self.mode == "auto"
         self.where: Any = (os.environ.get("WANDB_MODE") or "offline") if is_auto else self.mode
         self.run: Any = None
+        self.first_step = math.inf  # of pretraining that `theta0_logger` has logged
+        self.waiting = pd.DataFrame()  # trajectories of test sets of which subsets are missing
 
     @contextmanager
     def job(self, about: Mapping[str, Any], outdir: Path) -> Iterator[Self]:
         """Log one job within the context; a job that fails is a failed run with its curves."""
-        trained = f"train_seed{about['train_seed']}" if about["train_seed"] else ""
         overrides = ",".join(
-            f"{key.rpartition('.')[2]}={value}"
-            for key, value in about["overrides"].items()
-            if key != "train_seed"
+            f"{key.rpartition('.')[2]}={value}" for key, value in about["overrides"].items()
         )
-        parts = (about["method"], overrides, trained, f"seed{about['seed']}")
+        name = "/".join(filter(None, (about["method"], overrides, f"seed{about['seed']}")))
         config = {**about["config"], "job": {key: about[key] for key in about if key != "config"}}
-        with super().job(about, outdir):
-            self._open(
-                about["experiment"], str(about["method"]), "/".join(filter(None, parts)), config
-            )
-            self._safely(_define_axes)
-            self._safely(lambda run: setattr(self, "theta0_logger", _Theta0Logger(self)))
-            try:
-                yield self
-            except BaseException:
-                self._close(exit_code=1)
-                raise
-            if (outdir / "metrics.json").exists():
-                self._safely(lambda run: _log_results(run, collect(outdir)))
-            self._close()
+        self._open(about["experiment"], about["method"], name, config)
+        self._safely(_define_axes)
+        self._safely(lambda run: setattr(self, "theta0_logger", _Theta0Logger(self)))
+        try:
+            yield self
+        except BaseException:
+            self._close(exit_code=1)
+            raise
+        if (outdir / "metrics.json").exists():
+            self._safely(lambda run: _log_results(run, collect(outdir)))
+        self._close()
 
     def log(self, fields: Mapping[str, Any]) -> None:
         """Log the values of some fields."""
@@ -103,6 +95,43 @@ class WandbLogger(Logger):
             use(artifact)
 
         self._safely(note)
+
+    def theta0(self, folder: Path) -> None:
+        """Log the loss of θ0 from its folder in the store, as far as it was not logged live."""
+        curve = read_table(folder / "loss.csv", ["step", "loss"])
+        if self.run is None or curve is None or curve.empty:
+            return
+        steps = len(curve)
+        seconds_per_step = Meter.load(folder / "cost.json").wall_s / steps
+        curve = curve[curve["step"] < self.first_step].iloc[:: math.ceil(steps / _POINTS)]
+        for step, loss in curve.itertuples(index=False):
+            fields = {"step": step, "loss": loss, "seconds": step * seconds_per_step}
+            self.log({f"pretraining/{name}": value for name, value in fields.items()})
+
+    def curves(
+        self,
+        unlearned: str,
+        own_loss: pd.DataFrame,
+        trajectory: pd.DataFrame,
+        subsets: Mapping[str, int],
+    ) -> None:
+        """Log one unlearning run.
+
+        An influence is the mean over the subsets of a test set, so it is logged when the runs have
+        given that of all subsets.
+        """
+        known = pd.concat([self.waiting, trajectory], ignore_index=True)
+        n = known.groupby(["testset", "corpus"])["subset"].transform("nunique")
+        is_complete = n == known["testset"].map(subsets)
+        known, self.waiting = known[is_complete], known[~is_complete]
+        fields = "influence/" + known["testset"] + "/" + known["corpus"]
+        influence = known.assign(field=fields).pivot_table(
+            index="step", columns="field", values="influence"
+        )
+        names = {x: f"unlearning/{x}" for x in ("seconds", "flops")} | {"loss": f"loss/{unlearned}"}
+        table = own_loss.set_index("step").rename(columns=names).join(influence, how="outer")
+        for step, row in table.iterrows():
+            self.log({"unlearning/step": step, **row.dropna()})
 
     def sweep(self, sweep: Sweep, page: Path) -> None:
         """Log a sweep's summary.csv, the agreement of its methods, and its page."""
@@ -174,55 +203,43 @@ class _Theta0Logger(lightning_loggers.WandbLogger):
         return bool, ()
 
 
-def summary(sweep: Sweep) -> dict[str, float]:
-    """Return the defined summary fields of one job."""
-    (_, job), agreement = next(sweep.jobs.iterrows()), sweep.agreement.set_index("testset")
-    fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
-    for testset, row in agreement.iterrows():
-        for name in sweep.statistics:
-            fields[f"agreement/{testset}/{name}"] = row[name]
-            fields |= {f"{kind}/{testset}/{name}": row[f"{kind}_{name}"] for kind in KINDS}
-    fields |= {f"cost/{name}": job[name] for name in sweep.metrics[0]["cost"]}
-    return {name: float(value) for name, value in fields.items() if value == value}
-
-
 def _define_axes(run: Any) -> None:
-    for stage in ("pretraining", "unlearning"):
-        for axis in AXES:
+    for stage, fields in {
+        "pretraining": ["pretraining"],
+        "unlearning": ["influence", "loss"],
+    }.items():
+        for axis in ("step", "seconds", "flops"):
             run.define_metric(f"{stage}/{axis}", hidden=True)
-    for fields, stage in (
-        ("pretraining/*", "pretraining"), ("influence/*", "unlearning"), ("loss/*", "unlearning"),
-    ):  # fmt: skip
-        run.define_metric(fields, step_metric=f"{stage}/step")
+        for field in fields:
+            run.define_metric(f"{field}/*", step_metric=f"{stage}/step")
 
 
 def _log_results(run: Any, sweep: Sweep) -> None:
+    """Log the scores, and the agreement and cost in the summary, of one job."""
     import wandb
 
-    scores = sweep.scores[SCORES].astype(object).values.tolist()
-    media: dict[str, Any] = {"scores": wandb.Table(columns=SCORES, data=scores)}
-    with figure_style():
-        for testset in sweep.testsets:
-            media[f"heatmap/{testset}"] = wandb.Image(heatmap(sweep, testset))
-    run.log(media)
-    run.summary.update(summary(sweep))
+    run.log({"scores": wandb.Table(dataframe=sweep.scores[SCORES])})
+    fields: dict[str, Any] = {"warnings": len(sweep.warnings)}
+    for row in sweep.agreement.to_dict("records"):
+        fields |= {f"cost/{name}": row[name] for name in COSTS}
+        for name in sweep.statistics:
+            fields[f"agreement/{row['testset']}/{name}"] = row[name]
+            for kind in KINDS:
+                fields[f"{kind}/{row['testset']}/{name}"] = row[f"{kind}_{name}"]
+    _summarise(run, fields)
 
 
 def _log_sweep(run: Any, sweep: Sweep, page: Path) -> None:
     import wandb
 
-    table = sweep.summary.drop(columns="label")
-    rows = table.astype(object).where(table.notna(), None).values.tolist()
-    run.log(
-        {
-            "summary": wandb.Table(columns=list(table), data=rows),
-            "report": wandb.Html(str(page), inject=False),
-        }
-    )
+    table = wandb.Table(dataframe=sweep.summary.drop(columns="label"))
+    run.log({"summary": table, "report": wandb.Html(str(page), inject=False)})
     names = [f"{name}_{end}" for name in sweep.statistics for end in ("mean", "std")]
+    names += ["pearson_low", "pearson_high", "relative"]
     for row in sweep.summary.to_dict("records"):
-        fields = {
-            f"{row['label']}/{row['testset']}/{name}": row[name]
-            for name in (*names, "pearson_low", "pearson_high", "relative")
-        }
-        run.summary.update({name: value for name, value in fields.items() if value == value})
+        _summarise(run, {f"{row['label']}/{row['testset']}/{name}": row[name] for name in names})
+
+
+def _summarise(run: Any, fields: Mapping[str, Any]) -> None:
+    """Update the summary; undefined numbers are left out."""
+    run.summary.update({name: float(x) for name, x in fields.items() if pd.notna(x)})

@@ -119,16 +119,12 @@ def agreement(
         ours, theirs = _matrix(scores, testset), _matrix(truth, testset)
         corpora = ours.index.intersection(theirs.index, sort=False)
         subsets = ours.columns.intersection(theirs.columns, sort=False)
-        for what, used, ours_all, theirs_all in (
-            ("corpora", corpora, ours.index, theirs.index),
-            ("subsets", subsets, ours.columns, theirs.columns),
-        ):
-            left_out = ours_all.union(theirs_all, sort=False).difference(used, sort=False)
-            if len(left_out):
-                warn(
-                    f"{testset}: {what} without both a score and a truth are left out of the "
-                    f"agreement: {', '.join(left_out)}"
-                )
+        everything = {*ours.index, *theirs.index, *ours.columns, *theirs.columns}
+        if left_out := everything.difference(corpora, subsets):
+            warn(
+                f"{testset}: corpora and subsets without both a score and a truth are left out of "
+                f"the agreement: {', '.join(sorted(left_out))}"
+            )
         a, b = ours.loc[corpora, subsets], theirs.loc[corpora, subsets]
         values = _values(a, b, statistics, warn, f"{testset}, agreement")
         interval = correlation_interval(a.to_numpy(), b.to_numpy())

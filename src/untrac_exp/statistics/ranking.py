@@ -11,7 +11,7 @@ single influences are widened too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations, zip_longest
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,6 @@ TEST, CORPUS = "test set", "corpus"
 RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
 RANKING += ["lead", "lead_low", "lead_high"]
 EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
-PAIRS = ["testset", "subset", "first", "second", "difference", "low", "high"]
 
 _TOP = 20
 _LONGEST_TEXT = 400
@@ -54,8 +53,8 @@ def rank(
         below, with its interval, NaN for the last rank. If that interval includes 0, the two
         corpora are not separated.
     """
-    cells: dict[str, dict[str, list[_Sampled]]] = {}
-    for change, sampled in _resampled(changes):
+    cells: dict[str, dict[str, list[Sampled]]] = {}
+    for change, sampled in resampled(changes):
         of_testset = cells.setdefault(change.subset.testset, {})
         of_testset.setdefault(change.corpus, []).append(sampled)
     rows = []
@@ -64,33 +63,10 @@ def rank(
         extra = relative_error * spread(corpus.influence for corpus in corpora)
         corpora.sort(key=lambda corpus: -corpus.influence)
         for i, (corpus, below) in enumerate(zip_longest(corpora, corpora[1:])):
-            lead = (np.nan,) * 3 if below is None else _difference(corpus, below, extra)
+            lead = (np.nan,) * 3 if below is None else compare(corpus, below, extra)
             own = _interval(corpus.influence, corpus.draws, extra if partial else 0.0)
             rows.append((testset, i + 1, corpus.corpus, *own, *lead))
     return pd.DataFrame(rows, columns=RANKING)
-
-
-def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFrame:
-    """Compare every two corpora on every subset, as `rank` compares neighbours.
-
-    Args:
-        changes: per-example losses before and after unlearning.
-        relative_error: as in `Method.relative_error`.
-
-    Returns:
-        Columns testset, subset, first, second, difference, low, high, in nats per token. first has
-        the larger influence, so difference >= 0. A row with low > 0 is a claim, which
-        `experiments.natural.trust` compares with a truth.
-    """
-    rows = []
-    of_subset: dict[Subset, list[_Sampled]] = {}
-    for change, sampled in _resampled(changes):
-        of_subset.setdefault(change.subset, []).append(sampled)
-    for subset, corpora in of_subset.items():
-        extra = relative_error * spread(corpus.influence for corpus in corpora)
-        for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus.influence), 2):
-            rows.append((*subset, a.corpus, b.corpus, *_difference(a, b, extra)))
-    return pd.DataFrame(rows, columns=PAIRS)
 
 
 def top_examples(
@@ -174,7 +150,7 @@ def weaknesses(
     return warnings
 
 
-class _Sampled(NamedTuple):
+class Sampled(NamedTuple):
     """Influence of a corpus, and its bootstrap means (R,)."""
 
     corpus: str
@@ -182,7 +158,7 @@ class _Sampled(NamedTuple):
     draws: NDArray[np.float64]
 
 
-def _resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, _Sampled]]:
+def resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, Sampled]]:
     """Resample each change's examples; changes of one dataset share resamples."""
     groups: dict[Subset | str, list[Change]] = {}
     for change in changes:
@@ -197,17 +173,18 @@ def _resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, _Sampled]]:
         for change, draws in zip(group, means, strict=True):
             total = float((change.nll_after - change.before.nll.numpy()).sum())
             influence = total / int(change.before.tokens.sum()) / change.unit
-            yield change, _Sampled(change.corpus, influence, draws)
+            yield change, Sampled(change.corpus, influence, draws)
 
 
-def _mean(subsets: Sequence[_Sampled]) -> _Sampled:
+def _mean(subsets: Sequence[Sampled]) -> Sampled:
     influence = float(np.mean([subset.influence for subset in subsets]))
-    return _Sampled(
+    return Sampled(
         subsets[0].corpus, influence, np.mean([subset.draws for subset in subsets], axis=0)
     )
 
 
-def _difference(a: _Sampled, b: _Sampled, extra: float) -> tuple[float, float, float]:
+def compare(a: Sampled, b: Sampled, extra: float) -> tuple[float, float, float]:
+    """Return the difference of two influences and the ends of its interval."""
     return _interval(a.influence - b.influence, a.draws - b.draws, extra)
 
 
