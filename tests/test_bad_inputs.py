@@ -128,7 +128,7 @@ TABLE = [
         paths("chat.jsonl"), prepare=a_file("chat.jsonl", MESSAGES % ("user", '"why?"'))),
     Bad("message of another format", ("corpora.paths.a", "chat.jsonl line 1", "write {role"),
         paths("chat.jsonl"),
-        prepare=a_file("chat.jsonl", '{"messages": [{"from": "gpt", "value": "me"}]}')),
+        prepare=a_file("chat.jsonl", '{"messages": [{"by": "gpt", "text": "me"}]}')),
     Bad("message that is no text", ("corpora.paths.a", "content is int", "make it a string"),
         paths("chat.jsonl"), prepare=a_file("chat.jsonl", MESSAGES % ("assistant", "7"))),
     Bad("picture in a message", ("corpora.paths.a", "part of type image", "leave the row out"),

@@ -120,7 +120,7 @@ def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
         (package / file).write_text(text)
 
 
-READ = {"data.sources.local", "data.sources.hub", "data.records", "data.rows", "data.stored"}
+READ = {"data.sources.local", "data.sources.hub", "data.rows", "data.files"}
 CUT = {"data.prepare", "data.tokenizing", "data.packing", "data.encoding", "data.sampling"}
 
 

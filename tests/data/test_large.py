@@ -14,12 +14,10 @@ ROWS = 2_000
 
 MEASURED = """
 import json, resource, sys
-from untrac_exp.data import records
-from untrac_exp.data.sources import local
+from untrac_exp.data.sources import hub, local
 from untrac_exp.data.sampling import sample_rows
 
-local.READ_IN_FULL = 0
-records.datasets_library()
+hub.datasets_library()
 
 def read():
     return int(open("/proc/self/io").readline().split()[1])

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import itertools
 import json
+import logging
 import lzma
 import os
 import tracemalloc
@@ -17,7 +18,11 @@ from backports import zstd
 from omegaconf import OmegaConf
 
 from untrac_exp.data.base import Row, Turn
+from untrac_exp.data.fingerprint import corpus_fingerprint
+from untrac_exp.data.prepare import READING, encode_corpus, sample_tokens
 from untrac_exp.data.sources import local
+from untrac_exp.models.scratch import Scratch
+from untrac_exp.store import Store
 
 RECORDS = [
     {"text": 'with "quotes", commas\nand two lines'},
@@ -123,6 +128,87 @@ def test_globs_and_directories_are_sorted_and_each_file_is_read_once(write):
     assert rows({"d": Path("[d]*.txt")})["d"] == [Row("magic")]
 
 
+def test_a_folder_is_read_in_every_format_and_says_what_it_leaves(write, caplog):
+    write("d/part-0.jsonl", '{"text": "0"}')
+    write("d/part-1.jsonl.gz", gzip.compress(b'{"text": "1"}'))
+    write("d/part-2.json", '[{"text": "2"}]')
+    write("d/part-3.JSONL", '{"text": "3"}\n{"text": ""}')
+    write("d/part-4.tsv", "text\n4\n")
+    write("d/.hidden.jsonl", '{"text": "hidden"}')
+    write("d/.git/x.jsonl", '{"text": "hidden"}')
+    write("d/sub/metadata.jsonl", '{"text": "sub"}')
+    write("d/notes.md", "notes")
+    with caplog.at_level(logging.INFO):
+        [corpus] = local.corpora({"a": "d"})
+        assert [row.target for row in corpus.rows] == ["0", "1", "2", "3", "4", "sub"]
+    assert corpus.reading == {
+        "files": 6, "rows": 6, "characters": 8, "skipped": 1,
+        "ignored": {"hidden": ["d/.hidden.jsonl"], "of another format": ["d/notes.md"]},
+    }  # fmt: skip
+    said = caplog.text
+    assert "corpora.paths.a: 1 files ignored, hidden (.hidden.jsonl)" in said
+    assert "corpora.paths.a: 1 files ignored, of another format (notes.md)" in said
+    assert "corpora.paths.a: 1 rows without text to score are skipped" in said
+
+
+@pytest.mark.parametrize("path", ["d", "d/**/*.jsonl", ["d/a.jsonl", "d/link.jsonl"], "to_d"])
+def test_a_file_is_read_once_whatever_links_lead_to_it(write, path):
+    write("d/a.jsonl", '{"text": "once"}')
+    Path("d/link.jsonl").symlink_to("a.jsonl")
+    Path("d/loop").symlink_to(".")
+    os.link("d/a.jsonl", "d/z.jsonl")
+    Path("to_d").symlink_to("d")
+    [corpus] = local.corpora({"a": path})
+    assert list(corpus.rows) == [Row("once")]
+    assert corpus.reading["files"] == 1
+    assert any("link.jsonl" in name for name in corpus.reading["ignored"]["read by another name"])
+
+
+def test_what_was_read_is_beside_the_tokens(write, tmp_path):
+    write("d/a.jsonl", "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(9)))
+    write("d/b.jsonl", '{"text": " "}')
+    store, settings = Store(tmp_path / "store"), {"block_size": 4, "seq2seq": False}
+    [corpus] = local.corpora({"a": "d"})
+    tokenizer = Scratch("opt", 4, 260).tokenizer([corpus], store)
+    folder = encode_corpus(
+        corpus, tokenizer, max_sequences=None, store=store, pack=False, **settings
+    )
+    reading = json.loads((folder / READING).read_text())
+    assert reading == {
+        "files": 2, "ignored": {}, "rows": 9, "characters": 54, "skipped": 1, "cut": 9,
+    }  # fmt: skip
+    fewer = json.loads((sample_tokens(folder, 8, 0, store) / READING).read_text())
+    assert fewer == reading
+
+
+def test_columns_and_split_of_one_corpus(write, saved):
+    write("a.jsonl", '{"body": "x", "text": "y"}')
+    write("b.jsonl", '{"text": "z"}')
+    own = {"path": "a.jsonl", "text_column": "body"}
+    assert rows({"a": own, "b": "b.jsonl"}) == {"a": [Row("x")], "b": [Row("z")]}
+    assert len(rows({"a": {"path": ["both"], "split": "test"}})["a"]) == 3
+    with pytest.raises(ValueError, match=r"paths.a: there is no 'colum'; it takes path, split, te"):
+        rows({"a": {"path": "a.jsonl", "colum": "body"}})
+    with pytest.raises(ValueError, match=r"paths.a is None; give a path"):
+        rows({"a": {"text_column": "body"}})
+
+
+def test_tables_in_memory_are_read_like_files():
+    table = {"text": ["one", None, "two"], "subset": ["a", "a", "b"]}
+    for given in (datasets.Dataset.from_dict(table), pandas.DataFrame(table)):
+        assert rows({"a": given}) == {"a": [Row("one"), Row("two")]}
+        assert in_testset(given) == {"a": [Row("one")], "b": [Row("two")]}
+
+
+def test_what_is_compressed_is_known_by_its_content_and_a_csv_by_its_header(write):
+    write("a.jsonl", gzip.compress(b'{"text": "x"}'))
+    write("b.csv", 'id;text\n1;"a, b"\n')
+    write("c.csv", "note,note,text\n1,2,x\n")
+    assert rows({"a": "a.jsonl", "b": "b.csv", "c": "c.csv"}) == {
+        "a": [Row("x")], "b": [Row("a, b")], "c": [Row("x")],
+    }  # fmt: skip
+
+
 def test_targets_are_separated_from_their_input(write):
     records = [
         {"question": "who?", "answer": "me"},
@@ -155,9 +241,9 @@ def test_texts_in_memory_are_read_like_files():
     )
     assert rows({"a": texts}) == {"a": [Row("one"), Row("two")]}
     assert in_testset(local.Texts(texts[1:])) == {"true": [Row("two")]}
-    marks = {local.corpora({name: texts})[0].fingerprint for name in "ab"}
+    marks = {corpus_fingerprint(local.corpora({name: texts})[0]) for name in "ab"}
     assert len(marks) == 1
-    assert local.corpora({"a": local.Texts(["one"])})[0].fingerprint not in marks
+    assert corpus_fingerprint(local.corpora({"a": local.Texts(["one"])})[0]) not in marks
 
 
 def test_rows_can_be_read_again_and_are_read_lazily(write):
@@ -184,7 +270,7 @@ def test_the_fingerprint_follows_content_and_columns_not_the_name(write):
 
 
 def test_a_large_file_is_hashed_in_part_and_still_by_its_content(write, monkeypatch):
-    monkeypatch.setattr("untrac_exp.data.stored.SMALL", 2**16)
+    monkeypatch.setattr("untrac_exp.data.files.SMALL", 2**16)
     content = "".join(f"text {i}\n\n" for i in range(99_999))
     path = Path(write("a.txt", content))
     time = path.stat().st_mtime_ns
@@ -246,6 +332,8 @@ BAD = {
     "no object in an array": ("list.json", r"list.json item 2 is not a JSON object"),
     "no text": ("number.jsonl", r"line 1: column 'text' holds int, not text"),
     "ragged csv": ("ragged.csv", r"ragged.csv line 3 is not CSV: not as many cells"),
+    "a column twice": ("twice.csv", r"twice.csv has two columns 'text'; rename or remove one"),
+    "half a character": ("half.jsonl", r"half.jsonl line 2: column 'text' holds '.ud83d', half of"),
     "no csv": ("quote.csv", r"quote.csv line \d is not CSV"),
     "no parquet": ("fake.parquet", r"fake.parquet is not readable as parquet \(.*\); write it"),
     "no arrow": ("fake.arrow", r"fake.arrow is not readable as arrow \(.*\); write it again"),
@@ -254,7 +342,7 @@ BAD = {
     "blank": ("blank.txt", r"blank.txt is blank; add text"),
     "null": ("null.jsonl", r"null.jsonl is blank \(such as null.jsonl line 1\); add text"),
     "two blank": (["null.jsonl", "blank.txt"], r"null.jsonl and 1 more are blank"),
-    "no saved dataset": ("not_saved", r"not_saved is not readable as a saved dataset \(.*\)"),
+    "no saved dataset": ("not_saved", r"no file at 'not_saved'"),
     "no such split": ("both", r"both has no split 'dev' but train, test; set corpora.split"),
     "no path": (3, r"corpora.paths.a is 3; give a path"),
     "no paths": ([], r"corpora.paths.a is \[\]; give a path"),
@@ -279,6 +367,8 @@ def test_bad_inputs_are_named_in_one_line(saved, write, case):
     write("number.jsonl", '{"text": 7}\n')
     write("null.jsonl", '{"text": null}\n')
     write("ragged.csv", "text,n\nx,1\na, comma,2\n")
+    write("twice.csv", "text,text\nx,y\n")
+    write("half.jsonl", '{"text": "fine"}\n{"text": "\\ud83d"}\n')
     write("quote.csv", 'text\n"open\n')
     for name in ("fake.parquet", "fake.arrow", "fake.txt.gz"):
         write(name, "text that is long enough")
@@ -296,7 +386,7 @@ def test_bad_inputs_are_named_in_one_line(saved, write, case):
     ("paths", "words"),
     [
         ({"a": "ok.txt", "b": "./*k.txt"}, r"ok.txt is in both 'a' and 'b'; give each"),
-        ({"a": "one", "b": "both/../one"}, r"one is in both 'a' and 'b'; give each"),
+        ({"a": "one", "b": "both/../one"}, r"arrow is in both 'a' and 'b'; give each"),
         ({}, r"corpora.paths is empty"),
         ("ok.txt", r"corpora.paths is empty or not a mapping; write"),
         ({True: "ok.txt"}, r"corpora.paths: the name true is read as bool, .* quote it"),

@@ -44,6 +44,29 @@ FORMATS = {
     "completion before text": ({"text": "x", "completion": "me"}, Row("me")),
     "text before target": ({"text": "x", "target": "y"}, Row("x")),
     "null before text": ({"messages": None, "completion": "", "text": "x"}, Row("x")),
+    "ShareGPT": (
+        {"conversations": [{"from": "system", "value": "be brief"},
+                           {"from": "human", "value": "who?"}, {"from": "gpt", "value": "me"}]},
+        CHAT,
+    ),
+    "Alpaca": (
+        {"instruction": "Name it.", "input": "who?", "output": "me"},
+        Row(" me", "Name it.\n\nwho?"),
+    ),
+    "Alpaca without an input": (
+        {"instruction": "Name it.", "input": "", "output": "me"}, Row(" me", "Name it."),
+    ),
+    "a tool call": (
+        {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+        None,
+    ),
+    "a tool call without content": (
+        {"messages": [ASKED, {"role": "assistant", "tool_calls": [{"id": "1"}]}]}, None,
+    ),
+    "a tool call on the way": (
+        {"messages": [ASKED, {"role": "assistant", "tool_calls": [{}]}, ANSWERED]},
+        Row("me", "who?\n\n", (Turn("user", "who?"), Turn("assistant", ""))),
+    ),
     "empty": ({"prompt": "who?", "completion": " "}, None),
     "empty answer": ({"messages": [ASKED, message("assistant", "")]}, None),
     "no messages": ({"messages": []}, None),
@@ -74,8 +97,8 @@ def test_one_file_may_mix_formats_and_rows_with_nothing_to_score_are_counted(tmp
         [testset] = local.testsets({"mixed": str(path)})
     assert testset.subsets == {"all": expected}
     assert [record.getMessage() for record in caplog.records] == [
-        "corpora.paths.mixed: 3 rows without text to score are skipped",
-        "testset.paths.mixed: 3 rows without text to score are skipped",
+        "corpora.paths.mixed: 5 rows without text to score are skipped",
+        "testset.paths.mixed: 5 rows without text to score are skipped",
     ]
 
 
@@ -91,10 +114,11 @@ def test_parquet_and_json_hold_the_same_conversations(tmp_path):
 
 BAD = {
     "no assistant": ({"messages": [RULE, ASKED]}, "no message has the role 'assistant' but system"),
-    "other roles": (
-        {"conversations": [{"from": "human", "value": "who?"}, {"from": "gpt", "value": "me"}]},
-        r"'conversations', message 1 has no role but \['from', 'value'\]; write {role",
+    "other keys": (
+        {"conversations": [{"by": "human", "text": "who?"}, {"by": "gpt", "text": "me"}]},
+        r"'conversations', message 1 has no role but \['by', 'text'\]; write {role",
     ),
+    "half of a character": ({"text": "x\ud800y"}, r"'text' holds '\\ud800', half of a character"),
     "no content": ({"messages": [{"role": "user", "text": "x"}]}, "message 1 has no content but"),
     "a number": ({"messages": [message("user", 7)]}, "message 1: the content is int, not text"),
     "a picture": (

@@ -11,7 +11,7 @@ import pandas
 import pytest
 from scipy import stats
 
-from untrac_exp.data import stored
+from untrac_exp.data import files
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.sampling import reservoir, sample_rows
 from untrac_exp.data.sources import local
@@ -104,10 +104,8 @@ def test_what_has_a_context_and_what_is_short_is_kept_whole():
 @pytest.fixture
 def large(monkeypatch):
     """Files count as large above 1,000 bytes, and have pieces of 64 bytes."""
-    monkeypatch.setattr(stored, "PIECE", 64)
-    monkeypatch.setattr(local, "PIECE", 64)
+    monkeypatch.setattr(files, "PIECE", 64)
     monkeypatch.setattr(local, "SMALL", 1_000)
-    monkeypatch.setattr(local, "READ_IN_FULL", 1_000)
 
 
 def text(i):
@@ -182,24 +180,6 @@ def test_rows_of_row_groups_are_as_likely_as_each_other(tmp_path, large):
     assert stats.chisquare(frequencies(found, 10, 50)).pvalue > 0.01
 
 
-def test_large_pieces_contribute_equally_many_of_their_first_rows(tmp_path, large, monkeypatch):
-    monkeypatch.setattr(local, "_SMALL_PIECE", 64)
-    for i in range(3):
-        write(tmp_path / f"{i}.csv", 500, start=1_000 * i)
-    rows = sample_rows(opened(tmp_path), 120, 0).rows
-    numbers = [int(row.target.split()[1]) for row in rows]
-    assert max(number % 1_000 for number in numbers) < 320  # eight times 120 in all
-    counts = Counter(number // 1_000 for number in numbers)
-    assert stats.chisquare([counts[i] for i in range(3)]).pvalue > 0.01
-
-
-def test_files_that_are_no_pieces_are_read_in_full_up_to_a_limit(tmp_path, large, monkeypatch):
-    monkeypatch.setattr(local, "READ_IN_FULL", 10_000)
-    found = opened(write(tmp_path / "a.csv", 100))
-    assert found.excerpt is None
-    assert stats.chisquare(frequencies(found, 5, 300)).pvalue > 0.01
-
-
 def test_files_share_a_sample_by_their_rows_and_none_comes_short(tmp_path, large):
     for i, n in enumerate((100, 300, 1_600)):
         write(tmp_path / f"{i}.jsonl", n, start=i * 10_000)
@@ -221,23 +201,6 @@ def test_a_line_that_fills_the_file_is_read_once_not_again_and_again(tmp_path, l
     rows = sample_rows(opened(path), 50, 0, 60).rows
     assert len(set(rows)) == 50
     assert all(row.target in BOOK for row in rows)
-
-
-def test_documents_without_blank_lines_between_them_are_sampled_in_parts(
-    tmp_path, large, monkeypatch
-):
-    monkeypatch.setattr(stored, "LONGEST", 200)
-    monkeypatch.setattr(stored, "PIECE", 1_000)
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join(f"line {i}" for i in range(5_000)))
-    found = opened(path)
-    assert "\n".join(row.target for row in found.rows) == path.read_text()
-    rows = sample_rows(found, 20, 0).rows
-    assert len(set(rows)) == 20
-    for row in rows:
-        assert len(row.target) < 250
-        assert row.target in path.read_text()
-        assert row.target.startswith("line ")
 
 
 def test_blank_records_are_never_drawn(tmp_path, large):
@@ -265,24 +228,49 @@ def bytes_read() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux reads")
-@pytest.mark.parametrize("suffix", [".jsonl", ".txt", ".parquet", ".jsonl.gz"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_little_of_a_large_file_is_read(tmp_path, large, monkeypatch, suffix):
-    monkeypatch.setattr(stored, "PIECE", 2**12)
-    monkeypatch.setattr(local, "_SMALL_PIECE", 2**12)
-    monkeypatch.setattr(local, "_LARGE_PIECES", 4)
+    monkeypatch.setattr(files, "PIECE", 2**12)
+    monkeypatch.setattr(local, "LEAST_PIECES", 4)
     path = tmp_path / f"a{suffix}"
     generator = numpy.random.default_rng(0)
     texts = [generator.bytes(4_000).hex() for _ in range(2_000)]  # cannot be compressed much
     if suffix == ".parquet":
         pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=20)
     else:
-        first, last = ("", "\n\n") if suffix == ".txt" else ('{"text": "', '"}\n')
-        content = "".join(f"{first}{text}{last}" for text in texts).encode()
-        path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+        path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
     found = opened(path)
     before = bytes_read()
     assert len(sample_rows(found, 10, 0).rows) == 10
     assert bytes_read() - before < 0.1 * path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.jsonl.gz", "a.txt", "a.csv", "one.parquet", "a.parquet"]
+)
+def test_a_sample_of_sorted_data_sees_most_of_its_topics(tmp_path, monkeypatch, name):
+    """20 topics one after another, 8 MB in all."""
+    monkeypatch.setattr(local, "SMALL", 2**14)
+    texts = [f"topic {i // 1_000} {i} " + "so it is " * 45 for i in range(20_000)]
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        frame = pandas.DataFrame({"text": texts})
+        frame.to_parquet(path, row_group_size=100 if name == "a.parquet" else None)
+    elif path.suffix == ".csv":
+        pandas.DataFrame({"text": texts}).to_csv(path, index=False)
+    elif path.suffix == ".txt":
+        path.write_text("\n\n".join(texts))
+    else:
+        content = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    found = opened(path)
+    assert found.excerpt is not None
+    for seed in range(3):
+        rows = sample_rows(found, 600, seed).rows
+        counts = Counter(row.target.split()[1] for row in rows)
+        assert len(rows) == 600
+        assert len(counts) >= 17
+        assert max(counts.values()) < 150
 
 
 def test_small_files_are_read_by_a_fair_sample(tmp_path):

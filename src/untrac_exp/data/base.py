@@ -1,8 +1,8 @@
 """Types that data sources return: named corpora and named test sets of rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 
 class Turn(NamedTuple):
@@ -38,12 +38,15 @@ class Corpus:
             None to hash the rows.
         excerpt: ``excerpt(n, seed)`` returns rows to draw `n` from, without reading all; fewer if
             there are too few. None to draw from `rows`.
+        reading: number of `files`, `rows` and `characters` that were read, of `skipped` rows
+            without text, and the names of `ignored` files by the reason; filled as rows are read.
     """
 
     name: str
     rows: Iterable[Row]
     fingerprint: str | None = None
     excerpt: Callable[[int, int], Iterable[Row]] | None = None
+    reading: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Subset(NamedTuple):

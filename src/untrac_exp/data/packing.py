@@ -126,7 +126,7 @@ def padded(
     start = front if tokenization.seq2seq else front or [tokenization.end]
     stop = [tokenization.end] if tokenization.seq2seq else []
     room = block_size - len(start) - len(stop)
-    n_cut = n_empty = 0
+    counts = tokenization.counts
     progress = Progress(f"{what}: texts tokenized", None)
     for i, (source, target, _) in enumerate(pairs):
         if not target:
@@ -134,24 +134,26 @@ def padded(
                 raise ValueError(
                     f"{what}: text {i + 1} has no token to score; give it a target (or text)"
                 )
-            n_empty += 1
+            counts["empty"] += 1
             continue
         progress(i)
         if front and source[: len(front)] == front:  # already written by a chat template
             source = source[len(front) :]
         if tokenization.seq2seq:
-            n_cut += max(len(source), len(target)) > room
+            counts["cut"] += max(len(source), len(target)) > room
             inputs.append([*start, *source[max(0, len(source) - room) :], *stop])
             labels.append([*start, *target[:room], *stop])
         else:
-            n_cut += len(source) + len(target) > room
+            counts["cut"] += len(source) + len(target) > room
             source, target = cut(source, target, room)
             inputs.append([*start, *source, *target])
             labels.append([IGNORED] * (len(start) + len(source)) + target)
-    if n_empty:
-        log.info("%s: %d texts without a token to score are skipped", what, n_empty)
-    if n_cut:
-        log.info("%s: %d of %d texts cut to %d tokens", what, n_cut, len(inputs), block_size)
+    if counts["empty"]:
+        log.info("%s: %d texts without a token to score are skipped", what, counts["empty"])
+    if counts["cut"]:
+        log.info(
+            "%s: %d of %d texts cut to %d tokens", what, counts["cut"], len(inputs), block_size
+        )
     if not inputs:
         raise ValueError(f"{what} has no texts to score; add at least one")
     return pad(inputs, labels, tokenization.seq2seq)

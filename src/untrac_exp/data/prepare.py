@@ -3,6 +3,8 @@
 Order: rows, (input, target) token ids (`tokenizing`), packed or padded (`packing`), stored.
 """
 
+import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ from untrac_exp.data.packing import packed, padded
 from untrac_exp.data.tokenizing import Tokenization
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
+
+READING = "reading.json"
+"""File beside the tokens: `Corpus.reading`, and the numbers of `cut` and `empty` texts."""
 
 
 def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
@@ -63,13 +68,13 @@ def encode_corpus(
     }
 
     def build(out: Path) -> None:
-        what = f"corpus '{corpus.name}'"
+        tokenization = Tokenization(tokenizer, seq2seq, f"corpus '{corpus.name}'")
         if pack and not seq2seq:
-            tokenization = Tokenization(tokenizer, seq2seq, what)
             data = packed(corpus.rows, tokenization, block_size, max_sequences)
         else:
-            data = encode(corpus.rows, tokenizer, block_size, seq2seq, what, skip_empty=True)
+            data = padded(tokenization.pairs(corpus.rows), tokenization, block_size, True)
         data.sample(max_sequences, seed=0).save(out)
+        (out / READING).write_text(json.dumps({**corpus.reading, **tokenization.counts}))
 
     return store.get("tokens", key, build)
 
@@ -86,7 +91,12 @@ def sample_tokens(folder: Path, n_tokens: int, seed: int, store: Store) -> Path:
         "seed": seed,
         "code": code_fingerprint([__name__]),
     }
-    return store.get("tokens", key, data.select(rows).save)
+
+    def build(out: Path) -> None:
+        data.select(rows).save(out)
+        shutil.copy(folder / READING, out)
+
+    return store.get("tokens", key, build)
 
 
 def encode(

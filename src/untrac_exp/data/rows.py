@@ -3,17 +3,20 @@
 The first non-empty of these columns determines the format:
 
 - `messages`, a list of {role, content}: the last message of role `assistant` is scored and the
-  messages before it are its context; later ones are ignored.
+  messages before it are its context; later ones are ignored. ShareGPT's `conversations` of
+  {from, value} are read alike.
 - `completion`, with its context in `prompt`: both text, or both lists of messages.
 - the text column: plain text.
 - the target column, with its context in the input column: as completion and prompt.
+- Alpaca's `output`, with its context in `instruction` and `input`.
 
 A space is inserted between context and target if neither has one. The content of a message may be a
-list of parts {type: text, text: ...}, which are joined.
+list of parts {type: text, text: ...}, which are joined. An answer without text, such as the call of
+a tool, is not scored.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,12 @@ from untrac_exp.data.base import Row, Turn
 
 ANSWERS = "assistant"
 """The role whose last message is scored."""
+_SHARE_GPT = {"human": "user", "gpt": ANSWERS}
+"""Roles of ShareGPT that have another name."""
+_ALPACA = ("instruction", "input")
+
+Record = tuple[str, Mapping[str, Any]]
+"""(configuration key and position, for errors; values by column)."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,52 @@ class Columns:
     @property
     def scored(self) -> tuple[str, ...]:
         """Columns that determine the format, by precedence."""
-        return self.messages, "completion", self.text, self.target
+        return self.messages, "conversations", "completion", self.text, self.target, "output"
+
+    def known(self, names: Iterable[str]) -> list[str]:
+        """Return those of `names` that may be read."""
+        wanted = {*self.scored, "prompt", "instruction", self.input, self.subset or self.text}
+        return [name for name in names if name in wanted]
 
     def among(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that may be read; if there is none, all, for the error."""
-        wanted = {*self.scored, "prompt", self.input, self.subset or self.text}
-        return [name for name in names if name in wanted] or list(names)
+        return self.known(names) or list(names)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one place, read again on each call.
+
+    Attributes:
+        key: its configuration key, for errors.
+        columns: what its columns are; of a table, no others are read.
+    """
+
+    key: str
+    columns: Columns
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, as far as known."""
+        return 0
+
+    @property
+    def n_pieces(self) -> int:
+        """Number of pieces that can be read alone."""
+        return 1
+
+    @property
+    def identity(self) -> object:
+        """The same for all spellings of the place."""
+        return self.key
+
+    def digest(self) -> str | None:
+        """Return what identifies the content; None if only the rows do."""
+        return None
+
+    def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
+        """Yield in order the records that begin in piece `index` of `n`."""
+        raise NotImplementedError
 
 
 def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:
@@ -77,22 +126,27 @@ def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None
     Raises:
         ValueError: no known column, or a value of the wrong type.
     """
-    if not any(name in record for name in columns.scored):
+    name = next((name for name in columns.scored if not _is_blank(record.get(name))), None)
+    if name is None and any(name in record for name in columns.scored):
+        return None
+    is_alpaca = name == "output" != columns.target
+    if name is None or (is_alpaca and "instruction" not in record):
         raise ValueError(
             f"{where} has no column '{columns.text}' or '{columns.target}' (nor 'completion' or "
             f"'{columns.messages}') but {list(record)}; set text_column, messages_column, or "
             "input_column and target_column"
         )
-    name = next((name for name in columns.scored if not _is_blank(record.get(name))), None)
-    if name is None:
-        return None
     value = record[name]
     if name == columns.text:
         return Row(_string(f"{where}: column '{name}' holds", value))
-    if name == columns.messages:
+    if name in (columns.messages, "conversations"):
         return _conversation(where, _turns(where, name, value))
-    context = "prompt" if name == "completion" else columns.input
-    before = record.get(context)
+    context, before = columns.input, record.get(columns.input)
+    if name == "completion":
+        context, before = "prompt", record.get("prompt")
+    elif is_alpaca:
+        parts = [_string(f"{where}: column '{c}' holds", record.get(c)) for c in _ALPACA]
+        before = "\n\n".join(filter(None, parts))
     if isinstance(value, list) and (before is None or isinstance(before, list)):
         turns = _turns(where, context, before or [])
         return _conversation(where, turns + _turns(where, name, value))
@@ -135,14 +189,18 @@ def _turns(where: str, column: str, messages: Any) -> tuple[Turn, ...]:
     turns = []
     for number, message in enumerate(messages, 1):
         place = f"{where}: column '{column}', message {number}"
+        if isinstance(message, Mapping) and isinstance(message.get("from"), str):
+            role = _SHARE_GPT.get(message["from"], message["from"])
+            message = {"role": role, "content": message.get("value")}
         is_mapping = isinstance(message, Mapping)
-        absent = "content" if is_mapping and isinstance(message.get("role"), str) else "role"
-        if absent == "role" or "content" not in message:
+        role = message.get("role") if is_mapping else None
+        if not isinstance(role, str) or ("content" not in message and role != ANSWERS):
+            absent = "content" if isinstance(role, str) else "role"
             keys = list(message) if is_mapping else type(message).__name__
             raise ValueError(
                 f"{place} has no {absent} but {keys}; write {{role: ..., content: ...}}"
             )
-        turns.append(Turn(message["role"], _content(place, message["content"])))
+        turns.append(Turn(role, _content(place, message.get("content"))))
     return tuple(turns)
 
 
@@ -162,4 +220,10 @@ def _string(subject: str, value: Any) -> str:
     """Return a text, "" for null. subject: the beginning of the error about another value."""
     if not isinstance(value, str | None):
         raise ValueError(f"{subject} {type(value).__name__}, not text; make it a string")
-    return value or ""
+    text = value or ""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise ValueError(f"{subject} {half}, half of a character; write the text again") from None
+    return text

@@ -94,10 +94,11 @@ def sample_rows(
     if window_chars is not None and len(rows) < n:
         pieces = (piece for row in corpus.rows for piece in _pieces(row, window_chars))
         rows = reservoir(pieces, n, seed)
-    if corpus.fingerprint is None:
-        return Corpus(corpus.name, rows)
-    key = [corpus_fingerprint(corpus), n, seed, window_chars, code_fingerprint([__name__])]
-    return Corpus(corpus.name, rows, fingerprint(key))
+    mark = None
+    if corpus.fingerprint is not None:
+        key = [corpus_fingerprint(corpus), n, seed, window_chars, code_fingerprint([__name__])]
+        mark = fingerprint(key)
+    return Corpus(corpus.name, rows, mark, reading={**corpus.reading, "sampled": len(rows)})
 
 
 def rows_outside(

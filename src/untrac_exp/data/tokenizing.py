@@ -1,7 +1,8 @@
 """Tokenize rows into token ids of context and target."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain, islice
 from operator import add
@@ -32,11 +33,13 @@ class Tokenization:
     """How the rows of a dataset become token ids.
 
     seq2seq: whether context and target are tokenized separately. what: dataset name in errors.
+    counts: number of texts that were `cut`, and of those left out as `empty`.
     """
 
     tokenizer: PreTrainedTokenizerBase
     seq2seq: bool
     what: str
+    counts: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def front(self) -> list[int]:

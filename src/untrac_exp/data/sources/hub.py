@@ -8,12 +8,12 @@ of some of them.
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from typing import Any
 
 from untrac_exp.data.base import Corpus, Row
-from untrac_exp.data.records import Record, Records, datasets_library
-from untrac_exp.data.rows import Columns
+from untrac_exp.data.rows import Columns, Record, Records, parse
 from untrac_exp.store import fingerprint
 
 DEFAULT_REVISION = "main"
@@ -35,6 +35,17 @@ _REMEDIES = {
     ("FileNotFoundError",): "has no data files; give another path",
 }
 """What is wrong and its remedy, by names of an error's classes or words of its text."""
+
+
+@cache
+def datasets_library() -> Any:
+    """Import `datasets`, which takes seconds, without progress bars, log lines and telemetry."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # else a request for each local file
+    return datasets
 
 
 @dataclass(frozen=True)
@@ -59,12 +70,12 @@ class HubDataset(Records):
     seed: int | None = None
     buffer_size: int = 2_000
 
-    def __str__(self) -> str:
-        return f"{self.key}: '{self.path}'"
-
     @property
     def size(self) -> int:  # unknown, and taken as large
         return sys.maxsize
+
+    def __str__(self) -> str:
+        return f"{self.key}: '{self.path}'"
 
     @property
     def identity(self) -> str:
@@ -122,7 +133,8 @@ class HubDataset(Records):
             yield f"{self} row {number}", record
 
     def __iter__(self) -> Iterator[Row]:
-        return self.rows()
+        records = self.records()
+        return (row for where, record in records if (row := parse(where, record, self.columns)))
 
     def excerpt(self, n: int, seed: int) -> Iterator[Row]:
         """Yield `n` rows of shuffled files and a shuffle buffer, or fewer."""

@@ -1,53 +1,46 @@
 """People's own data by path: files, folders, globs (including `**`), saved datasets and hub ids.
 
-Formats: `.txt`, `.jsonl`, `.json` (a list, or an object a line), `.csv` and `.tsv`, each also
-compressed (`.gz`, `.xz`, `.bz2`, `.zst`), `.parquet` and `.arrow`. A folder means all of these
-below it, unless `save_to_disk` of `datasets` wrote it. `hub:owner/name` and
-`hub:owner/name@config` are streamed from the Hugging Face hub. `rows` documents the columns;
-formats of rows may be mixed in a file. In `.txt` files, corpora have a document between blank
-lines, test sets a text per line. Rows without text to score are skipped and counted.
+Formats: `.txt`, `.jsonl`, `.json` (a list, or an object a line), `.csv` (also with semicolons) and
+`.tsv`, each also compressed (gzip, xz, bzip2, zstd), `.parquet` and `.arrow`. A folder means all of
+these below it, and one that `save_to_disk` of `datasets` wrote, its data. Each file is read once,
+whatever links lead to it; hidden files and other formats are ignored, and the log says which.
+`hub:owner/name` and `hub:owner/name@config` are streamed from the Hugging Face hub. `rows`
+documents the columns; formats of rows may be mixed in a file. In `.txt` files, corpora have a
+document between blank lines, test sets a text per line. Rows without text to score are skipped and
+counted.
 
-Corpora are read lazily and need not fit in memory. Up to 64 MiB, a sample is drawn from all rows.
-Of larger corpora, pieces in random order are read until there are eight times as many rows as
-asked for, from which the sample is drawn. A piece is 64 KiB of a `.jsonl` or `.txt` file or of a
-saved dataset, a row group of a `.parquet` file, or any other file as a whole. What is uniform:
-
-- Rows of `.jsonl`, `.txt` and saved datasets are equally likely, whatever their length. Those of a
-  piece are neighbours, so samples are not independent.
-- Pieces above 1 MiB (row groups, files as a whole) contribute their first rows, as many each, so
-  that rows of the smaller ones are more likely. But files as a whole (compressed, `.csv`, `.arrow`)
-  are read in full, and their rows are equally likely, up to 2 GiB in total.
-- Hub datasets come from shuffled files and a shuffle buffer, see `hub`.
+Corpora are read lazily and need not fit in memory. Up to 64 MiB, a sample is drawn from all rows,
+each equally likely. A larger corpus is cut into pieces: 64 KiB of a `.jsonl` file, a row group of a
+`.parquet` file, any other file as a whole. Pieces in random order are read in full, at least 64 of
+them (or all) and until there are eight times as many rows as asked for, of which the sample is
+drawn. So a row is equally likely wherever it stands. Of data sorted by 20 topics of equal size, a
+sample misses a topic with a probability of 4 % or less; but rows of a piece are neighbours, so
+samples are not independent. Hub datasets come from shuffled files and a shuffle buffer, see `hub`.
 """
 
 import glob
 import hashlib
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from math import ceil
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from untrac_exp.config.errors import not_text
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.records import Record, Records
-from untrac_exp.data.rows import Columns, parse, subset_of
+from untrac_exp.data.files import COMPRESSIONS, FORMATS, SMALL, File, format_of
+from untrac_exp.data.rows import Columns, Record, Records, parse, subset_of
 from untrac_exp.data.sources.hub import PREFIX, HubDataset
-from untrac_exp.data.stored import COMPRESSIONS, FORMATS, PIECE, SMALL, Stored, format_of
 
 log = logging.getLogger(__name__)
 
-READ_IN_FULL = 2**31
-"""Bytes up to which files that are no pieces themselves are read in full to be sampled."""
 SPREAD = 8
 """Rows read per row sampled of a large corpus."""
-_SMALL_PIECE = 2**20
-"""Bytes up to which all rows of a piece are read."""
-_LARGE_PIECES = 32
-"""Number of larger pieces whose first rows are read."""
+LEAST_PIECES = 64
+"""Pieces read of a large corpus, if it has as many."""
 
 
 class Texts(list[Any]):
@@ -56,15 +49,12 @@ class Texts(list[Any]):
 
 @dataclass(frozen=True)
 class InMemory(Records):
-    """Records of `Texts`."""
+    """Records of `Texts`, or of a `Dataset` of `datasets`."""
 
-    texts: Texts
+    texts: Iterable[Any]
 
     def __str__(self) -> str:
         return self.key
-
-    def digest(self) -> str:
-        return repr(self.texts)
 
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
         for number, text in enumerate(self.texts, 1):
@@ -74,7 +64,9 @@ class InMemory(Records):
             yield where, {self.columns.text: text} if isinstance(text, str) else text
 
 
-Paths = Mapping[str, str | Path | Sequence[str | Path] | Texts]
+Paths = Mapping[str, Any]
+"""By name: a path or a list of them, `Texts`, a `Dataset` or `DataFrame`; or a mapping of one of
+these at `path` and of settings for it alone, such as `text_column`."""
 
 
 @dataclass(frozen=True)
@@ -82,32 +74,27 @@ class LocalRows:
     """Rows of files, saved datasets or a hub dataset, read again on each iteration."""
 
     parts: Sequence[Records]
+    reading: dict[str, Any]
 
     def __iter__(self) -> Iterator[Row]:
-        return (row for *_, row in _parsed(self.parts))
-
-    @property
-    def is_large(self) -> bool:
-        """Whether `excerpt` reads much less than all."""
-        size = sum(part.size for part in self.parts)
-        whole = sum(part.size for part in self.parts if part.n_pieces == 1 and part.size > PIECE)
-        return size - whole > SMALL or whole > READ_IN_FULL
+        return (row for *_, row in _parsed(self.parts, self.reading))
 
     def excerpt(self, n: int, seed: int) -> Iterator[Row]:
-        """Yield `SPREAD` times `n` rows of random pieces to draw from, or fewer."""
+        """Yield the rows of random pieces to draw `n` from."""
         if isinstance(self.parts[0], HubDataset):
-            return self.parts[0].excerpt(n, seed)
-        return islice(self._shuffled(SPREAD * n, seed), SPREAD * n)
-
-    def _shuffled(self, n: int, seed: int) -> Iterator[Row]:
-        """Yield rows of pieces in random order, of large pieces an equal share of `n`."""
+            yield from self.parts[0].excerpt(n, seed)
+            return
         random = Random(f"pieces/{seed}").random
         pieces = [(part, i) for part in self.parts for i in range(part.n_pieces)]
-        share = ceil(n / min(len(pieces), _LARGE_PIECES))
-        for part, i in sorted(pieces, key=lambda _: random()):
-            rows = part.rows(i, part.n_pieces)
-            is_small = part.size <= _SMALL_PIECE * part.n_pieces
-            yield from rows if is_small else islice(rows, share)
+        count = 0
+        for number, (part, i) in enumerate(sorted(pieces, key=lambda _: random()), 1):
+            for where, record in part.records(i, part.n_pieces):
+                if row := parse(where, record, part.columns):
+                    count += 1
+                    yield row
+            if number >= LEAST_PIECES and count >= SPREAD * n:
+                break
+        self.reading.update(rows=count, pieces=f"{number} of {len(pieces)}")
 
 
 def corpora(
@@ -122,7 +109,7 @@ def corpora(
     """Return one corpus per name, lazily read.
 
     Args:
-        paths: a path or list of paths by corpus name.
+        paths: see `Paths`.
         text_column, input_column, target_column, messages_column: see `rows`.
         split: of saved dataset dictionaries and hub datasets.
         chat_template: see `rows.Columns`.
@@ -134,18 +121,21 @@ def corpora(
     columns = Columns(
         text_column, input_column, target_column, messages_column, chat_template=chat_template
     )
-    owners: dict[str, str] = {}
+    owners: dict[object, str] = {}
     result = []
-    for name, parts in _resolve("corpora", paths, split, columns).items():
+    for name, (parts, reading) in _resolve("corpora", paths, split, columns).items():
         for part in parts:
             owner = owners.setdefault(part.identity, name)
             if owner != name:
                 raise ValueError(f"{part} is in both '{owner}' and '{name}'; give each its own")
-        rows = LocalRows(parts)
+        rows = LocalRows(parts, reading)
         next(iter(rows))  # raises if there is no text
-        content = "\0".join([repr(columns), *(part.digest() for part in parts)])
-        mark = hashlib.sha256(content.encode()).hexdigest()
-        result.append(Corpus(name, rows, mark, rows.excerpt if rows.is_large else None))
+        digests = [part.digest() for part in parts]
+        content = "\0".join([repr(parts[0].columns), *filter(None, digests)])
+        mark = hashlib.sha256(content.encode()).hexdigest() if all(digests) else None
+        is_large = sum(part.size for part in parts) > SMALL
+        excerpt = rows.excerpt if is_large else None
+        result.append(Corpus(name, rows, mark, excerpt, reading))
     return result
 
 
@@ -167,10 +157,10 @@ def testsets(
         text_column, input_column, target_column, messages_column, subset_column, chat_template
     )
     result = []
-    for name, parts in _resolve("testset", paths, split, columns).items():
+    for name, (parts, reading) in _resolve("testset", paths, split, columns).items():
         subsets: dict[str | None, list[Row]] = {}
-        for where, record, row in _parsed(parts):
-            subsets.setdefault(subset_of(where, record, columns), []).append(row)
+        for where, record, row in _parsed(parts, reading):
+            subsets.setdefault(subset_of(where, record, parts[0].columns), []).append(row)
             if None in subsets and len(subsets) > 1:
                 raise ValueError(
                     f"{where}: only some rows have a '{subset_column}'; give it to all rows or to "
@@ -180,79 +170,141 @@ def testsets(
     return result
 
 
-def _resolve(group: str, paths: Paths, split: str, columns: Columns) -> dict[str, list[Records]]:
-    """Return what each name consists of, without repetitions."""
+def _resolve(
+    group: str, paths: Paths, split: str, columns: Columns
+) -> dict[str, tuple[list[Records], dict[str, Any]]]:
+    """Return what each name consists of, without repetitions, and what is known of its reading."""
     above = f"{group}.paths"
     if not isinstance(paths, Mapping) or not paths:
         raise ValueError(
             f"{above} is empty or not a mapping; write {above}='{{a: x.jsonl, b: y.txt}}'"
         )
-    resolved: dict[str, list[Records]] = {}
+    resolved: dict[str, tuple[list[Records], dict[str, Any]]] = {}
     for name, given in paths.items():
         if not isinstance(name, str):
             raise ValueError(f"{above}: {not_text(name)}")
-        key = f"{above}.{name}"
+        key, own, own_split = f"{above}.{name}", columns, split
+        if isinstance(given, Mapping):
+            own, own_split = _own_settings(key, given, columns, split)
+            given = given.get("path")
+        if hasattr(given, "to_dict") and hasattr(given, "notna"):  # a DataFrame
+            given = Texts(given.astype(object).where(given.notna(), None).to_dict("records"))
+        if isinstance(given, Texts) or hasattr(given, "column_names"):  # or a Dataset
+            resolved[name] = [InMemory(key, own, given)], {}
+            continue
         patterns = [given] if isinstance(given, str | Path) else given
         if not isinstance(patterns, Sequence) or not patterns:
             raise ValueError(f"{key} is {given!r}; give a path or a list of paths")
         first = str(patterns[0])
-        if isinstance(patterns, Texts):
-            resolved[name] = [InMemory(key, columns, patterns)]
-        elif first.startswith(PREFIX):
+        if first.startswith(PREFIX):
             path, _, config = first.removeprefix(PREFIX).partition("@")
             if not path or len(patterns) > 1:
                 raise ValueError(f"{key}: write {PREFIX}owner/name, and nothing else beside it")
-            resolved[name] = [HubDataset(key, columns, path, config or None, split)]
+            resolved[name] = [HubDataset(key, own, path, config or None, own_split)], {}
         else:
-            files = [path for pattern in patterns for path in _expand(key, str(pattern))]
-            resolved[name] = [
-                Stored(key, columns, path, split, documents=group == "corpora")
-                for path in dict.fromkeys(files)
-            ]
+            is_corpus = group == "corpora"
+            files, ignored = _files(key, [str(pattern) for pattern in patterns], own_split)
+            parts = [File(key, own, path, documents=is_corpus) for path in files]
+            resolved[name] = list(parts), {"files": len(parts), "ignored": ignored}
     return resolved
 
 
-def _expand(key: str, pattern: str) -> list[Path]:
-    """Return the files and saved datasets that a path or pattern names, in sorted order."""
-    path = Path(pattern).expanduser()
-    if path.is_dir() and not format_of(path):
-        paths = [p for p in path.rglob("*") if p.is_file() and format_of(p)]
-    elif path.exists():
-        paths = [path]
-    else:
-        matches = map(Path, glob.glob(str(path), recursive=True))
-        paths = [match for match in matches if match.is_file() or format_of(match)]
+def _own_settings(
+    key: str, given: Mapping[str, Any], columns: Columns, split: str
+) -> tuple[Columns, str]:
+    """Return columns and split of one corpus or test set that sets its own beside its path."""
+    names = {f"{name}_column": name for name in ("text", "input", "target", "messages", "subset")}
+    own = {name: value for name, value in given.items() if name not in ("path", "split")}
+    if unknown := [name for name in own if name not in names]:
+        known = ", ".join(["path", "split", *names])
+        raise ValueError(f"{key}: there is no '{unknown[0]}'; it takes {known}")
+    columns = replace(columns, **{names[name]: value for name, value in own.items()})
+    return columns, given.get("split", split)
+
+
+def _files(key: str, patterns: list[str], split: str) -> tuple[list[Path], dict[str, list[str]]]:
+    """Return the files that paths, folders and globs name, each once, and the ignored ones."""
+    files: dict[tuple[int, int], Path] = {}
+    ignored: dict[str, list[str]] = {}
     formats = f"{', '.join(FORMATS)}, or one of the first five with {', '.join(COMPRESSIONS)}"
-    if not paths:
-        raise ValueError(
-            f"{key}: no file at '{pattern}' (from {Path.cwd()}); check the path or pattern; files "
-            f"end in {formats}"
-        )
-    for path in paths:
-        if not format_of(path):
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_file() and not format_of(path):
             suffix = "".join(path.suffixes[-2:])
             raise ValueError(f"{key}: {path} ends in '{suffix}'; convert it to {formats}")
+        named = [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True))
+        is_empty = True
+        for place in sorted(named):
+            for file in _walk(key, place, split) if place.is_dir() else [place]:
+                reason = _reason_to_ignore(file, is_named=file == place)
+                if reason is None:
+                    is_empty, state = False, file.stat()
+                    first = files.setdefault((state.st_dev, state.st_ino), file)
+                    reason = "read by another name" if first != file else None
+                if reason is not None:
+                    ignored.setdefault(reason, []).append(str(file))
+        if is_empty:
+            raise ValueError(
+                f"{key}: no file at '{pattern}' (from {Path.cwd()}); check the path or pattern; "
+                f"files end in {formats}"
+            )
+    for reason, ignored_files in ignored.items():
+        such = ", ".join(Path(file).name for file in ignored_files[:3])
+        log.info("%s: %d files ignored, %s (%s)", key, len(ignored_files), reason, such)
+    return list(files.values()), ignored
+
+
+def _walk(key: str, folder: Path, split: str) -> list[Path]:
+    """Return all files below a folder, of a saved dictionary of datasets those of the split."""
+    if (dictionary := folder / "dataset_dict.json").is_file():
+        if not (folder / split).is_dir():
+            splits = ", ".join(json.loads(dictionary.read_bytes())["splits"])
+            group = key.partition(".")[0]
+            raise ValueError(
+                f"{key}: {folder} has no split '{split}' but {splits}; set {group}.split"
+            )
+        folder = folder / split
+    paths, visited = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
+        paths += [] if real in visited else [Path(place, name) for name in names]
+        visited.add(real)
     return sorted(paths)
 
 
-def _parsed(parts: Sequence[Records]) -> Iterator[tuple[str, Mapping[str, Any], Row]]:
+def _reason_to_ignore(file: Path, is_named: bool) -> str | None:
+    if file.name.startswith(".") and not is_named:
+        return "hidden"
+    if not file.is_file():
+        return "no file"
+    if (file.parent / "state.json").is_file() and not file.match("data-*.arrow"):
+        return "not the data of a saved dataset"
+    return None if format_of(file) else "of another format"
+
+
+def _parsed(
+    parts: Sequence[Records], reading: dict[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any], Row]]:
     """Yield (position, record, row) of the rows with text to score, and log how many have none.
 
     Raises:
         ValueError: none has.
     """
-    key, n_rows, n_blank, first_blank = parts[0].key, 0, 0, ""
+    key, first_blank = parts[0].key, ""
+    reading |= {"rows": 0, "characters": 0, "skipped": 0}
     for part in parts:
         for where, record in part.records():
             if row := parse(where, record, part.columns):
-                n_rows += 1
+                reading["rows"] += 1
+                reading["characters"] += len(row.input) + len(row.target)
                 yield where, record, row
             else:
-                n_blank += 1
+                reading["skipped"] += 1
                 first_blank = first_blank or where.removeprefix(f"{key}: ")
-    if not n_rows:
+    if not reading["rows"]:
         names = f"{parts[0]} and {len(parts) - 1} more are" if parts[1:] else f"{parts[0]} is"
         place = f" (such as {first_blank})" if first_blank else ""
         raise ValueError(f"{names} blank{place}; add text or leave it out")
-    if n_blank:
-        log.info("%s: %d rows without text to score are skipped", key, n_blank)
+    if reading["skipped"]:
+        log.info("%s: %d rows without text to score are skipped", key, reading["skipped"])
