@@ -62,7 +62,7 @@ def write_row_groups(path):
     [
         ("forum.jsonl", write_lines, 50 * MIB),
         ("forum.jsonl.gz", write_lines, 50 * MIB),
-        ("forum.parquet", write_row_groups, 150 * MIB),
+        ("forum.parquet", write_row_groups, 600 * MIB),
     ],
 )
 def test_two_gigabytes_are_sampled_in_little_memory_without_being_read(

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.models.adapter import add_lora, checkpoint_activations
-from untrac_exp.models.pretrained import check_block_size, context
+from untrac_exp.models.checks import check_block_size, check_causal, context
 from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
 
@@ -76,6 +76,7 @@ def borrowed(
     training = [(module, module.training) for module in model.modules()]
     trains = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
+        check_causal(model.eval())
         yield source
     finally:
         for undo in reversed(source.undo):

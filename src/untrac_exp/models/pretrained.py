@@ -1,6 +1,7 @@
 """A pretrained checkpoint, causal or encoder-decoder, from a folder or the hub."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,18 +22,31 @@ from transformers import (
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.models.adapter import add_lora, checkpoint_activations
-from untrac_exp.models.source import ModelSource
+from untrac_exp.models.checks import LONGEST, check_block_size, check_causal, context
+from untrac_exp.models.source import ModelSource, attention_argument
 from untrac_exp.store import Store
 
-LONGEST = 512
-"""Default length of a sequence in tokens, unless the model's context is shorter."""
-
-_CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+_BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$")
+"""Names of tensors that older versions saved and that hold no weights."""
 
-
+_NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
+_REMEDIES = {
+    ("GatedRepoError", "gated repo"): "it is gated; accept its terms at "
+    "https://huggingface.co/{path} and set HF_TOKEN",
+    ("RepositoryNotFoundError", "not a local folder"): _NOT_FOUND,
+    ("safetensors",): "it has no safetensors; convert it, or allow .bin files, which are read "
+    "without running code, by model.safetensors_only=false",
+    ("trust_remote_code",): "it needs its own code; read it, then allow it: "
+    "model.trust_remote_code=true",
+    ("SafetensorError",): "its weights cannot be read ({text}); copy or save them again",
+    ("backend tokenizer",): _NO_TOKENIZER,
+    ("connect", "Connect"): "the hub cannot be reached; connect, or give a folder with the "
+    "checkpoint",
+}
+"""What is wrong and its remedy, by names of an error's classes or words of its text."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,6 @@ class Pretrained(ModelSource):
                     object.__setattr__(self, name, value)
 
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
-        self._check()
         with self._explained():
             tokenizer = AutoTokenizer.from_pretrained(self.path, **self._where)
         words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
@@ -85,23 +97,26 @@ class Pretrained(ModelSource):
         return tokenizer
 
     def build(self, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-        self._check()
         with self._explained():
             model, info = self.auto.from_pretrained(
                 self.path,
                 dtype=getattr(torch, self.dtype),
-                attn_implementation=self.attention,
+                attn_implementation=attention_argument(self.attention),
                 use_safetensors=True if self.safetensors_only else None,
                 output_loading_info=True,
                 **self._where,
             )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(
-                f"model.path='{self.path}': {len(missing)} weights of a language model are "
-                f"missing, such as {missing[0]}; give a checkpoint saved with its output layer"
-            )
+            check_causal(model.eval())
+        unexpected = [key for key in info["unexpected_keys"] if not _BUFFERS.search(key)]
+        for keys, fault in ((info["missing_keys"], "missing"), (unexpected, "not its own")):
+            if keys:
+                raise self._error(
+                    f"{len(keys)} weights of a language model are {fault}, such as {min(keys)}; "
+                    "give a checkpoint saved with its output layer, and its own config.json"
+                )
         check_block_size(model, self)
-        return model.eval()
+        self.log_attention(model)
+        return model
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         if self.gradient_checkpointing:
@@ -133,88 +148,63 @@ class Pretrained(ModelSource):
     def _where(self) -> dict[str, object]:
         return {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
 
-    def _check(self) -> None:
-        """Raise `ValueError` if `path` is not a complete checkpoint."""
+    def _fault(self) -> str | None:
+        """Return why `path` is no checkpoint of a model that can be changed; None if it may be."""
         folder = Path(self.path)
-        fault = None
-        if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
-            if not (folder / "config.json").exists():
-                fault = (
-                    "it is a GGUF file, which is for inference only; give the checkpoint it was "
-                    "converted from, in safetensors"
-                )
-        elif folder.is_file():
-            fault = "it is a file; give the folder that contains it and config.json"
-        elif (folder / "adapter_config.json").exists() and not _has_weights(folder):
-            fault = (
+        config = folder / "config.json"
+        if not config.exists() and (folder.suffix == ".gguf" or any(folder.glob("*.gguf"))):
+            return (
+                "it is a GGUF file, which is for inference only; give the checkpoint it was "
+                "converted from, in safetensors"
+            )
+        if folder.is_file():
+            return "it is a file; give the folder that contains it and config.json"
+        if not folder.is_dir():
+            return None if _HUB_ID.fullmatch(self.path) else _NOT_FOUND
+        if (folder / "adapter_config.json").exists() and not _has_weights(folder):
+            return (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
                 "save_pretrained, and give that folder"
             )
-        elif not folder.is_dir() and not _HUB_ID.fullmatch(self.path):
-            fault = "not found; give a folder, or the id of a model on the hub"
-        elif folder.is_dir() and not (folder / "config.json").exists():
-            fault = "it has no config.json; give a folder written by save_pretrained"
-        if fault is not None:
-            raise ValueError(f"model.path='{self.path}': {fault}")
+        if not config.exists():
+            return "it has no config.json; give a folder written by save_pretrained"
+        for index in folder.glob("*.index.json"):
+            files = set(json.loads(index.read_bytes())["weight_map"].values())
+            if missing := sorted(file for file in files if not (folder / file).exists()):
+                return f"{missing[0]} is missing, one of {len(files)} files of weights; copy it"
+        return None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn errors of transformers into a one-line `ValueError` that names the key."""
+        if fault := self._fault():
+            raise self._error(fault)
         try:
+            config, _ = PreTrainedConfig.get_config_dict(self.path, revision=self.revision)
+            if quantised := config.get("quantization_config"):
+                method = quantised.get("quant_method", "to few bits")
+                raise ValueError(
+                    f"it is quantised ({method}), so its weights cannot be changed; give the "
+                    "checkpoint it was made from"
+                )
             yield
-        except (OSError, ValueError, SafetensorError) as error:
-            text = " ".join(str(error).split())
-            if isinstance(error.__cause__, GatedRepoError) or "gated repo" in text:
-                remedy = (
-                    f"it is gated; accept its terms at https://huggingface.co/{self.path} and set "
-                    "HF_TOKEN"
-                )
-            elif (
-                isinstance(error.__cause__, RepositoryNotFoundError) or "not a local folder" in text
-            ):
-                remedy = "not found; give a folder, or the id of a model on the hub"
-            elif "safetensors" in text:
-                remedy = (
-                    "it has no safetensors; convert it, or allow .bin files, which are read "
-                    "without running code, by model.safetensors_only=false"
-                )
-            elif "trust_remote_code" in text:
-                remedy = (
-                    "it needs its own code; read it, then allow it: model.trust_remote_code=true"
-                )
-            elif isinstance(error, SafetensorError):
-                remedy = f"its weights cannot be read ({text}); copy or save them again"
-            elif "backend tokenizer" in text:
-                remedy = _NO_TOKENIZER
-            elif "connect" in text.lower():
-                remedy = "the hub cannot be reached; connect, or give a folder with the checkpoint"
-            elif "Unrecognized configuration class" in text:
-                kind = "an encoder-decoder" if self.seq2seq else "a causal language"
-                remedy = f"it is not {kind} model; set model.seq2seq={not self.seq2seq}".lower()
-            else:
-                remedy = text
-            raise ValueError(f"model.path='{self.path}': {remedy}") from error
+        except (ImportError, OSError, ValueError, SafetensorError) as error:
+            raise self._error(self._remedy(error)) from error
 
+    def _error(self, fault: str) -> ValueError:
+        return ValueError(f"model.path='{self.path}': {fault}")
 
-def context(config: PreTrainedConfig, most: int = LONGEST) -> int:
-    """Return the model's context length in tokens by its configuration, at most `most`."""
-    config = config.get_text_config()
-    lengths = [getattr(config, name, None) for name in _CONTEXT]
-    return min([most, *(n for n in lengths if isinstance(n, int) and n > 1)])
-
-
-def check_block_size(model: PreTrainedModel, source: ModelSource) -> None:
-    """Raise `ValueError` if `block_size` exceeds the model's learned position embeddings."""
-    block_size = source.block_size
-    learned = any(
-        isinstance(module, torch.nn.Embedding) and re.search(r"position|wpe$", name)
-        for name, module in model.named_modules()
-    )
-    if learned and block_size > (limit := context(model.config, block_size)):
-        raise ValueError(
-            f"model.block_size={block_size} is more than the {limit} positions that the model has "
-            f"learned; set model.block_size={limit}, or null"
-        )
+    def _remedy(self, error: Exception) -> str:
+        causes = filter(None, [error, error.__cause__])
+        names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
+        text = " ".join(str(error).split())
+        if "Unrecognized configuration class" in text:
+            kind = "an encoder-decoder" if self.seq2seq else "a causal language"
+            return f"it is not {kind} model; set model.seq2seq={not self.seq2seq}".lower()
+        for signs, remedy in _REMEDIES.items():
+            if any(sign in names or sign in text for sign in signs):
+                return remedy.format(path=self.path, text=text)
+        return text
 
 
 def _has_weights(folder: Path) -> bool:

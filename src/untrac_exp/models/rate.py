@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from untrac_exp.models.checks import context
 from untrac_exp.models.loss import mean_loss
-from untrac_exp.models.pretrained import context
 
 _ABSENT_DEVICE = 5e13
 """FLOP/s assumed for a device that is not present."""

@@ -17,7 +17,7 @@ from transformers import (
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.data.fingerprint import corpus_fingerprint
-from untrac_exp.models.source import ModelSource
+from untrac_exp.models.source import ModelSource, attention_argument
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
 
@@ -74,7 +74,9 @@ class Scratch(ModelSource):
         end = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
         torch.manual_seed(seed)
-        return self._model(len(tokenizer), pad, end).eval()
+        model = self._model(len(tokenizer), pad, end).eval()
+        self.log_attention(model)
+        return model
 
     def skeleton(self, vocab_size: int | None) -> PreTrainedModel | None:
         with torch.device("meta"):
@@ -87,8 +89,8 @@ class Scratch(ModelSource):
         config = AutoConfig.for_model(
             self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
         )
-        config._attn_implementation = self.attention
-        return self.auto.from_config(config, dtype=torch.float32)
+        attention = attention_argument(self.attention)
+        return self.auto.from_config(config, dtype=torch.float32, attn_implementation=attention)
 
     def key(self) -> dict[str, object]:
         return {

@@ -1,5 +1,6 @@
 """Interface of model sources: a tokenizer and initial weights."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,17 @@ from transformers import (
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def attention_argument(attention: str) -> str | None:
+    """Return the `attn_implementation` to ask for.
+
+    For the default kernel it is None, with which transformers takes eager attention for models
+    that have no other.
+    """
+    return None if attention == "sdpa" else attention
 
 
 class ModelSource(ABC):
@@ -63,9 +75,17 @@ class ModelSource(ABC):
         return self.auto.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=attention_argument(attention),
             trust_remote_code=self.trust_remote_code,
         ).eval()
+
+    def log_attention(self, model: PreTrainedModel) -> None:
+        """Log if a model has another attention kernel than was asked for."""
+        used = model.config._attn_implementation
+        if used is not None and used != self.attention:
+            log.info(
+                "%s has no %s attention: %s is used", type(model).__name__, self.attention, used
+            )
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""

@@ -20,73 +20,46 @@ from untrac_exp.data.base import Corpus, Row, TestSet
 LIBRARIES = tuple("numpy scipy pandas matplotlib torch transformers networkx sympy".split())
 MIN_CHARS, MAX_CHARS = 80, 1000
 """Shorter docstrings do not distinguish libraries; longer ones are truncated, for variety."""
-HELD_OUT_TEXTS = 64
-"""Maximum number of held-out docstrings per library; reading more files would take seconds."""
+CHARS = 120_000
+"""Characters of a corpus, if its library has as many."""
+HELD_OUT, HELD_OUT_TEXTS, HELD_OUT_CHARS = 0.1, 64, 160
+"""Fraction of files that are held out; texts of a library in the test set, and their length."""
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def corpora(
-    libraries: Sequence[str] = LIBRARIES,
-    chars_per_library: int = 60_000,
-    held_out: float = 0.1,
-) -> list[Corpus]:
-    """Return one corpus per library, of at most `chars_per_library` characters.
-
-    held_out: fraction of files reserved for `testsets`, in (0, 1); must be the same there.
-    """
-    texts = _split(tuple(libraries), chars_per_library, held_out)
+def corpora(libraries: Sequence[str] = LIBRARIES) -> list[Corpus]:
+    """Return one corpus per library."""
+    texts = _split(tuple(libraries))
     return [Corpus(library, [Row(text) for text in train]) for library, (train, _) in texts.items()]
 
 
 def testsets(
-    libraries: Sequence[str] = LIBRARIES,
-    n_per_subset: int = HELD_OUT_TEXTS,
-    max_chars: int = 160,
-    chars_per_library: int = 60_000,
-    held_out: float = 0.1,
+    libraries: Sequence[str] = LIBRARIES, n_per_subset: int = HELD_OUT_TEXTS
 ) -> list[TestSet]:
-    """Return the test set `docstrings`, with up to `n_per_subset` texts per library.
-
-    max_chars: maximum length of a text in characters; longer ones are cut at a space.
-    chars_per_library, held_out: as for `corpora`.
-    """
-    if not 0 < n_per_subset <= HELD_OUT_TEXTS:
-        raise ValueError(
-            f"testset.n_per_subset is {n_per_subset}; give a number from 1 to {HELD_OUT_TEXTS}"
-        )
-    if max_chars < MIN_CHARS:
-        raise ValueError(f"testset.max_chars is {max_chars}; it must be at least {MIN_CHARS}")
-    texts = _split(tuple(libraries), chars_per_library, held_out)
+    """Return the test set `docstrings`, with up to `n_per_subset` texts per library."""
     subsets: dict[str, list[Row]] = {}
-    for library, (_, held) in texts.items():
-        cut = dict.fromkeys(_shorten(text, max_chars) for text in held)
+    for library, (_, held) in _split(tuple(libraries)).items():
+        cut = dict.fromkeys(_shorten(text, HELD_OUT_CHARS) for text in held)
         subsets[library] = [Row(text) for text in list(cut)[:n_per_subset]]
     return [TestSet("docstrings", subsets)]
 
 
 @cache
-def _split(
-    libraries: tuple[str, ...], chars: int, held_out: float
-) -> dict[str, tuple[list[str], list[str]]]:
+def _split(libraries: tuple[str, ...]) -> dict[str, tuple[list[str], list[str]]]:
     """(train, held-out) texts by library, without a text that is in both or in two libraries."""
-    if not libraries or len(set(libraries)) < len(libraries):
-        raise ValueError("libraries: name at least one, and each once")
-    if chars <= 0 or not 0 < held_out < 1:
-        raise ValueError("chars_per_library must be > 0 and held_out between 0 and 1")
     seen: set[str] = set()
     texts = {}
     for library in libraries:
         files = _files(library)
-        held = list(islice(_texts((p for at, p in files if at < held_out), seen), HELD_OUT_TEXTS))
-        train = []
-        for text in _texts((p for at, p in files if at >= held_out), seen):
+        held = list(islice(_texts((p for at, p in files if at < HELD_OUT), seen), HELD_OUT_TEXTS))
+        train: list[str] = []
+        for text in _texts((p for at, p in files if at >= HELD_OUT), seen):
             train.append(text)
-            if sum(map(len, train)) >= chars:
+            if sum(map(len, train)) >= CHARS:
                 break
         if not held or not train:
             raise ValueError(
-                f"libraries: '{library}' has too few docstrings to split; leave it out or change "
-                "held_out"
+                f"libraries: '{library}' has too few docstrings to split; leave it out"
             )
         texts[library] = (train, held)
     return texts

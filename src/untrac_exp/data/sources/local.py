@@ -189,7 +189,7 @@ def _resolve(
             given = given.get("path")
         if hasattr(given, "to_dict") and hasattr(given, "notna"):  # a DataFrame
             given = Texts(given.astype(object).where(given.notna(), None).to_dict("records"))
-        if isinstance(given, Texts) or hasattr(given, "column_names"):  # or a Dataset
+        if (isinstance(given, Texts) and given) or hasattr(given, "column_names"):  # a Dataset
             resolved[name] = [InMemory(key, own, given)], {}
             continue
         patterns = [given] if isinstance(given, str | Path) else given
