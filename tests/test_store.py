@@ -358,7 +358,7 @@ def filled(store, new_process):
 def kept(store):
     key = {fingerprint({"name": n})[:16]: n for n in ("old", "bad")}
     key |= {fingerprint({"vocab": {"size": n}})[:16]: str(n) for n in (512, 99)}
-    return {key[p.stem] for p in store.root.glob("*/*") if p.is_dir()}
+    return {key[p.stem] for p in store.root.glob("*/*") if p.stem in key and p.is_dir()}
 
 
 def test_ls_shows_kinds_sizes_states_and_keys(filled, capsys):
@@ -404,6 +404,28 @@ def test_gc_removes_what_fits_everything_said(filled, capsys, options, left):
     assert kept(filled) == left
     assert dry.replace("would remove", "removed") == said
     assert f"removed {len(before - left)} in" in said
+
+
+@pytest.mark.parametrize(
+    "options", [["--damaged"], ["--partial"], ["--kind", "theta0"], ["--kind", ".."]]
+)
+def test_gc_removes_nothing_that_no_store_has_made(filled, capsys, options):
+    root = filled.root.parent
+    for name in ("results/mini", ".git/objects", "store/theta0/notes", "store/theta0/my.partial"):
+        (root / name).mkdir(parents=True)
+        (root / name / "scores.csv").write_text("x")
+    (filled.root / "mine" / "0123456789abcdef").mkdir(parents=True)
+    before = {path for path in root.rglob("*") if filled.root not in path.parents}
+    for folder in (root, root / "results", root / ".git"):
+        assert cli(["gc", "--root", str(folder), *options]) == 1
+        assert "there is no store at" in capsys.readouterr().out
+    assert cli(["gc", "--root", str(filled.root), *options, "--older-than", "0.1s"]) == 0
+    assert {path for path in root.rglob("*") if filled.root not in path.parents} == before
+    assert (filled.root / "theta0" / "notes" / "scores.csv").exists()
+    assert (filled.root / "theta0" / "my.partial" / "scores.csv").exists()
+    assert (filled.root / "mine" / "0123456789abcdef").exists()
+    if options == ["--kind", ".."]:
+        assert kept(filled) >= {"old", "bad", "512", "99"}
 
 
 def test_a_used_artifact_is_not_old(filled):

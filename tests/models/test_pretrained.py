@@ -10,13 +10,18 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    BertForMaskedLM,
     GPT2Config,
+    GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     OPTForCausalLM,
 )
 
+from tests.trace_checkpoints import tokenizer
 from tests.truth.conftest import make_world
+from untrac_exp import trace
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
@@ -235,3 +240,93 @@ def test_a_trained_model_runs_its_own_code_where_that_is_trusted(tmp_path):
     plain = OPTForCausalLM.from_pretrained(recipe.folder() / "model", dtype=torch.float32).eval()
     ids = next(iter(subsets.values())).input_ids
     assert torch.equal(model(ids).logits, 2 * plain(ids).logits)
+
+
+def tokenized(folder, model):
+    """A folder that has a model and a tokenizer that fits it."""
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def gpt2(kind=GPT2LMHeadModel, **changes):
+    sizes = {"vocab_size": 320, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32}
+    return kind(GPT2Config(**{**sizes, "pad_token_id": 0, **changes}))
+
+
+def bert(folder):
+    config = AutoConfig.for_model(
+        "bert", vocab_size=320, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    tokenized(folder, BertForMaskedLM(config))
+
+
+def xlnet(folder):
+    config = AutoConfig.for_model("xlnet", vocab_size=320, d_model=16, n_layer=1, n_head=2)
+    tokenized(folder, AutoModelForCausalLM.from_config(config))
+
+
+def classifier(folder):
+    tokenized(folder, gpt2(GPT2ForSequenceClassification))
+
+
+def too_many_layers(folder):
+    tokenized(folder, gpt2())
+    gpt2(n_layer=1).config.save_pretrained(folder)
+
+
+def missing_shard(folder):
+    gpt2().save_pretrained(folder, max_shard_size=6000)
+    sorted(folder.glob("model-*.safetensors"))[1].unlink()
+
+
+def quantised(folder):
+    tokenized(folder, gpt2())
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (bert, "BertLMHeadModel is no causal language model: later tokens change"),
+        (xlnet, "XLNetLMHeadModel is no causal language model"),
+        (classifier, "1 weights of a language model are not its own, such as score.weight"),
+        (too_many_layers, r"11 weights .* are not its own, such as (transformer\.)?h\.1"),
+        (missing_shard, r"model-00002-of-\d+.safetensors is missing, one of \d+ files of weights"),
+        (quantised, r"it is quantised \(gptq\), so its weights cannot be changed"),
+    ],
+)
+def test_a_checkpoint_that_is_no_language_model_is_one_line(prepare, says, tmp_path):
+    prepare(tmp_path)
+    with pytest.raises(ValueError, match=says) as caught:
+        Pretrained(str(tmp_path), 16).build(None, 0)
+    assert str(caught.value).startswith(f"model.path='{tmp_path}': ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_in_memory_that_sees_later_tokens_is_refused():
+    config = AutoConfig.for_model(
+        "electra", vocab_size=320, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, embedding_size=16,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ValueError, match="ElectraForCausalLM is no causal language model"):
+        trace(model, tokenizer(), {"a": ["x"], "b": ["y"]}, {"t": ["z"]}, threads=1)
+    assert model.training
+
+
+def test_eager_attention_is_used_where_there_is_no_other_and_said(tmp_path, caplog):
+    config = AutoConfig.for_model(
+        "bloom", vocab_size=320, hidden_size=16, n_layer=1, n_head=2, pad_token_id=0
+    )
+    tokenized(tmp_path, AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
+    with caplog.at_level("INFO"):
+        model = Pretrained(str(tmp_path), 16).build(None, 0)
+        gpt2().save_pretrained(tmp_path / "other")
+        Pretrained(str(tmp_path / "other"), 16).build(None, 0)
+    assert model.config._attn_implementation == "eager"
+    assert caplog.messages == ["BloomForCausalLM has no sdpa attention: eager is used"]
+    assert Pretrained(str(tmp_path), 16).parameters(None) == model.num_parameters()

@@ -47,9 +47,10 @@ def check_causal(model: PreTrainedModel) -> None:
     if model.config.is_encoder_decoder:
         return
     n = model.get_input_embeddings().num_embeddings
-    text = torch.arange(_PROBED, device=model.device)[None] % n
+    # not the first tokens, which may be special: some models do not attend to padding
+    text = torch.arange(n // 2, n // 2 + _PROBED, device=model.device)[None] % n
     other = text.clone()
-    other[0, -1] = n - 1
+    other[0, -1] = n // 2
     before, after = (
         model(input_ids=ids, use_cache=False).logits[:, :-1].float() for ids in (text, other)
     )

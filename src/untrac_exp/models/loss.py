@@ -45,11 +45,18 @@ def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple
 
 
 def _decoder_inputs(model: PreTrainedModel, labels: Tensor) -> Tensor:
-    """Shift labels (B, T) right, by the model's own method if it has a pad token."""
-    if model.config.pad_token_id is not None:
-        return model.prepare_decoder_input_ids_from_labels(labels=labels)
+    """Shift labels (B, T) right, by the model's own method if it has one and a pad token."""
+    config, prepare = model.config, getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if prepare is not None and config.pad_token_id is not None:
+        return prepare(labels=labels)
+    start = getattr(config, "decoder_start_token_id", None)
+    if start is None:
+        raise ValueError(
+            f"{type(model).__name__}: its configuration has no decoder_start_token_id; set it in "
+            "config.json"
+        )
     shifted = labels.roll(1, dims=1).clamp(min=0)  # no scored token attends to an ignored one
-    shifted[:, 0] = model.config.decoder_start_token_id
+    shifted[:, 0] = start
     return shifted
 
 

@@ -28,7 +28,7 @@ from untrac_exp.store import Store
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
-_BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$")
+_BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.bias)$")
 """Names of tensors that older versions saved and that hold no weights."""
 
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"

@@ -24,6 +24,7 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.store.artifact import (
     MANIFEST,
+    MARK,
     created,
     damage,
     is_locked,
@@ -203,6 +204,7 @@ class Store:
             shutil.rmtree(partial)
         if partial.is_dir():
             log.info("resuming %s from what an interrupted build left", short_name(path))
+        (self.root / MARK).touch()
         partial.mkdir(exist_ok=True)
         started = time.time()
         try:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from rich.filesize import decimal
 
 from untrac_exp.runtime.progress import duration, parse_duration
 from untrac_exp.store.artifact import (
+    MARK,
     damage,
+    is_artifact,
     is_locked,
     lock_of,
     read_manifest,
@@ -54,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     states = [state for state in ("partial", "damaged") if getattr(args, state)]
     if args.command == "gc" and not (args.older_than or states or args.kind != "*"):
         parser.error("give at least one of --older-than, --kind, --partial, --damaged")
-    if not args.root.is_dir():
-        print(f"error: there is no store at {args.root}: name its folder with --root")
+    if not (args.root / MARK).is_file():
+        print(f"error: there is no store at {args.root} (no {MARK}): name its folder with --root")
         return 1
     try:
         entries = [
@@ -99,7 +102,9 @@ def _remove(entry: Entry, dry_run: bool) -> bool:
 
 
 def _entries(root: Path, kind: str, verify: bool) -> Iterator[Entry]:
-    for folder in sorted(root.absolute().glob(f"{kind}/*/")):
+    for folder in sorted(root.absolute().glob("*/*/")):
+        if not (fnmatch(folder.parent.name, kind) and is_artifact(folder)):
+            continue
         sizes, times, key = [0], [folder.stat().st_mtime], {}
         for file in folder.rglob("*"):
             with suppress(FileNotFoundError):  # a build may be running

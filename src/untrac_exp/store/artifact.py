@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from filelock import FileLock, Timeout
 from untrac_exp.store.key import fingerprint
 
 MANIFEST = "manifest.json"
+MARK = ".untrac_store"
+"""File that every store has; nothing is ever removed from a folder without it."""
+_NAME = re.compile(r"[0-9a-f]{16}")
 
 # Artifacts that this process has verified: path -> mtime_ns of the manifest.
 _verified: dict[Path, int] = {}
@@ -27,6 +31,12 @@ def lock_of(path: Path) -> FileLock:
     """Return the lock of the artifact at `path`: `flock`, which ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f"{path.name}.lock"), fallback_to_soft=False)
+
+
+def is_artifact(folder: Path) -> bool:
+    """Return whether a folder of a store was made by it: an artifact or the folder of a build."""
+    is_build = folder.suffix == ".partial"
+    return bool(_NAME.fullmatch(folder.stem)) and (is_build or (folder / MANIFEST).is_file())
 
 
 def is_locked(path: Path) -> bool:
