@@ -1,8 +1,12 @@
+import copy
+import io
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 import yaml
 from hydra.utils import instantiate
@@ -23,8 +27,10 @@ from tests.trace_checkpoints import tokenizer
 from tests.truth.conftest import make_world
 from untrac_exp import trace
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
+from untrac_exp.models.weights import select_weights
 from untrac_exp.store import Store
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -177,6 +183,58 @@ def test_the_output_layer_of_t5_1_1_stays_its_own(tmp_path):
     for read in (found, again):
         assert torch.equal(read.lm_head.weight, weights["lm_head.weight"])
         assert torch.equal(read.shared.weight, weights["shared.weight"])
+
+
+@pytest.fixture
+def t5_1_1(tmp_path):
+    """A checkpoint whose head is not its embeddings, and that head."""
+    config = AutoConfig.for_model(
+        "t5", vocab_size=320, tie_word_embeddings=False, decoder_start_token_id=0, **T5
+    )
+    tokenized(tmp_path / "t5", AutoModelForSeq2SeqLM.from_config(config))
+    weights = load_file(tmp_path / "t5" / "model.safetensors")
+    weights["lm_head.weight"] = torch.randn(weights["shared.weight"].shape)
+    save_file(weights, tmp_path / "t5" / "model.safetensors", metadata={"format": "pt"})
+    return tmp_path / "t5", weights["lm_head.weight"]
+
+
+def test_an_own_output_layer_is_counted_adapted_chosen_and_given_back(t5_1_1, monkeypatch):
+    pytest.importorskip("peft")
+    folder, head = t5_1_1
+    source = Pretrained(str(folder), 32, seq2seq=True)
+    model = source.build(None, 0)
+    assert source.parameters(None) == sum(p.numel() for p in model.parameters())
+    again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    handle = add_lora(model, {"r": 4, "target_modules": "all-linear"})
+    handle.unload()
+    for kept in (model, again, source.load(folder, "sdpa")):
+        assert torch.equal(kept.lm_head.weight, head)
+        assert not torch.equal(kept.shared.weight, head)
+    select_weights(again, "embeddings")
+    trained = {name for name, p in again.named_parameters() if p.requires_grad}
+    assert trained == {"shared.weight", "lm_head.weight"}
+    texts = {"a": ["city river", "lol noob"], "b": ["flame troll", "post it"]}
+    scores = trace(again, tokenizer(), texts, {"t": ["city"]}, "untrac_step", threads=1)
+    assert (scores["influence"] != 0).all()
+    assert torch.equal(again.lm_head.weight, head)
+    read = trace(folder, None, texts, {"t": ["city"]}, "untrac_step", threads=1)
+    assert read["influence"].tolist() == pytest.approx(scores["influence"].tolist(), rel=1e-4)
+
+
+def test_a_tokenizer_of_sentencepiece_is_read_without_tokenizer_json(t5_1_1, tmp_path):
+    folder, _ = t5_1_1
+    for file in folder.glob("*token*"):
+        file.unlink()
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(row.target for row in CORPUS.rows), model_writer=model, vocab_size=60,
+        hard_vocab_limit=False, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    read = Pretrained(str(folder), 32, seq2seq=True).tokenizer([CORPUS], Store(tmp_path))
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    text = "the lantern of 7 is red"
+    assert read(text)["input_ids"] == [*pieces.encode(text), 1]
 
 
 @pytest.mark.parametrize(

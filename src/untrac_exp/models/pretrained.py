@@ -142,7 +142,12 @@ class Pretrained(ModelSource):
         except (OSError, ValueError):
             return None
         with torch.device("meta"):
-            return self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
+            model = self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
+            if getattr(config, "scale_decoder_outputs", True) is False:
+                # T5 1.1 has a head of its own, which transformers only keeps if it reads it
+                head = model.get_output_embeddings()
+                head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+        return model
 
     @property
     def _where(self) -> dict[str, object]:
