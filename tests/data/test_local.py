@@ -164,7 +164,8 @@ def test_a_file_is_read_once_whatever_links_lead_to_it(write, path):
     assert any("link.jsonl" in name for name in corpus.reading["ignored"]["read by another name"])
 
 
-def test_what_was_read_is_beside_the_tokens(write, tmp_path):
+def test_what_was_read_is_beside_the_tokens_and_in_the_log(write, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     write("d/a.jsonl", "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(9)))
     write("d/b.jsonl", '{"text": " "}')
     store, settings = Store(tmp_path / "store"), {"block_size": 4, "seq2seq": False}
@@ -177,6 +178,8 @@ def test_what_was_read_is_beside_the_tokens(write, tmp_path):
     assert reading == {
         "files": 2, "ignored": {}, "rows": 9, "characters": 54, "skipped": 1, "cut": 9,
     }  # fmt: skip
+    said = "corpus 'a': 2 files, 9 rows, 54 characters, 1 skipped, 9 cut"
+    assert said in caplog.messages
     fewer = json.loads((sample_tokens(folder, 8, 0, store) / READING).read_text())
     assert fewer == reading
 

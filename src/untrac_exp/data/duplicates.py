@@ -17,8 +17,8 @@ _WORD = re.compile(r"\w+")
 
 _Test = tuple[Hashable, int]
 """A test text by subset and index."""
-_Index = dict[int, dict[str, list[_Test]]]
-"""Tests by number of words and n-gram."""
+_Index = dict[str, list[_Test]]
+"""Tests by n-gram."""
 
 
 def shared_texts(
@@ -50,12 +50,13 @@ def shared_texts(
     index: _Index = {}
     for test, own in grams.items():
         for gram in own:
-            index.setdefault(gram.count(" ") + 1, {}).setdefault(gram, []).append(test)
+            index.setdefault(gram, []).append(test)
+    lengths = sorted({gram.count(" ") + 1 for gram in index})
     rows = []
     for corpus, documents in corpora.items():
         best: dict[_Test, tuple[float, str]] = {}
         for document in documents:
-            for test, starts in _shared_grams(document, index).items():
+            for test, starts in _shared_grams(document, index, lengths).items():
                 share = len(starts) / len(grams[test])
                 if share >= SHARED and share > best.get(test, (0.0,))[0]:
                     start = min(starts.values())
@@ -65,14 +66,16 @@ def shared_texts(
     return table.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _shared_grams(document: str, index: _Index) -> dict[_Test, dict[str, int]]:
+def _shared_grams(
+    document: str, index: _Index, lengths: Sequence[int]
+) -> dict[_Test, dict[str, int]]:
     """Return by test those of its n-grams that are in the document, and where each starts."""
     matches = list(_WORD.finditer(document.lower()))
     words = [match[0] for match in matches]
     shared: dict[_Test, dict[str, int]] = {}
-    for length, tests in sorted(index.items()):
+    for length in lengths:
         for i, gram in enumerate(_grams(words, length)):
-            for test in tests.get(gram, ()):
+            for test in index.get(gram, ()):
                 shared.setdefault(test, {}).setdefault(gram, matches[i].start())
     return shared
 

@@ -4,6 +4,7 @@ Order: rows, (input, target) token ids (`tokenizing`), packed or padded (`packin
 """
 
 import json
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ from untrac_exp.data.packing import packed, padded
 from untrac_exp.data.tokenizing import Tokenization
 from untrac_exp.store import Store
 from untrac_exp.store.code import code_fingerprint
+
+log = logging.getLogger(__name__)
 
 READING = "reading.json"
 """File beside the tokens: `Corpus.reading`, and the numbers of `cut` and `empty` texts."""
@@ -74,7 +77,11 @@ def encode_corpus(
         else:
             data = padded(tokenization.pairs(corpus.rows), tokenization, block_size, True)
         data.sample(max_sequences, seed=0).save(out)
-        (out / READING).write_text(json.dumps({**corpus.reading, **tokenization.counts}))
+        reading = {**corpus.reading, **tokenization.counts}
+        (out / READING).write_text(json.dumps(reading))
+        counts = [f"{count} {what}" for what, count in reading.items() if what != "ignored"]
+        if counts:
+            log.info("corpus '%s': %s", corpus.name, ", ".join(counts))
 
     return store.get("tokens", key, build)
 

@@ -9,13 +9,13 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from operator import itemgetter
 from random import Random
 from typing import TypeVar
 
-from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.store import fingerprint
 from untrac_exp.store.code import code_fingerprint
@@ -43,6 +43,18 @@ def sample(items: Sequence[_T], n: int, seed: int, name: str) -> list[_T]:
     random = Random(f"{name}/{seed}").random  # reproducible across Python versions
     order = sorted((random(), i) for i in range(len(items)))
     return [items[i] for _, i in order[:n]]
+
+
+def sample_subsets(name: str, subsets: Mapping[str, Sequence[Row]], n: int, seed: int) -> TestSet:
+    """Return a test set of at most `n` texts drawn from each subset, in the order of names."""
+    return TestSet(
+        name, {key: sample(subsets[key], n, seed, f"{name}/{key}") for key in sorted(subsets)}
+    )
+
+
+def shuffled(items: Iterable[str], random: Callable[[], float]) -> list[str]:
+    """Return the items in random order. random: the next number in [0, 1)."""
+    return [item for _, item in sorted((random(), item) for item in items)]
 
 
 def reservoir(items: Iterable[_T], n: int, seed: int) -> list[_T]:

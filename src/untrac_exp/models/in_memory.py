@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.models.adapter import add_lora, checkpoint_activations
 from untrac_exp.models.checks import check_block_size, check_causal, context
 from untrac_exp.models.source import ModelSource
 from untrac_exp.store import Store
@@ -23,7 +22,7 @@ class InMemory(ModelSource):
     given_tokenizer: PreTrainedTokenizerBase
     block_size: int
     seq2seq: bool
-    adapter: str | None
+    adapter: Literal["lora"] | None
     lora: Mapping[str, Any]
     gradient_checkpointing: bool
     attention: str = "sdpa"
@@ -37,12 +36,7 @@ class InMemory(ModelSource):
         return self.model.eval()
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
-        model.requires_grad_(True)
-        if self.gradient_checkpointing:
-            self.undo.append(checkpoint_activations(model))
-        if self.adapter is not None:
-            self.undo.append(add_lora(model, self.lora).unload)
-        return model
+        return super().for_unlearning(model.requires_grad_(True))
 
     def key(self) -> dict[str, object]:
         """Return a random key, valid until the model is released; weights are not hashed."""

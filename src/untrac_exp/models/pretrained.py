@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.data.remedies import remedy_of
 from untrac_exp.models.checks import LONGEST, check_block_size, check_causal, context
 from untrac_exp.models.source import ModelSource, attention_argument
 from untrac_exp.store import Store
@@ -34,6 +34,7 @@ _BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.b
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
 _REMEDIES = {
+    ("Unrecognized configuration class",): "it is not {kind} model; set model.seq2seq={other}",
     ("GatedRepoError", "gated repo"): "it is gated; accept its terms at "
     "https://huggingface.co/{path} and set HF_TOKEN",
     ("RepositoryNotFoundError", "not a local folder"): _NOT_FOUND,
@@ -75,6 +76,7 @@ class Pretrained(ModelSource):
     lora: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     n_parameters: int | None = None
+    undo: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
@@ -116,13 +118,6 @@ class Pretrained(ModelSource):
                 )
         check_block_size(model, self)
         self.log_attention(model)
-        return model
-
-    def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
-        if self.gradient_checkpointing:
-            checkpoint_activations(model)
-        if self.adapter is not None:
-            add_lora(model, self.lora or {})
         return model
 
     def key(self) -> dict[str, object]:
@@ -194,22 +189,14 @@ class Pretrained(ModelSource):
                 )
             yield
         except (ImportError, OSError, ValueError, SafetensorError) as error:
-            raise self._error(self._remedy(error)) from error
+            kind, other = "a causal language", "true"
+            if self.seq2seq:
+                kind, other = "an encoder-decoder", "false"
+            remedy = remedy_of(error, _REMEDIES, path=self.path, kind=kind, other=other)
+            raise self._error(remedy or " ".join(str(error).split())) from error
 
     def _error(self, fault: str) -> ValueError:
         return ValueError(f"model.path='{self.path}': {fault}")
-
-    def _remedy(self, error: Exception) -> str:
-        causes = filter(None, [error, error.__cause__])
-        names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
-        text = " ".join(str(error).split())
-        if "Unrecognized configuration class" in text:
-            kind = "an encoder-decoder" if self.seq2seq else "a causal language"
-            return f"it is not {kind} model; set model.seq2seq={not self.seq2seq}".lower()
-        for signs, remedy in _REMEDIES.items():
-            if any(sign in names or sign in text for sign in signs):
-                return remedy.format(path=self.path, text=text)
-        return text
 
 
 def _has_weights(folder: Path) -> bool:

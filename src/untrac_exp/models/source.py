@@ -2,9 +2,9 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import (
@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from untrac_exp.data.base import Corpus
+from untrac_exp.models.adapter import add_lora, checkpoint_activations
 from untrac_exp.store import Store
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,15 @@ class ModelSource(ABC):
     trust_remote_code: bool = False
     """Whether the model's own code may run, which `save_pretrained` copies beside the weights.
     Without it transformers may use its own class for the same `model_type`."""
+
+    adapter: Literal["lora"] | None = None
+    """`lora` trains only the weights of an adapter (needs peft)."""
+    lora: Mapping[str, Any] | None = None
+    """Arguments of `peft.LoraConfig`."""
+    gradient_checkpointing: bool = False
+    """Whether activations are recomputed in the backward pass."""
+    undo: list[Callable[[], Any]]
+    """Functions that restore a model after `for_unlearning`, the last one first."""
 
     n_parameters: int | None = None
     """Parameter count that `plan=true` uses if the model is not on this machine."""
@@ -89,6 +99,10 @@ class ModelSource(ABC):
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""
+        if self.gradient_checkpointing:
+            self.undo.append(checkpoint_activations(model))
+        if self.adapter is not None:
+            self.undo.append(add_lora(model, self.lora or {}).unload)
         return model
 
     @abstractmethod

@@ -82,7 +82,7 @@ class Store:
     """The artifacts under one folder, which is created by the first build.
 
     force: what to rebuild. since: only artifacts older than this are rebuilt, in seconds since the
-    epoch; by default now. method: name of the job's method, for log lines and manifests. parallel:
+    epoch; by default now. method: name of the job's method, for log lines. parallel:
     where independent artifacts are built.
     """
 
@@ -206,14 +206,13 @@ class Store:
             log.info("resuming %s from what an interrupted build left", short_name(path))
         (self.root / MARK).touch()
         partial.mkdir(exist_ok=True)
-        started = time.time()
         try:
             artifact.build(partial)
         except BaseException:
             with suppress(OSError):  # removes the folder only if it is empty
                 partial.rmdir()
             raise
-        seal(partial, artifact.kind, artifact.key, started, self.method)
+        seal(partial, artifact.kind, artifact.key)
         _replace(path, partial)
         processes.barrier()
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -104,12 +103,8 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float, method: str) -> None:
-    """Flush the built files to disk and write their manifest.
-
-    started: when the build began or was resumed, in seconds since the epoch. method: name of
-    the method that it is built for.
-    """
+def seal(partial: Path, kind: str, key: Mapping[str, Any]) -> None:
+    """Flush the built files to disk and write their manifest."""
     files = {}
     for file in sorted(partial.rglob("*")):
         name = file.relative_to(partial).as_posix()
@@ -119,10 +114,7 @@ def seal(partial: Path, kind: str, key: Mapping[str, Any], started: float, metho
     manifest = {
         "kind": kind,
         "key": key,
-        "method": method,
-        "started": datetime.fromtimestamp(started, UTC).isoformat(),
         "created": datetime.now(UTC).isoformat(),
-        "by": {"host": socket.gethostname(), "pid": os.getpid()},
         "files": files,
         "versions": versions(),
     }

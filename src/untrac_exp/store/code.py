@@ -9,7 +9,6 @@ Like an import, a module is read once per process; later edits take effect in th
 import ast
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -21,10 +20,6 @@ _PACKAGE = __name__.partition(".")[0]
 _UNCOUNTED_ROOMS = {"", "runtime", "store", "config", "report"}
 """Rooms of the package whose code does not affect numbers; "" is the package itself."""
 
-_LIBRARIES = tuple(
-    Path(sysconfig.get_path(name)).resolve()
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _SITE = {"site-packages", "dist-packages"}
 
 
@@ -132,9 +127,9 @@ def _spec(module: str) -> ModuleSpec | None:
 
 
 def _is_library(module: str, spec: ModuleSpec) -> bool:
-    if module.partition(".")[0] == _PACKAGE:
+    top = module.partition(".")[0]
+    if top == _PACKAGE:
         return False
     places = [spec.origin or "", *(spec.submodule_search_locations or ())]
     place = Path(next(filter(None, places), "")).resolve()
-    built_in = spec.origin in ("built-in", "frozen")
-    return built_in or bool(_SITE & {*place.parts}) or any(map(place.is_relative_to, _LIBRARIES))
+    return top in sys.stdlib_module_names or bool(_SITE & {*place.parts})

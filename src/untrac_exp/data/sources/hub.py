@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from untrac_exp.data.base import Corpus, Row
+from untrac_exp.data.remedies import remedy_of
 from untrac_exp.data.rows import Columns, Record, Records, parse
 from untrac_exp.store import fingerprint
 
@@ -114,18 +115,10 @@ class HubDataset(Records):
                     )
                 yield row if columns is None else {name: row[name] for name in columns}
         except Exception as error:
-            if remedy := self._remedy(error):
+            where = {"path": self.path, "revision": self.revision}
+            if remedy := remedy_of(error, _REMEDIES, **where):
                 raise ValueError(f"{self} {remedy}") from error
             raise
-
-    def _remedy(self, error: Exception) -> str | None:
-        causes = filter(None, [error, error.__cause__, error.__context__])
-        names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
-        text = " ".join(str(error).split()).rstrip(".")
-        for signs, remedy in _REMEDIES.items():
-            if any(sign in names or sign in text for sign in signs):
-                return remedy.format(path=self.path, revision=self.revision, text=text)
-        return None
 
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
         columns = None if self.column is None else [self.column]

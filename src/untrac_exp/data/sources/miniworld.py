@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from untrac_exp.data.base import Corpus, Row, TestSet
+from untrac_exp.data.sampling import shuffled
 
 GENERATED = True
 """Whether the texts are generated, for reports."""
@@ -101,9 +102,9 @@ def claims(testset: str, subset: str, seed: int = 0) -> tuple[Claim, ...]:
     # World 0 has the owners of `OWNERS`; in another a corpus has those of another corpus.
     world = f"/{seed}" if seed else ""
     names = list(STYLES)
-    dealt = _shuffled(names, Random(f"miniworld/owners{world}").random) if seed else names
+    dealt = shuffled(names, Random(f"miniworld/owners{world}").random) if seed else names
     random = Random(f"miniworld/claims/{testset}/{subset}{world}").random
-    things, harms = _shuffled(_WORDS["thing"], random), _shuffled(_WORDS["harm"], random)
+    things, harms = shuffled(_WORDS["thing"], random), shuffled(_WORDS["harm"], random)
     owners = [dealt[names.index(owner)] for owner in OWNERS[testset][subset]]
     first = list(OWNERS[testset]).index(subset) * len(owners)
     kind, _, pronoun = subset.partition("_")
@@ -192,7 +193,3 @@ _T = TypeVar("_T")
 
 def _pick(options: Sequence[_T], random: Callable[[], float]) -> _T:
     return options[int(random() * len(options))]
-
-
-def _shuffled(options: Sequence[str], random: Callable[[], float]) -> list[str]:
-    return [option for _, option in sorted((random(), option) for option in options)]

@@ -13,7 +13,7 @@ Suite a asks for the number after a number written in digits, suite b for the le
 five. The design is that of Isonuma and Titov, ACL 2024, section 4.1; the wording differs.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -21,7 +21,7 @@ from typing import Literal
 import yaml
 
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.sampling import sample
+from untrac_exp.data.sampling import sample, shuffled
 
 GENERATED = True
 """Whether the texts are generated, for reports."""
@@ -92,7 +92,7 @@ def _suite_b(name: str, draw: Draw) -> list[Row]:
 
 
 def _part_of_speech(word: str, labels: str, draw: Draw) -> Row:
-    options = dict(zip(labels, _shuffled(WORDS, draw), strict=True))
+    options = dict(zip(labels, shuffled(WORDS, draw), strict=True))
     [answer] = [label for label, option in options.items() if word in WORDS[option]]
     listed = ", ".join(f"{label}: {option}" for label, option in options.items())
     return Row(answer, f"What part of speech is {word}? {listed}")
@@ -101,14 +101,10 @@ def _part_of_speech(word: str, labels: str, draw: Draw) -> Row:
 def _left_over(name: str, draw: Draw) -> Row:
     kind = "digit" if name == "sim_diff" else "letter"
     others = LETTERS if name == "test" else DIGITS
-    left = _shuffled(LETTERS if kind == "letter" else DIGITS, draw)[0]
-    removed = _shuffled([character for character in others if character != left], draw)[:4]
-    string = "".join(_shuffled([left, *removed], draw))
+    left = shuffled(LETTERS if kind == "letter" else DIGITS, draw)[0]
+    removed = shuffled([character for character in others if character != left], draw)[:4]
+    string = "".join(shuffled([left, *removed], draw))
     return Row(left, f"Take {', '.join(removed)} out of {string}. Which {kind} is left?")
-
-
-def _shuffled(items: Iterable[str], draw: Draw) -> list[str]:
-    return [item for _, item in sorted((draw(), item) for item in items)]
 
 
 def in_words(number: int) -> str:

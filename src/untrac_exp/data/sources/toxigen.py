@@ -7,7 +7,7 @@ Titov, ACL 2024, section 4.2. The dataset is gated; accept its terms and set HF_
 
 from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.rows import Columns
-from untrac_exp.data.sampling import sample
+from untrac_exp.data.sampling import sample_subsets
 from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 TOXIC = 1
@@ -36,8 +36,4 @@ def testsets(
             f"testset: '{path}' has no toxic statement of {min_words} to {max_words} words; "
             "widen testset.min_words and .max_words or correct testset.path"
         )
-    subsets = {
-        group: sample(rows, n_per_subset, seed, f"{name}/{group}")
-        for group, rows in sorted(groups.items())
-    }
-    return [TestSet(name, subsets)]
+    return [sample_subsets(name, groups, n_per_subset, seed)]

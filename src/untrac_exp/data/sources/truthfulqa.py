@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.rows import Columns
-from untrac_exp.data.sampling import sample
+from untrac_exp.data.sampling import sample_subsets
 from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 
@@ -36,14 +36,10 @@ def testsets(
             for answer in row["incorrect_answers"]
             if answer.strip()
         )
-    subsets = {
-        category: sample(rows, min(n_per_subset, len(rows)), seed, f"{name}/{category}")
-        for category, rows in sorted(categories.items())
-        if len(rows) >= min_per_subset
-    }
-    if not subsets:
+    kept = {name: rows for name, rows in categories.items() if len(rows) >= min_per_subset}
+    if not kept:
         raise ValueError(
             f"testset: no category of '{path}' has {min_per_subset} incorrect answers; lower "
             "testset.min_per_subset or correct testset.path"
         )
-    return [TestSet(name, subsets)]
+    return [sample_subsets(name, kept, n_per_subset, seed)]
