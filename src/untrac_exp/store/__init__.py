@@ -35,20 +35,9 @@ from untrac_exp.store.artifact import (
     sync,
     trust,
 )
-from untrac_exp.store.key import fingerprint
+from untrac_exp.store.key import fingerprint as fingerprint
 
 log = logging.getLogger(__name__)
-
-__all__ = [
-    "MANIFEST",
-    "Artifact",
-    "Force",
-    "Store",
-    "StoreError",
-    "damage",
-    "fingerprint",
-    "remove",
-]
 
 HERE = Parallel()
 """Builds artifacts one after another in this process."""

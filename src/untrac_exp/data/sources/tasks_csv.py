@@ -5,8 +5,6 @@ github.com/misonuma/untrac: synthetic/synthetic_{train,eval}{00,10}_dataset.csv,
 10 for suite b.
 """
 
-from urllib.error import URLError
-
 import pandas as pd
 
 from untrac_exp.data.base import Corpus, Row, TestSet
@@ -29,16 +27,11 @@ def testsets(path: str, name: str, n_per_subset: int = 256) -> list[TestSet]:
 def _read(path: str, key: str, n: int) -> dict[str, list[Row]]:
     try:
         table = pd.read_csv(path, usecols=COLUMNS, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise ValueError(f"{key}: there is no file '{path}'; correct it") from error
-    except URLError as error:
-        raise ValueError(
-            f"{key}: cannot fetch '{path}' ({error.reason}); connect, or give a file"
-        ) from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{key}: '{path}' is not a CSV with the columns {', '.join(COLUMNS)} ({reason})"
+            f"{key}: cannot read '{path}' as a CSV with the columns {', '.join(COLUMNS)} "
+            f"({reason}); connect, or give another file"
         ) from error
     if table.empty:
         raise ValueError(f"{key}: '{path}' has no rows; give another file")
