@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +102,9 @@ def _run(arguments, folder, largest_file, env):
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    atexit._run_exitfuncs()  # as at the end of a process of its own: semaphores are given back
+    # as at the end of a process of its own: workers end, semaphores are given back
+    threading._shutdown()
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -44,7 +44,7 @@ def run(*arguments):
 )
 def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
     two = tmp_path
-    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29611"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run(*torchrun, "-m", "untrac_exp", *TINY, f"trainer={trainer}", f"outputs={two}")
     curves, others = tables(one / "store", "loss.csv"), tables(two / "store", "loss.csv")
     assert len(curves) == len(others) == 9

@@ -154,11 +154,14 @@ def test_packed_sequences_are_compiled_once_and_others_are_not(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_with_inductor_it_takes_the_same_steps():
+    """In float64: the gradient of a key's bias is 0 but for rounding, which is 1e-13 in float32,
+    large enough beside Adam's eps of 1e-8 for steps of 1e-6 that differ between any two kernels.
+    """
     torch._dynamo.reset()
-    model, data = opt(), sequences(1, 3, 5)
+    model, data = opt(torch.float64), sequences(1, 3, 5)
     found = unlearned(model, data, trainer=replace(CPU, compile=True), batch_size=3, max_tokens=16)
     eager = unlearned(model, data, batch_size=3, max_tokens=16)
-    torch.testing.assert_close(found, eager, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, eager, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 100, 12345])

@@ -25,9 +25,8 @@ from untrac_exp.models.rate import flops, planned_rate
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report.result_files import write_text
 from untrac_exp.stages.inputs import Inputs
-from untrac_exp.stages.training import Budget
+from untrac_exp.stages.training import Budget, named
 from untrac_exp.store import Force, Store
-from untrac_exp.truth.models import named
 
 _NAMES = ("path", "pretrained_tokenizer")
 """Keys that name a file or folder, or what is to be downloaded."""

@@ -191,8 +191,11 @@ class _KeepWeights(Callback):
 
 
 class _ShowProgress(Callback):
+    def __init__(self, label: str) -> None:
+        self.label = label
+
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self.progress = Progress("pretraining", trainer.max_steps, trainer.global_step)
+        self.progress = Progress(self.label, trainer.max_steps, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object
@@ -211,6 +214,7 @@ def pretrain(
     seed: int,
     keep: Tensor | None = None,
     logger: Any = False,
+    label: str = "pretraining",
 ) -> None:
     """Train `model` in place and save weights, the loss of each step and checkpoints to `out`.
 
@@ -227,6 +231,7 @@ def pretrain(
         keep: (N,) bool, sequences to train on, of a counterfactual model, whose checkpoints are not
             kept; None for all.
         logger: a Lightning logger, or False.
+        label: what the log lines call this training.
 
     Raises:
         ValueError: the loss is not finite.
@@ -238,7 +243,7 @@ def pretrain(
     resume = out / _RESUME
     checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
     if checkpoint:
-        log.info("resuming pretraining from %s", checkpoint)
+        log.info("%s: resuming from %s", label, checkpoint)
     callbacks: list[Callback] = [
         ModelCheckpoint(
             out,
@@ -248,7 +253,7 @@ def pretrain(
             enable_version_counter=False,
             save_on_train_epoch_end=False,
         ),
-        _ShowProgress(),
+        _ShowProgress(label),
     ]
     if keep is None:
         callbacks.append(_KeepWeights(out / CHECKPOINTS, settings.checkpoint_every))

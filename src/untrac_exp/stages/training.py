@@ -176,14 +176,21 @@ class Training:
         }
 
         def build(out: Path) -> None:
-            self._build(out, dtype, train_seed, steps, keep)
+            label = f"pretraining {named(without)}, train seed {train_seed}"
+            self._build(out, dtype, train_seed, steps, keep, label)
 
         # float32 even for a half-precision checkpoint: small updates would round to zero
         dtype = torch.float64 if double else torch.float32
         return Trained(key, build, self.store, self.source, dtype)
 
     def _build(
-        self, out: Path, dtype: torch.dtype, train_seed: int, steps: int, keep: Tensor | None
+        self,
+        out: Path,
+        dtype: torch.dtype,
+        train_seed: int,
+        steps: int,
+        keep: Tensor | None,
+        label: str,
     ) -> None:
         reset_peaks()
         meter = Meter()
@@ -193,8 +200,14 @@ class Training:
         settings = replace(self.settings, steps=steps)
         logger = self.loggers.get(train_seed, False) if keep is None else False
         pretrain(
-            model, data, settings, self.trainer, out, seed=train_seed, keep=keep, logger=logger
-        )
+            model, data, settings, self.trainer, out,
+            seed=train_seed, keep=keep, logger=logger, label=label,
+        )  # fmt: skip
         meter.backward(steps * batch_size * data.read // len(data))
         meter.stop()
         meter.save(out / "cost.json")
+
+
+def named(without: Sequence[str]) -> str:
+    """Describe a model: "θ0" or "without ..."."""
+    return f"without {', '.join(without)}" if without else "θ0"

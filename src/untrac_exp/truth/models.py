@@ -21,7 +21,7 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.evaluation import evaluate
-from untrac_exp.stages.training import Budget, ModelSpec, Training
+from untrac_exp.stages.training import Budget, ModelSpec, Training, named
 from untrac_exp.store import Artifact
 from untrac_exp.store.code import code_fingerprint
 
@@ -180,8 +180,3 @@ class Job:
         datasets = [self.subsets[name] for name in names]
         losses = evaluate(self.model_spec.load("sdpa"), datasets, trainer.max_tokens, trainer)
         (out / "losses.json").write_text(json.dumps([subset.mean for subset in losses]))
-
-
-def named(without: Sequence[str]) -> str:
-    """Describe a model: "θ0" or "without ..."."""
-    return f"without {', '.join(without)}" if without else "θ0"
