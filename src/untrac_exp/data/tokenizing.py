@@ -32,11 +32,13 @@ class Tokenization:
     """How the rows of a dataset become token ids.
 
     seq2seq: whether context and target are tokenized separately. what: dataset name in errors.
+    end_of_input: whether an encoder's input ends with the end-of-text token.
     """
 
     tokenizer: PreTrainedTokenizerBase
     seq2seq: bool
     what: str
+    end_of_input: bool = True
 
     @cached_property
     def front(self) -> list[int]:

@@ -42,7 +42,8 @@ class Pretrained(ModelSource):
 
     block_size: None is the checkpoint's context, but at most 512 tokens. seq2seq: None is the
     checkpoint's type. If its configuration cannot be read, they are 512 tokens and a causal model,
-    and loading the tokenizer or weights raises the error. safetensors_only: reject other formats;
+    and loading the tokenizer or weights raises the error. end_of_input: end an encoder's input with
+    the end-of-text token. safetensors_only: reject other formats;
     if false, .bin files are read with `weights_only`, so no code in them runs. trust_remote_code:
     run the model's own code. adapter: "lora" trains only an adapter's weights (needs peft); lora:
     arguments of `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward
@@ -62,6 +63,7 @@ class Pretrained(ModelSource):
     lora: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     n_parameters: int | None = None
+    end_of_input: bool = True
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):

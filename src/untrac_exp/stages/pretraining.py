@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
-from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.loss import TOKENS, Averaging, mean_loss
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
@@ -84,6 +84,7 @@ class Pretraining(lightning.LightningModule):
         settings: batch size, optimizer, clipping and schedule.
         seed: seed of the data order and of dropout.
         keep: (N,) bool, sequences to train on; None for all.
+        averaging: how the losses of micro-batches are averaged.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class Pretraining(lightning.LightningModule):
         settings: PretrainingSettings,
         seed: int,
         keep: Tensor | None = None,
+        averaging: Averaging = TOKENS,
     ) -> None:
         super().__init__()
         self.model, self.data, self.settings, self.seed = model, data, settings, seed
-        self.keep = keep
+        self.keep, self.averaging = keep, averaging
         self.losses: list[float] = []
         """Loss of each step so far, in nats per token."""
         self._micro_losses: list[Tensor] = []
@@ -115,14 +117,11 @@ class Pretraining(lightning.LightningModule):
         )
         return micro_batches(
             self.data, order, trainer.accumulate_grad_batches,
-            trainer.global_rank, trainer.world_size,
+            trainer.global_rank, trainer.world_size, self.averaging,
         )  # fmt: skip
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
-        seed = _dropout_seed(self.seed, self.trainer.global_step, batch.part)
-        # torch.manual_seed also prepares the generators of devices that are not used, which is slow
-        generator = torch.default_generator if self.device.type == "cpu" else torch
-        generator.manual_seed(seed)
+        seed_dropout(self.device, self.seed, self.trainer.global_step, batch.part)
         loss = mean_loss(self.model, batch.inputs) * batch.weight
         self._micro_losses.append(loss.detach())
         return loss
@@ -158,15 +157,17 @@ class Pretraining(lightning.LightningModule):
         self.losses = list(checkpoint["losses"])
 
 
-def _dropout_seed(train_seed: int, step: int, part: int) -> int:
-    """Return the dropout seed of a micro-batch.
+def seed_dropout(device: torch.device, seed: int, step: int, part: int) -> None:
+    """Seed the dropout of micro-batch `part` of a step.
 
     It is independent of previous draws, so a resumed run has the same dropout as an uninterrupted
     one, and a counterfactual model the same as θ0 if their batches have equal shapes, as those of
     packed corpora do.
     """
-    entropy = (train_seed % 2**64, step, part)
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    entropy = (seed % 2**64, step, part)
+    # torch.manual_seed also prepares the generators of devices that are not used, which is slow
+    generator = torch.default_generator if device.type == "cpu" else torch
+    generator.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
 
 
 class _KeepWeights(Callback):
@@ -234,7 +235,7 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     if trainer.compile:
         model.compile()  # in place: its weights keep their names
-    module = Pretraining(model.train(), data, settings, seed, keep)
+    module = Pretraining(model.train(), data, settings, seed, keep, trainer.loss)
     resume = out / _RESUME
     checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
     if checkpoint:
@@ -257,7 +258,9 @@ def pretrain(
         **({"strategy": sharding.strategy()} if trainer.shard else {}),
         max_steps=settings.steps,
         max_epochs=-1,
-        accumulate_grad_batches=number_per_process(data, batch_size, trainer.max_tokens),
+        accumulate_grad_batches=number_per_process(
+            data, batch_size, trainer.max_tokens, trainer.loss
+        ),
         callbacks=callbacks,
         logger=logger,
         enable_progress_bar=False,

@@ -10,6 +10,8 @@ import lightning
 import torch
 import transformers
 
+from untrac_exp.models.loss import TOKENS, Averaging
+
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 _HALF = "it casts the weights to 16 bits: θ0 is not restored exactly, and rounding hides influences"
 _REFUSED = {
@@ -32,6 +34,7 @@ class TrainerSettings:
     shard: shard weights, gradients and optimizer state over devices in pretraining (FSDP).
     Unlearning needs the whole model on each device.
     theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
+    loss: how losses of tokens are averaged.
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -43,6 +46,7 @@ class TrainerSettings:
     compile: bool = False
     shard: bool = False
     theta0_on_cpu: bool = False
+    loss: Averaging = TOKENS
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
