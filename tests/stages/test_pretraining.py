@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import lightning
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.order import batches
+from untrac_exp.models.loss import Averaging, mean_loss
 from untrac_exp.stages.pretraining import (
     CHECKPOINTS,
     Pretraining,
@@ -113,6 +115,29 @@ def test_accumulated_micro_batches_give_the_steps_of_the_whole_batch(data, tmp_p
         trainer = replace(TRAINER, max_tokens=max_tokens)
         train(data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, schedule=WSD)
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
+
+
+def test_with_the_mean_of_batches_micro_batches_weigh_the_same(data, tmp_path):
+    """Against a bare loop; `max_tokens` does not matter."""
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    for name, max_tokens in (("a", 9999), ("b", 12)):
+        trainer = replace(TRAINER, max_tokens=max_tokens, loss=Averaging(micro_batch=2))
+        train(data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, clip=0.0)
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    model, losses = tiny_opt(), []
+    optimizer = sgd(model.parameters())
+    for indices in islice(batches(len(data), 6, seed=3), 12):
+        parts = [mean_loss(model, data.batch(part)) for part in indices.split(2)]
+        loss = torch.stack(parts).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    recorded = pd.read_csv(tmp_path / "a" / "loss.csv")["loss"].to_numpy()
+    np.testing.assert_allclose(recorded, losses, rtol=1e-5)
+    train(data, tmp_path / "tokens", batch_size=6, optimizer=sgd, clip=0.0)
+    other = pd.read_csv(tmp_path / "tokens" / "loss.csv")["loss"].to_numpy()
+    assert abs(other - losses).max() > 1e-3
 
 
 class Killed(Exception):

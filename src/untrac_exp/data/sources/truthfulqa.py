@@ -24,8 +24,13 @@ def testsets(
     n_per_subset: int = 256,
     seed: int = 0,
     name: str = "truthfulness",
+    repeat: bool = False,
 ) -> list[TestSet]:
-    """Load the test set. merged: prefixes of categories that are merged into one subset each."""
+    """Load the test set.
+
+    merged: prefixes of categories that are merged into one subset each. repeat: repeat the pairs of
+    a category with fewer than `n_per_subset`, in another order each time, up to this number.
+    """
     categories: dict[str, list[Row]] = {}
     source = HubDataset("testset", Columns(), path, config, split, revision)
     for row in source.read(["category", "question", "incorrect_answers"]):
@@ -37,7 +42,7 @@ def testsets(
             if answer.strip()
         )
     subsets = {
-        category: sample(rows, min(n_per_subset, len(rows)), seed, f"{name}/{category}")
+        category: _draw(rows, n_per_subset, seed, f"{name}/{category}", repeat)
         for category, rows in sorted(categories.items())
         if len(rows) >= min_per_subset
     }
@@ -47,3 +52,12 @@ def testsets(
             "testset.min_per_subset or correct testset.path"
         )
     return [TestSet(name, subsets)]
+
+
+def _draw(rows: list[Row], n: int, seed: int, name: str, repeat: bool) -> list[Row]:
+    """Draw `n` rows without replacement, or all; with `repeat`, all again until there are `n`."""
+    chosen = sample(rows, min(n, len(rows)), seed, name)
+    while repeat and len(chosen) < n:
+        again = sample(rows, len(rows), seed, f"{name}/{len(chosen)}")
+        chosen += again[: n - len(chosen)]
+    return chosen
