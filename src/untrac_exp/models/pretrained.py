@@ -129,7 +129,13 @@ class Pretrained(ModelSource):
         except (OSError, ValueError):
             return None
         with torch.device("meta"):
-            return self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
+            model = self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
+        # transformers 5 ties the output layer of a T5 1.1 that is built from its configuration
+        saved, _ = PreTrainedConfig.get_config_dict(self.path, local_files_only=True, **self._where)
+        if saved.get("tie_word_embeddings") is False:
+            head = model.get_output_embeddings()
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
+        return model
 
     @property
     def _where(self) -> dict[str, object]:
