@@ -1,14 +1,18 @@
 """Settings of `lightning.Trainer`, shared by all stages."""
 
 import logging
+import signal
+import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
 import torch
 import transformers
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from untrac_exp.models.loss import TOKENS, Averaging
 
@@ -78,6 +82,16 @@ class TrainerSettings:
         """Return the autocast context of gradients computed outside a trainer."""
         mixed = self.precision == "bf16-mixed"
         return torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Exit with status 143 and a line on SIGTERM, which Lightning turns into an exit with 0."""
+    try:
+        yield
+    except SIGTERMException:
+        print("terminated; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def quiet() -> None:

@@ -20,7 +20,7 @@ from untrac_exp.models.loss import TOKENS, Averaging
 from untrac_exp.models.weights import parameters
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.pretraining import OptimizerFactory, seed_dropout
-from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
 """Scalar loss that a step minimises; its mean over micro-batches is the batch's loss."""
@@ -250,5 +250,8 @@ def unlearn(
         accumulate_grad_batches=number_per_process(data, batch_size, max_tokens, trainer.loss),
         callbacks=list(callbacks),
     )
-    fitter.fit(Unlearning(compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout))
+    with exit_on_sigterm():
+        fitter.fit(
+            Unlearning(compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout)
+        )
     model.to(device)
