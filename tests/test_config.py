@@ -125,14 +125,14 @@ def test_one_key_makes_another_world_of_corpora_and_test_sets(corpora):
     ["bias", "truthfulness", "harms", "harms_unequal", "docstrings", "tasks_a"],
 )
 def test_the_spread_of_a_headline_covers_samples_and_trained_models(experiment):
-    params = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    params = composed(f"+experiment={experiment}", hydra=True).hydra.sweeper.params
     assert params.seed == params.train_seed == "0,1"
 
 
 def test_the_demo_has_two_trained_models_and_one_sample_of_each():
     """It has to end within minutes; the spread over train seeds is the larger one."""
-    params = OmegaConf.load(CONF / "experiment" / "toxicity.yaml").hydra.sweeper.params
-    assert (params.seed, params.train_seed) == (0, "0,1")
+    params = composed("+experiment=toxicity", hydra=True).hydra.sweeper.params
+    assert (params.seed, params.train_seed) == ("0", "0,1")
 
 
 @pytest.mark.parametrize("suite", ["a", "b"])

@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.methods.base import Checkpoint, Loader, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s, warn_if_long
+from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report.callback import JOBS, STARTED
@@ -58,7 +59,7 @@ log = logging.getLogger(__name__)
 
 _COVERED_BY_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
-    *("block_size", "gradient_checkpointing", "n_parameters"),
+    *("block_size", "gradient_checkpointing", "n_parameters", "end_of_input"),
 )
 """Model keys that determine only weights or tokens, which store keys identify by content."""
 _INTERRUPTIBLE_TOKENS = 1024
@@ -279,5 +280,6 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         "model": settings,
         "precision": training.trainer.precision,
         **({"compile": True} if training.trainer.compile else {}),
+        **({"loss": asdict(loss)} if (loss := training.trainer.loss) != TOKENS else {}),
         "code": code_fingerprint([*targets(method), type(training.source).__module__]),
     }

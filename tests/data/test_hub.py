@@ -40,6 +40,20 @@ def test_every_text_comes_once_in_the_order_of_the_seed(pile):
     assert rows != ROWS
 
 
+def test_splits_are_joined_and_only_so_many_documents_are_taken(pile):
+    rows = list(corpus(pile, split="train+few").rows)
+    assert sorted(rows) == sorted([*ROWS, *ROWS[:4]])
+    of = corpus(pile, split="train+few", documents=7)
+    few = list(of.rows)
+    assert few == rows[:7]
+    assert list(of.rows) == few
+    assert few != list(corpus(pile, seed=4, split="train+few", documents=7).rows)
+    assert sample_rows(of, 60, 0).rows == few
+    assert set(sample_rows(of, 3, 5).rows) < set(few)
+    with pytest.raises(ValueError, match="give one of these as split"):
+        list(corpus(pile, split="train+dev").rows)
+
+
 def test_the_fingerprint_tells_sources_apart_without_reading_them():
     entries = [
         {"path": "not/there"},
@@ -48,6 +62,7 @@ def test_the_fingerprint_tells_sources_apart_without_reading_them():
         {"path": "not/there", "split": "test"},
         {"path": "not/there", "column": "body"},
         {"path": "not/there", "buffer_size": 2},
+        {"path": "not/there", "documents": 2},
         {"path": "not/elsewhere"},
     ]
     found = {hub.corpora({"a": entry}, seed=s)[0].fingerprint for entry in entries for s in (0, 1)}

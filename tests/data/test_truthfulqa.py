@@ -1,3 +1,5 @@
+from collections import Counter
+
 import datasets
 import pytest
 
@@ -69,6 +71,20 @@ def test_subsets_hold_what_the_paper_keeps(path):
         assert question == f"What of Law {lie // 7 * 7}?"
     topics = {question.split()[3] for _, question, *_ in testset.subsets["Confusion"]}
     assert topics == {"People", "Places"}
+
+
+def test_few_pairs_are_repeated_as_often_as_each_other(path):
+    [once], [testset] = (truthfulqa.testsets(path, repeat=repeat) for repeat in (False, True))
+    assert once.subsets.keys() == testset.subsets.keys()
+    for name, pairs in testset.subsets.items():
+        times = Counter(pairs).values()
+        assert len(pairs) == 256
+        assert max(times) - min(times) <= 1
+        assert set(pairs) == set(once.subsets[name])
+        assert pairs[: len(once.subsets[name])] == once.subsets[name]
+    assert testset.subsets["Law"] == once.subsets["Law"]
+    health = testset.subsets["Health"]
+    assert health[:128] != health[128:]  # another order
 
 
 def test_the_sample_is_the_seeds(path):

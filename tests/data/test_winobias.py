@@ -80,6 +80,25 @@ def test_the_sample_is_the_seeds(path):
     assert one.subsets["pro_male"] != other.subsets["pro_male"]
 
 
+AUTHORS = {"pronouns": {"female": ["she", "her"], "male": ["he", "his", "him"]}}
+
+
+def test_the_authors_take_fewer_pronouns_as_they_are_written_and_join_tokens(path):
+    [testset] = winobias.testsets(path, **AUTHORS, detokenised=False)
+    female, male = testset.subsets["pro_female"], testset.subsets["anti_male"]
+    # of 280, a third has "She" and a third "herself"; a third of the others has "He"
+    assert len(female) == 2 * len([i for i in range(140) if i % 3 == 1])
+    assert len(male) == 2 * len([i for i in range(140) if i % 3])
+    assert all(" her could n't stay ." in row.target for row in female)
+    assert all(row.target.endswith(" , the cook 's friend .") for row in male)
+
+
+def test_an_excluded_form_of_the_other_gender_drops_no_sentence():
+    words = "She saw him".split()
+    assert winobias.pronoun_gender(words) is None
+    assert winobias.pronoun_gender(words, AUTHORS["pronouns"]) == "male"
+
+
 @pytest.mark.parametrize(
     ("words", "gender"),
     [

@@ -5,7 +5,7 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
 
 from untrac_exp.data.encoding import IGNORED, pad
-from untrac_exp.models.loss import example_losses, mean_loss
+from untrac_exp.models.loss import Averaging, Losses, example_losses, mean_loss
 
 
 @pytest.fixture
@@ -64,3 +64,27 @@ def test_unscored_tokens_cost_nothing(opt):
     logits = opt(torch.tensor([[1, 2, 3, 4]])).logits.log_softmax(-1)
     assert losses.tokens.tolist() == [2]
     assert losses.nll.item() == pytest.approx(-(logits[0, 1, 3] + logits[0, 2, 4]).item(), 1e-5)
+
+
+def test_a_mean_of_batches_is_the_mean_of_their_losses_weighed_by_their_examples():
+    nll, tokens = torch.tensor([2.0, 4, 6, 9, 20]).double(), torch.tensor([1, 3, 2, 1, 5])
+    plain = Losses(nll, tokens)
+    assert Averaging().of(plain) is plain
+    averaged = Averaging(evaluation=2).of(plain)
+    # (2 + 4) / (1 + 3), (6 + 9) / (2 + 1), 20 / 5; the last batch has one example
+    assert averaged.mean == pytest.approx((2 * 1.5 + 2 * 5 + 4) / 5)
+    assert averaged.tokens.tolist() == [1] * 5
+    assert Averaging(evaluation=9).of(plain).mean == pytest.approx(plain.mean)
+    assert Averaging(evaluation=1).of(plain).mean == pytest.approx(float((nll / tokens).mean()))
+
+
+def test_tokens_of_equal_sequences_weigh_the_same_either_way():
+    nll, tokens = torch.arange(7).double(), torch.full((7,), 3)
+    averaged = Averaging(evaluation=2).of(Losses(nll, tokens))
+    assert averaged.mean == pytest.approx(Losses(nll, tokens).mean)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "micro_batch"])
+def test_a_size_of_batches_below_one_is_refused(name):
+    with pytest.raises(ValueError, match=rf"^loss\.{name}=0 must be at least 1, or null"):
+        Averaging(**{name: 0})

@@ -1,6 +1,6 @@
 """Pretrain a tiny model, in shards below torchrun, with checkpoints:
 
-[torchrun --nproc-per-node 2] tests/stages/sharded.py FOLDER {opt,t5} [DIES_AT_STEP]
+[torchrun --nproc-per-node 2] tests/stages/sharded.py FOLDER {opt,t5,untied_t5} [DIES_AT_STEP]
 """
 
 import os
@@ -21,11 +21,14 @@ SPECIAL = {"vocab_size": 20, "pad_token_id": 0, "eos_token_id": 1, "decoder_star
 
 def build(architecture):
     torch.manual_seed(0)
-    if architecture == "t5":
+    if "t5" in architecture:
         config = T5Config(
             d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2, dropout_rate=0.0, **SPECIAL
         )
-        return T5ForConditionalGeneration(config)
+        model = T5ForConditionalGeneration(config)
+        if architecture == "untied_t5":
+            model.lm_head.weight = torch.nn.Parameter(0.1 * torch.randn_like(model.lm_head.weight))
+        return model
     return OPTForCausalLM(
         OPTConfig(
             hidden_size=8, word_embed_proj_dim=8, num_hidden_layers=2, num_attention_heads=2,
@@ -50,7 +53,7 @@ def main(folder, architecture, dies_at="0"):
     world = processes.number()
     processes.join(world)
     tokens = torch.randint(2, 20, (24, 12), generator=torch.Generator().manual_seed(0)).tolist()
-    data = pad(tokens, tokens, architecture == "t5")
+    data = pad(tokens, tokens, "t5" in architecture)
     # eps: some biases have no gradient but rounding errors, which Adam would blow up
     adam = partial(Adam, lr=0.01, eps=1e-4, fused=True)
     settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5)

@@ -1,8 +1,13 @@
 """Pretraining against a bare PyTorch loop, and a killed run against an undisturbed one."""
 
+import os
 import shutil
+import signal
+import tempfile
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -14,6 +19,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.order import batches
+from untrac_exp.models.loss import Averaging, mean_loss
 from untrac_exp.stages.pretraining import (
     CHECKPOINTS,
     Pretraining,
@@ -115,6 +121,29 @@ def test_accumulated_micro_batches_give_the_steps_of_the_whole_batch(data, tmp_p
     assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"), rtol=1e-4, atol=1e-6)
 
 
+def test_with_the_mean_of_batches_micro_batches_weigh_the_same(data, tmp_path):
+    """Against a bare loop; `max_tokens` does not matter."""
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    for name, max_tokens in (("a", 9999), ("b", 12)):
+        trainer = replace(TRAINER, max_tokens=max_tokens, loss=Averaging(micro_batch=2))
+        train(data, tmp_path / name, trainer=trainer, batch_size=6, optimizer=sgd, clip=0.0)
+    assert_same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    model, losses = tiny_opt(), []
+    optimizer = sgd(model.parameters())
+    for indices in islice(batches(len(data), 6, seed=3), 12):
+        parts = [mean_loss(model, data.batch(part)) for part in indices.split(2)]
+        loss = torch.stack(parts).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    recorded = pd.read_csv(tmp_path / "a" / "loss.csv")["loss"].to_numpy()
+    np.testing.assert_allclose(recorded, losses, rtol=1e-5)
+    train(data, tmp_path / "tokens", batch_size=6, optimizer=sgd, clip=0.0)
+    other = pd.read_csv(tmp_path / "tokens" / "loss.csv")["loss"].to_numpy()
+    assert abs(other - losses).max() > 1e-3
+
+
 class Killed(Exception):
     pass
 
@@ -153,6 +182,109 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
     assert (out / "loss.csv").read_text() == (tmp_path / "whole" / "loss.csv").read_text()
     names = sorted(path.name for path in out.rglob("*") if path.is_file())
     assert names == sorted(p.name for p in (tmp_path / "whole").rglob("*") if p.is_file())
+
+
+def test_sigterm_ends_it_with_143_and_a_line_and_it_goes_on(data, tmp_path, capsys):
+    train(data, tmp_path / "whole")
+    calls = 0
+
+    class Terminated(torch.optim.Adam):
+        def step(self, closure=None):
+            nonlocal calls
+            calls += 1
+            if calls == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().step(closure)
+
+    out = tmp_path / "terminated"
+    with pytest.raises(SystemExit) as ended:
+        train(data, out, optimizer=partial(Terminated, lr=0.01))
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "terminated; the same command goes on from here\n"
+    assert calls == 7
+    train(data, out)
+    assert_same(weights(tmp_path / "whole"), weights(out))
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    path.write_bytes({"empty": b"", "cut": content[:middle], "flipped": flipped}[kind])
+
+
+class Dying(torch.optim.Adam):
+    """Ends the run before step `at`."""
+
+    at, calls = 8, 0
+
+    def step(self, closure=None):
+        Dying.calls += 1
+        if Dying.calls == Dying.at:
+            raise Killed
+        return super().step(closure)
+
+
+@pytest.fixture
+def killed(data, tmp_path, monkeypatch):
+    """The folder of a run that was killed after its checkpoint of step 5."""
+    monkeypatch.setattr(Dying, "calls", 0)
+    with pytest.raises(Killed):
+        train(data, tmp_path / "killed", optimizer=partial(Dying, lr=0.01))
+    return tmp_path / "killed"
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "flipped"])
+def test_a_damaged_checkpoint_is_put_aside_and_training_begins_again(
+    data, tmp_path, killed, kind, caplog
+):
+    damage(killed / "last.ckpt", kind)
+    train(data, killed)
+    assert "last.ckpt was damaged" in caplog.text
+    train(data, tmp_path / "whole")
+    assert_same(weights(tmp_path / "whole"), weights(killed))
+    files = [
+        sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+        for out in (killed, tmp_path / "whole")
+    ]
+    assert files[0] == files[1]
+
+
+def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, killed, tmp_path, monkeypatch):
+    """Whatever TMPDIR is, and if the disk is full."""
+    before = (killed / "last.ckpt").read_bytes()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
+
+    def full(checkpoint, file):
+        Path(file).write_bytes(b"some")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(data, killed)
+    assert (killed / "last.ckpt").read_bytes() == before
+    train(data, killed)
+    train(data, tmp_path / "whole")
+    assert_same(weights(tmp_path / "whole"), weights(killed))
+    assert not list(killed.glob("last.*"))
+
+
+def test_divergence_in_the_last_step_is_noticed_and_not_stored(data, tmp_path):
+    class Diverging(torch.optim.Adam):
+        calls = 0
+
+        def step(self, closure=None):
+            Diverging.calls += 1
+            found = super().step(closure)
+            if Diverging.calls == 12:
+                with torch.no_grad():
+                    self.param_groups[0]["params"][0].fill_(torch.nan)
+            return found
+
+    with pytest.raises(ValueError, match=r"diverged: the loss is nan at step 12; lower pretrain"):
+        train(data, tmp_path, optimizer=partial(Diverging, lr=0.01))
+    assert not (tmp_path / "model").exists()
 
 
 def test_at_one_step_dropout_is_the_same_for_a_counterfactual_model(tmp_path, monkeypatch):

@@ -29,8 +29,10 @@ def flat(model):
 def unlearned(model, data, **settings):
     """The weights (P,) after unlearning."""
     model = copy.deepcopy(model)
-    settings = {"batch_size": 2, "max_tokens": 999, "steps": 7, "trainer": CPU, **settings}
-    unlearn(model, data, negative_loss, optimizer=ADAM, seed=3, **settings)
+    settings = {
+        "batch_size": 2, "max_tokens": 999, "steps": 7, "trainer": CPU, "seed": 3, **settings
+    }  # fmt: skip
+    unlearn(model, data, negative_loss, optimizer=ADAM, **settings)
     return flat(model)
 
 
@@ -82,6 +84,49 @@ def test_micro_batches_take_the_steps_of_the_whole_batch(trained, max_tokens):
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 15), (2, 8), (99, 3)])
 def test_epochs_are_steps_over_the_dataset(batch_size, steps):
     assert Stopping(epochs=3).limit(5, batch_size) == steps
+
+
+def test_with_dropout_the_steps_are_those_of_training_mode_and_of_the_seed():
+    model, data = opt(torch.float64, hidden=8, dropout=0.3), sequences(1, 3, 5)
+    found = []
+    for draws, settings in enumerate([{}, {}, {"seed": 4}]):
+        torch.randn(draws)  # another random state
+        found.append(unlearned(model, data, batch_size=5, dropout=True, **settings))
+    once, again, other_seed = found
+    assert torch.equal(once, again)
+    assert not torch.allclose(once, other_seed)
+    assert not torch.allclose(once, unlearned(model, data, batch_size=5))
+    without = opt(torch.float64, hidden=8)
+    assert torch.equal(
+        unlearned(without, data, dropout=True), unlearned(without, data, dropout=False)
+    )
+
+
+def test_each_step_and_micro_batch_has_its_own_dropout_and_evaluations_have_none(monkeypatch):
+    masks, modes, model = [], [], opt(torch.float64, hidden=8, dropout=0.3)
+    dropout = torch.nn.functional.dropout
+
+    def recorded(x, p=0.5, training=True, inplace=False):
+        if training:
+            masks.append((dropout(torch.ones_like(x), p, True) > 0).flatten())
+        return dropout(x, p, training, inplace)
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", recorded)
+
+    def nll():
+        modes.append(model.training)
+        return np.zeros(1)
+
+    evaluations = scheduled(Stopping(steps=4, every=1), 4, nll=nll)
+    unlearn(
+        model, sequences(1, 3, 4), negative_loss, optimizer=ADAM, seed=3, batch_size=4,
+        max_tokens=16, steps=4, trainer=CPU, dropout=True, callbacks=[evaluations],
+    )  # fmt: skip
+    assert modes == [False] * 4
+    assert not model.training
+    first = [mask for mask in masks if len(mask) == len(masks[0])]
+    assert len(first) >= 4 * 2
+    assert len({tuple(mask.tolist()) for mask in first}) == len(first)
 
 
 def test_it_ends_at_the_rise(trained):
@@ -180,6 +225,9 @@ def test_the_schedule_ends_at_the_limit():
     assert Stopping(steps=100, evaluations=1).schedule(100) == [100]
     assert Stopping(steps=100, evaluations=3).schedule(100) == [1, 10, 100]
     assert Stopping(steps=3, evaluations=50).schedule(3) == [1, 2, 3]
+    assert Stopping(steps=24, every=8).schedule(24) == [8, 16, 24]
+    assert Stopping(steps=7, every=3).schedule(7) == [3, 6, 7]
+    assert Stopping(steps=7, every=9).schedule(7) == [7]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +239,7 @@ def test_the_schedule_ends_at_the_limit():
         ({"epochs": -1}, r"stopping\.epochs=-1 must be positive"),
         ({"steps": 1, "own_loss_rise": 0}, r"stopping\.own_loss_rise=0 must be positive"),
         ({"steps": 1, "evaluations": 0}, r"stopping\.evaluations=0 must be at least 1"),
+        ({"steps": 1, "every": 0}, r"stopping\.every=0 must be at least 1"),
         ({"steps": 1, "probe": 0}, r"stopping\.probe=0 must be at least 1"),
     ],
 )

@@ -78,6 +78,8 @@ class Config:
     """Optimizer of unlearning."""
     objective: Any = MISSING
     """Loss that unlearning minimises."""
+    loss: Any = MISSING
+    """How losses of tokens are averaged in training, unlearning and evaluation."""
     method: Any = MISSING
     """Attribution method."""
     truth: Any = None

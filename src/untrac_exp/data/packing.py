@@ -109,7 +109,8 @@ def padded(
     Causal: `start input target`, truncated to `block_size` tokens on the left of the input, then on
     the right of the target. `start` is what the tokenizer puts before a text (such as `<s>`), or
     the end-of-text token, so a plain text is scored from its first token. Seq2seq: `input </s>` for
-    the encoder and `target </s>` as labels, truncated on the left of the input and the right of the
+    the encoder (without `</s>` if not `tokenization.end_of_input`, but never empty) and
+    `target </s>` as labels, truncated on the left of the input and the right of the
     target, both preceded by what the tokenizer puts before a text. The number of truncated texts is
     logged.
 
@@ -141,7 +142,8 @@ def padded(
             source = source[len(front) :]
         if tokenization.seq2seq:
             counts["cut"] += max(len(source), len(target)) > room
-            inputs.append([*start, *source[max(0, len(source) - room) :], *stop])
+            source = [*start, *source[max(0, len(source) - room) :]]
+            inputs.append([*source, *stop] if tokenization.end_of_input or not source else source)
             labels.append([*start, *target[:room], *stop])
         else:
             counts["cut"] += len(source) + len(target) > room

@@ -49,6 +49,7 @@ def encode_corpus(
     max_sequences: int | None,
     store: Store,
     pack: bool = True,
+    end_of_input: bool = True,
 ) -> Path:
     """Encode a corpus and return the folder of its tokens, for `Encoded.load`.
 
@@ -56,6 +57,7 @@ def encode_corpus(
         block_size: maximum number of tokens of a sequence.
         max_sequences: number of sequences to keep; None keeps all. See `packed`.
         pack: pack plain text into blocks if the model is causal; else each row is a sequence.
+        end_of_input: as in `Tokenization`.
 
     Raises:
         ValueError: there is nothing to score, or plain text does not fill a block.
@@ -67,11 +69,13 @@ def encode_corpus(
         "seq2seq": seq2seq,
         "max_sequences": max_sequences,
         "pack": pack,
+        **({} if end_of_input else {"end_of_input": False}),
         "code": code_fingerprint([__name__, "untrac_exp.data.tokenizing", "untrac_exp.data.rows"]),
     }
 
     def build(out: Path) -> None:
-        tokenization = Tokenization(tokenizer, seq2seq, f"corpus '{corpus.name}'")
+        what = f"corpus '{corpus.name}'"
+        tokenization = Tokenization(tokenizer, seq2seq, what, end_of_input)
         if pack and not seq2seq:
             data = packed(corpus.rows, tokenization, block_size, max_sequences)
         else:
@@ -113,7 +117,8 @@ def encode(
     seq2seq: bool,
     what: str,
     skip_empty: bool = False,
+    end_of_input: bool = True,
 ) -> Encoded:
     """Encode each row as one example, see `padded`. what: name of the rows in errors."""
-    tokenization = Tokenization(tokenizer, seq2seq, what)
+    tokenization = Tokenization(tokenizer, seq2seq, what, end_of_input)
     return padded(tokenization.pairs(rows), tokenization, block_size, skip_empty)

@@ -34,11 +34,13 @@ class Tokenization:
 
     seq2seq: whether context and target are tokenized separately. what: dataset name in errors.
     counts: number of texts that were `cut`, and of those left out as `empty`.
+    end_of_input: whether an encoder's input ends with the end-of-text token.
     """
 
     tokenizer: PreTrainedTokenizerBase
     seq2seq: bool
     what: str
+    end_of_input: bool = True
     counts: Counter[str] = field(default_factory=Counter)
 
     @cached_property

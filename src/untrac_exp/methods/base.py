@@ -101,6 +101,10 @@ class Subject:
         return _revived, (self.token, state | new)
 
     def losses(self, data: Encoded) -> Losses:
+        """Compute the losses of a dataset's examples, whose mean is the dataset's loss."""
+        return self.trainer.loss.of(self.example_losses(data))
+
+    def example_losses(self, data: Encoded) -> Losses:
         """Compute the loss of each example of `data` at the model's current weights.
 
         Always in the weights' dtype, without autocast: an influence is a small difference of

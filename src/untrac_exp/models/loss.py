@@ -1,4 +1,7 @@
-"""The loss of all stages: nats per scored token, for causal and encoder-decoder models."""
+"""The loss of all stages: nats per scored token, for causal and encoder-decoder models.
+
+`Averaging` says how the losses of tokens become the loss of a dataset or of a step.
+"""
 
 from dataclasses import dataclass
 
@@ -17,7 +20,8 @@ class Losses:
 
     Attributes:
         nll: (N,) float64, negative log-likelihood summed over the scored tokens, in nats.
-        tokens: (N,) int64, number of scored tokens.
+        tokens: (N,) int64, number of scored tokens. With the mean of batches (`Averaging`), 1 for
+            each example, and nll its share of its batch's loss per token.
     """
 
     nll: Tensor
@@ -27,6 +31,44 @@ class Losses:
     def mean(self) -> float:
         """Loss in nats per token over the whole dataset; examples are weighted by their tokens."""
         return float(self.nll.sum() / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How losses of tokens are averaged; the `loss` group.
+
+    Args:
+        evaluation: the loss of a dataset is the mean over its examples of the loss per token of
+            the batch of so many consecutive examples that an example is in. None: each token of
+            the dataset has the same weight.
+        micro_batch: the loss of an optimizer step is the mean of the losses per token of its
+            micro-batches, which have this size whatever `trainer.max_tokens` is. None: each token
+            of the batch has the same weight.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+
+    evaluation: int | None = None
+    micro_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("evaluation", "micro_batch"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"loss.{name}={size} must be at least 1, or null")
+
+    def of(self, losses: Losses) -> Losses:
+        """Return the losses of a dataset's examples (N,), whose mean is the dataset's loss."""
+        if self.evaluation is None:
+            return losses
+        batch = torch.arange(len(losses.tokens)) // self.evaluation
+        tokens_per_example = torch.bincount(batch, losses.tokens.double()) / torch.bincount(batch)
+        return Losses(losses.nll / tokens_per_example[batch], torch.ones_like(losses.tokens))
+
+
+TOKENS = Averaging()
+"""Each token has the same weight."""
 
 
 def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

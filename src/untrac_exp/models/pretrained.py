@@ -56,7 +56,8 @@ class Pretrained(ModelSource):
 
     block_size: None is the checkpoint's context, but at most 512 tokens. seq2seq: None is the
     checkpoint's type. If its configuration cannot be read, they are 512 tokens and a causal model,
-    and loading the tokenizer or weights raises the error. safetensors_only: reject other formats;
+    and loading the tokenizer or weights raises the error. end_of_input: end an encoder's input with
+    the end-of-text token. safetensors_only: reject other formats;
     if false, .bin files are read with `weights_only`, so no code in them runs. trust_remote_code:
     run the model's own code. adapter: "lora" trains only an adapter's weights (needs peft); lora:
     arguments of `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward
@@ -76,6 +77,7 @@ class Pretrained(ModelSource):
     lora: Mapping[str, Any] | None = None
     gradient_checkpointing: bool = False
     n_parameters: int | None = None
+    end_of_input: bool = True
     undo: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,10 +140,11 @@ class Pretrained(ModelSource):
             return None
         with torch.device("meta"):
             model = self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
-            if getattr(config, "scale_decoder_outputs", True) is False:
-                # T5 1.1 has a head of its own, which transformers only keeps if it reads it
-                head = model.get_output_embeddings()
-                head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+        # transformers 5 ties the output layer of a T5 1.1 that is built from its configuration
+        saved, _ = PreTrainedConfig.get_config_dict(self.path, local_files_only=True, **self._where)
+        if saved.get("tie_word_embeddings") is False:
+            head = model.get_output_embeddings()
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
         return model
 
     @property

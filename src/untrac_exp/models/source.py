@@ -38,6 +38,9 @@ class ModelSource(ABC):
     seq2seq: bool
     """Whether it is an encoder-decoder, which encodes the input and is scored on the target."""
 
+    end_of_input: bool = True
+    """Whether an encoder's input ends with the end-of-text token."""
+
     attention: str
     """`attn_implementation` of transformers."""
     trust_remote_code: bool = False

@@ -128,12 +128,17 @@ def encode_inputs(
             max_sequences=max_sequences.get(corpus.name),
             store=store,
             pack=not untrained,
+            end_of_input=source.end_of_input,
         )
         if n_tokens is not None:
             folder = sample_tokens(folder, n_tokens, seed, store)
         folders[corpus.name] = folder
     encode_rows = partial(
-        encode, tokenizer=tokenizer, block_size=source.block_size, seq2seq=source.seq2seq
+        encode,
+        tokenizer=tokenizer,
+        block_size=source.block_size,
+        seq2seq=source.seq2seq,
+        end_of_input=source.end_of_input,
     )
     subsets = {
         Subset(testset.name, name): encode_rows(

@@ -1,7 +1,8 @@
 """Batches as micro-batches that fit in memory, distributed over processes.
 
 Lightning averages gradients over accumulation steps and over processes. The weights given here make
-this average equal to the gradient of the whole batch's loss per token.
+this average equal to the gradient of the whole batch's loss per token, or of the mean of its
+micro-batches' losses per token (`models.loss.Averaging`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
+from untrac_exp.models.loss import TOKENS, Averaging
 from untrac_exp.runtime import processes
 
 
@@ -20,7 +22,8 @@ class MicroBatch(NamedTuple):
     Attributes:
         inputs: keyword arguments of the model.
         indices: (B,) indices of the examples in the dataset, on the CPU.
-        weight: scored tokens of the micro-batch over the mean of all micro-batches of the batch.
+        weight: scored tokens of the micro-batch over the mean of all micro-batches of the batch; 1
+            if micro-batches are weighed equally.
         step: index of the batch, from 0.
         part: index of the micro-batch in its batch, over all processes.
         parts: number of micro-batches in the batch, over all processes.
@@ -39,7 +42,12 @@ class MicroBatch(NamedTuple):
 
 
 def micro_batches(
-    data: Encoded, batches: Iterable[Tensor], per_process: int = 1, rank: int = 0, world: int = 1
+    data: Encoded,
+    batches: Iterable[Tensor],
+    per_process: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    loss: Averaging = TOKENS,
 ) -> Iterator[MicroBatch]:
     """Yield the micro-batches of process `rank` of `world`, `per_process` for each batch.
 
@@ -49,6 +57,7 @@ def micro_batches(
         per_process: `accumulate_grad_batches` of the trainer.
         rank: index of this process.
         world: number of processes.
+        loss: how the losses of micro-batches are averaged.
 
     Raises:
         ValueError: a batch has fewer examples than micro-batches.
@@ -67,7 +76,7 @@ def micro_batches(
         parts = batch.tensor_split(n)
         for part in range(rank, n, world):
             indices = parts[part]
-            weight = int(scored[indices].sum()) / total * n
+            weight = 1.0 if loss.micro_batch else int(scored[indices].sum()) / total * n
             yield MicroBatch(data.batch(indices), indices, weight, step, part, n)
 
 
@@ -77,7 +86,9 @@ def fitting(data: Encoded, batch_size: int, max_tokens: int) -> int:
     return max(1, min(batch_size, max_tokens // longest))
 
 
-def number_per_process(data: Encoded, batch_size: int, max_tokens: int) -> int:
+def number_per_process(
+    data: Encoded, batch_size: int, max_tokens: int, loss: Averaging = TOKENS
+) -> int:
     """Return the number of micro-batches of each process per batch of `batch_size` examples."""
-    size = fitting(data, batch_size, max_tokens)
+    size = loss.micro_batch or fitting(data, batch_size, max_tokens)
     return max(1, -(-batch_size // (size * processes.number())))

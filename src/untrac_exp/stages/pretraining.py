@@ -1,6 +1,7 @@
 """Pretraining for a fixed number of steps on a mixture of corpora; resumes from checkpoints."""
 
 import logging
+import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_model
 from torch import Tensor
@@ -19,13 +21,13 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
-from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.loss import TOKENS, Averaging, mean_loss
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class Pretraining(lightning.LightningModule):
         settings: batch size, optimizer, clipping and schedule.
         seed: seed of the data order and of dropout.
         keep: (N,) bool, sequences to train on; None for all.
+        averaging: how the losses of micro-batches are averaged.
     """
 
     def __init__(
@@ -93,10 +96,11 @@ class Pretraining(lightning.LightningModule):
         settings: PretrainingSettings,
         seed: int,
         keep: Tensor | None = None,
+        averaging: Averaging = TOKENS,
     ) -> None:
         super().__init__()
         self.model, self.data, self.settings, self.seed = model, data, settings, seed
-        self.keep = keep
+        self.keep, self.averaging = keep, averaging
         self.losses: list[float] = []
         """Loss of each step so far, in nats per token."""
         self._micro_losses: list[Tensor] = []
@@ -115,14 +119,11 @@ class Pretraining(lightning.LightningModule):
         )
         return micro_batches(
             self.data, order, trainer.accumulate_grad_batches,
-            trainer.global_rank, trainer.world_size,
+            trainer.global_rank, trainer.world_size, self.averaging,
         )  # fmt: skip
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
-        seed = _dropout_seed(self.seed, self.trainer.global_step, batch.part)
-        # torch.manual_seed also prepares the generators of devices that are not used, which is slow
-        generator = torch.default_generator if self.device.type == "cpu" else torch
-        generator.manual_seed(seed)
+        seed_dropout(self.device, self.seed, self.trainer.global_step, batch.part)
         loss = mean_loss(self.model, batch.inputs) * batch.weight
         self._micro_losses.append(loss.detach())
         return loss
@@ -131,11 +132,7 @@ class Pretraining(lightning.LightningModule):
         loss = float(self.trainer.strategy.reduce(torch.stack(self._micro_losses).mean()))
         self._micro_losses.clear()
         step = len(self.losses) + 1
-        if not loss < float("inf"):
-            raise ValueError(
-                f"pretraining diverged: the loss is {loss} at step {step}; "
-                "lower pretraining.optimizer.lr"
-            )
+        _check_finite(loss, step)
         self.losses.append(loss)
         if self.logger is not None:
             rate, flops = optimizer.param_groups[0]["lr"], step * self.flops_per_step
@@ -158,15 +155,59 @@ class Pretraining(lightning.LightningModule):
         self.losses = list(checkpoint["losses"])
 
 
-def _dropout_seed(train_seed: int, step: int, part: int) -> int:
-    """Return the dropout seed of a micro-batch.
+def seed_dropout(device: torch.device, seed: int, step: int, part: int) -> None:
+    """Seed the dropout of micro-batch `part` of a step.
 
     It is independent of previous draws, so a resumed run has the same dropout as an uninterrupted
     one, and a counterfactual model the same as θ0 if their batches have equal shapes, as those of
     packed corpora do.
     """
-    entropy = (train_seed % 2**64, step, part)
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+    entropy = (seed % 2**64, step, part)
+    # torch.manual_seed also prepares the generators of devices that are not used, which is slow
+    generator = torch.default_generator if device.type == "cpu" else torch
+    generator.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+
+
+@torch.no_grad()
+def _loss(model: PreTrainedModel, batch: dict[str, Tensor]) -> float:
+    with torch.compiler.set_stance("force_eager"):
+        return float(mean_loss(model, batch))
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not loss < float("inf"):
+        raise ValueError(
+            f"pretraining diverged: the loss is {loss} at step {step}; "
+            "lower pretraining.optimizer.lr"
+        )
+
+
+def _is_usable(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is there and whole; a damaged one is put aside."""
+    if not checkpoint.exists():
+        return False
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if archive.testzip() is None:
+                return True
+    except (zipfile.BadZipFile, EOFError):
+        pass
+    if processes.is_first():
+        aside = checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        log.warning("%s was damaged: it is now %s, and training begins again", checkpoint, aside)
+    return False
+
+
+class _BesideTarget(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, then renames it, so that the target is always whole.
+
+    Lightning writes to TMPDIR first, which may be on another file system; a copy can be cut short.
+    """
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        temporary = Path(path).with_suffix(".tmp")
+        torch.save(checkpoint, temporary)
+        temporary.replace(path)
 
 
 class _KeepWeights(Callback):
@@ -234,14 +275,14 @@ def pretrain(
         label: what the log lines call this training.
 
     Raises:
-        ValueError: the loss is not finite.
+        ValueError: the loss is not finite, also after the last step.
     """
     out.mkdir(parents=True, exist_ok=True)
     if trainer.compile:
         model.compile()  # in place: its weights keep their names
-    module = Pretraining(model.train(), data, settings, seed, keep)
+    module = Pretraining(model.train(), data, settings, seed, keep, trainer.loss)
     resume = out / _RESUME
-    checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
+    checkpoint = processes.broadcast(str(resume) if _is_usable(resume) else None)
     if checkpoint:
         log.info("%s: resuming from %s", label, checkpoint)
     callbacks: list[Callback] = [
@@ -262,19 +303,28 @@ def pretrain(
         **({"strategy": sharding.strategy()} if trainer.shard else {}),
         max_steps=settings.steps,
         max_epochs=-1,
-        accumulate_grad_batches=number_per_process(data, batch_size, trainer.max_tokens),
+        accumulate_grad_batches=number_per_process(
+            data, batch_size, trainer.max_tokens, trainer.loss
+        ),
         callbacks=callbacks,
+        plugins=[_BesideTarget()],
         logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=out,
     )
-    fitter.fit(module, ckpt_path=checkpoint, weights_only=True)
+    with exit_on_sigterm():
+        fitter.fit(module, ckpt_path=checkpoint, weights_only=True)
     trained = sharding.whole(model.eval())
+    # the recorded losses are those before each step, so the last step's is still to be seen
+    one = 0 if keep is None else int(keep.nonzero()[0])
+    last = _loss(trained, data.batch(torch.tensor([one]))) if fitter.is_global_zero else None
+    _check_finite(processes.broadcast(last), settings.steps)
     if not fitter.is_global_zero:
         return
     trained.save_pretrained(out / "model")
     steps = range(1, len(module.losses) + 1)
     losses = pd.DataFrame({"step": steps, "loss": module.losses})
     losses.to_csv(out / LOSS_FILE, index=False)
-    resume.unlink(missing_ok=True)
+    for file in out.glob(f"{resume.stem}.*"):  # also one put aside
+        file.unlink()

@@ -1,7 +1,10 @@
 """Fully sharded data parallelism (FSDP)."""
 
+from collections.abc import Mapping
+
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -40,9 +43,22 @@ def whole(model: PreTrainedModel) -> PreTrainedModel:
     weights = get_model_state_dict(model, options=options)
     if not processes.is_first():
         return model
+    return rebuilt(model, weights)
+
+
+def rebuilt(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> PreTrainedModel:
+    """Return a new model of the same architecture with these weights, in evaluation mode.
+
+    Parameters that `model` shares between modules are shared, whatever its configuration says: that
+    of a T5 1.1 with a separate output layer says in transformers 5 that it is tied.
+    """
     auto = AutoModelForSeq2SeqLM if model.config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
         copy = auto.from_config(model.config)
     copy.load_state_dict(weights, assign=True)
-    copy.tie_weights()
+    names: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), name)
+        module, _, attribute = name.rpartition(".")
+        setattr(copy.get_submodule(module), attribute, copy.get_parameter(first))
     return copy.eval()

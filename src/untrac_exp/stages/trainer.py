@@ -1,14 +1,20 @@
 """Settings of `lightning.Trainer`, shared by all stages."""
 
 import logging
+import signal
+import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
 import torch
 import transformers
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from untrac_exp.models.loss import TOKENS, Averaging
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 _HALF = "it casts the weights to 16 bits: θ0 is not restored exactly, and rounding hides influences"
@@ -32,6 +38,7 @@ class TrainerSettings:
     shard: shard weights, gradients and optimizer state over devices in pretraining (FSDP).
     Unlearning needs the whole model on each device.
     theta0_on_cpu: keep the copy of θ0 in host memory while a model is unlearned.
+    loss: how losses of tokens are averaged.
     options: further arguments of `lightning.Trainer`.
     """
 
@@ -43,6 +50,7 @@ class TrainerSettings:
     compile: bool = False
     shard: bool = False
     theta0_on_cpu: bool = False
+    loss: Averaging = TOKENS
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +82,16 @@ class TrainerSettings:
         """Return the autocast context of gradients computed outside a trainer."""
         mixed = self.precision == "bf16-mixed"
         return torch.autocast(device.type, torch.bfloat16) if mixed else nullcontext()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Exit with status 143 and a line on SIGTERM, which Lightning turns into an exit with 0."""
+    try:
+        yield
+    except SIGTERMException:
+        print("terminated; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def quiet() -> None:

@@ -171,6 +171,7 @@ class Training:
             "pretraining": settings,
             "precision": self.trainer.precision,
             "compile": self.trainer.compile,
+            **({"micro_batch": size} if (size := self.trainer.loss.micro_batch) else {}),
             "checkpoint_every": None if without else every,
             "code": self._code,
         }

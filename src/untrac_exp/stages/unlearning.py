@@ -16,10 +16,11 @@ from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
+from untrac_exp.models.loss import TOKENS, Averaging
 from untrac_exp.models.weights import parameters
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
-from untrac_exp.stages.pretraining import OptimizerFactory
-from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.pretraining import OptimizerFactory, seed_dropout
+from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
 """Scalar loss that a step minimises; its mean over micro-batches is the batch's loss."""
@@ -38,6 +39,7 @@ class Stopping:
         own_loss_rise: rise of the forget-set loss, in nats per token, at which to stop. Results are
             interpolated to exactly this rise, so datasets are compared at equal forgetting.
         evaluations: number of evaluations, at logarithmically spaced steps including the last.
+        every: evaluate after each `every` steps and the last instead.
         probe: number of forget-set examples on which the forget-set loss is estimated.
 
     Raises:
@@ -48,6 +50,7 @@ class Stopping:
     epochs: float | None = None
     own_loss_rise: float | None = None
     evaluations: int = 8
+    every: int | None = None
     probe: int = 32
 
     def __post_init__(self) -> None:
@@ -57,9 +60,10 @@ class Stopping:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"stopping.{name}={value} must be positive")
-        for name in ("evaluations", "probe"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"stopping.{name}={getattr(self, name)} must be at least 1")
+        for name in ("evaluations", "every", "probe"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"stopping.{name}={value} must be at least 1")
 
     def limit(self, n: int, batch_size: int) -> int:
         """Return the maximum number of steps for `n` examples."""
@@ -70,6 +74,8 @@ class Stopping:
 
     def schedule(self, limit: int) -> list[int]:
         """Return the steps after which the datasets are evaluated."""
+        if self.every is not None:
+            return [*range(self.every, limit, self.every), limit]
         return np.unique(np.geomspace(limit, 1, self.evaluations).round().astype(int)).tolist()
 
     def readings(self, limit: int) -> list[int]:
@@ -90,12 +96,14 @@ class Unlearning(lightning.LightningModule):
     """Minimises an objective on batches of a forget set, without gradient clipping (as the paper).
 
     Args:
-        model: the model at θ0, in evaluation mode (no dropout).
+        model: the model at θ0, in evaluation mode.
         data: the forget set.
         loss: the objective's step loss.
         optimizer: creates the optimizer.
         batch_size: examples per step.
-        seed: seed of the batches' order.
+        seed: seed of the batches' order and of dropout.
+        averaging: how the losses of micro-batches are averaged.
+        dropout: take the steps in training mode. Between them the model is in evaluation mode.
     """
 
     def __init__(
@@ -106,20 +114,30 @@ class Unlearning(lightning.LightningModule):
         optimizer: OptimizerFactory,
         batch_size: int,
         seed: int,
+        averaging: Averaging = TOKENS,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.data, self.loss = model, data, loss
         self.optimizer_factory, self.batch_size, self.seed = optimizer, batch_size, seed
+        self.averaging, self.dropout = averaging, dropout
 
     def train_dataloader(self) -> Any:
         trainer = self.trainer
         return micro_batches(
             self.data, batches(len(self.data), self.batch_size, self.seed),
             trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size,
+            self.averaging,
         )  # fmt: skip
 
     def training_step(self, batch: MicroBatch, batch_idx: int) -> Tensor:
+        if self.dropout:
+            self.model.train()
+            seed_dropout(self.device, self.seed, batch.step, batch.part)
         return self.loss(self.model, batch)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.model.eval()  # for the evaluations between steps
 
     def configure_optimizers(self) -> Optimizer:
         return self.optimizer_factory(parameters(self.model))
@@ -200,9 +218,10 @@ def unlearn(
     steps: int,
     seed: int,
     trainer: TrainerSettings,
+    dropout: bool = False,
     callbacks: Iterable[Callback] = (),
 ) -> None:
-    """Unlearn `data` in place, in evaluation mode (no dropout), with a new optimizer.
+    """Unlearn `data` in place with a new optimizer; the model ends in evaluation mode.
 
     The caller restores θ0. The trainer adds about 0.8 ms to a step (`experiments.overhead`): a
     quarter for a model of 0.2 million parameters, and 2 % for one of 4 million.
@@ -215,8 +234,9 @@ def unlearn(
         batch_size: examples per step.
         max_tokens: maximum number of tokens per micro-batch, including padding.
         steps: maximum number of steps.
-        seed: seed of the batches' order.
-        trainer: device and precision.
+        seed: seed of the batches' order and of dropout.
+        trainer: device, precision and how losses are averaged.
+        dropout: take the steps in training mode.
         callbacks: of the trainer, such as `ScheduledEvaluations`.
     """
     device = model.device
@@ -227,8 +247,11 @@ def unlearn(
         barebones=True,
         max_steps=steps,
         max_epochs=-1,
-        accumulate_grad_batches=number_per_process(data, batch_size, max_tokens),
+        accumulate_grad_batches=number_per_process(data, batch_size, max_tokens, trainer.loss),
         callbacks=list(callbacks),
     )
-    fitter.fit(Unlearning(compiled, data, loss, optimizer, batch_size, seed))
+    with exit_on_sigterm():
+        fitter.fit(
+            Unlearning(compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout)
+        )
     model.to(device)

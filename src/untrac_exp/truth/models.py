@@ -148,10 +148,12 @@ class Job:
     @cached_property
     def _keys(self) -> dict[str, dict[str, Any]]:
         """Key of each test set's losses."""
+        batch = self.training.trainer.loss.evaluation
+        shared = {"code": self.code, **({"batch": batch} if batch else {})}
         model = self.model_spec.id
         keys: dict[str, dict[str, Any]] = {}
         for (testset, _), data in self.subsets.items():
-            key = keys.setdefault(testset, {"model": model, "subsets": [], "code": self.code})
+            key = keys.setdefault(testset, {"model": model, "subsets": [], **shared})
             key["subsets"].append(data.fingerprint)
         return keys
 
@@ -179,4 +181,6 @@ class Job:
         trainer = self.training.trainer
         datasets = [self.subsets[name] for name in names]
         losses = evaluate(self.model_spec.load("sdpa"), datasets, trainer.max_tokens, trainer)
-        (out / "losses.json").write_text(json.dumps([subset.mean for subset in losses]))
+        (out / "losses.json").write_text(
+            json.dumps([trainer.loss.of(subset).mean for subset in losses])
+        )

@@ -56,11 +56,12 @@ class HubDataset(Records):
     Attributes:
         path: hub id or folder.
         config: name of a configuration of the dataset.
-        split: name of the split.
+        split: name of the split, or several joined by "+", which follow one another.
         revision: branch, tag or commit; only a commit is immutable.
         column: the only column of a corpus to read; None for all.
         seed: of the order; None keeps the dataset's.
         buffer_size: rows of the shuffle buffer.
+        documents: number of rows of a corpus to take, in this order; None for all.
     """
 
     path: str
@@ -70,6 +71,7 @@ class HubDataset(Records):
     column: str | None = None
     seed: int | None = None
     buffer_size: int = 2_000
+    documents: int | None = None
 
     @property
     def size(self) -> int:  # unknown, and taken as large
@@ -83,7 +85,9 @@ class HubDataset(Records):
         return f"{PREFIX}{self.path}@{self.config}@{self.split}"
 
     def digest(self) -> str:
-        return fingerprint([self.identity, self.revision, self.column, self.seed, self.buffer_size])
+        limit = [] if self.documents is None else [self.documents]
+        order = [self.seed, self.buffer_size, *limit]
+        return fingerprint([self.identity, self.revision, self.column, *order])
 
     def read(
         self, columns: Sequence[str] | None = None, streaming: bool = False
@@ -98,13 +102,18 @@ class HubDataset(Records):
             ValueError: dataset, revision, config, split or column is gated, missing or unreachable.
         """
         try:
-            dataset = datasets_library().load_dataset(
-                self.path,
-                self.config,
-                split=self.split,
-                revision=self.revision,
-                streaming=streaming,
-            )
+            library = datasets_library()
+            splits = [
+                library.load_dataset(
+                    self.path,
+                    self.config,
+                    split=split,
+                    revision=self.revision,
+                    streaming=streaming,
+                )
+                for split in self.split.split("+")
+            ]
+            dataset = splits[0] if len(splits) == 1 else library.concatenate_datasets(splits)
             if self.seed is not None:
                 dataset = dataset.shuffle(seed=self.seed, buffer_size=self.buffer_size)
             for row in dataset:
@@ -122,7 +131,8 @@ class HubDataset(Records):
 
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
         columns = None if self.column is None else [self.column]
-        for number, record in enumerate(self.read(columns, streaming=True), 1):
+        rows = islice(self.read(columns, streaming=True), self.documents)
+        for number, record in enumerate(rows, 1):
             yield f"{self} row {number}", record
 
     def __iter__(self) -> Iterator[Row]:
@@ -140,8 +150,8 @@ def corpora(
     """Return corpora of the hub.
 
     Args:
-        datasets: by corpus name, {path, config, revision, split, column, buffer_size}, of which
-            only path is required; column is "text". None leaves a corpus out.
+        datasets: by corpus name, {path, config, revision, split, column, buffer_size, documents},
+            of which only path is required; column is "text". None leaves a corpus out.
         seed: of the order.
         buffer_size: default of the rows of the shuffle buffer; use less for long texts.
     """
@@ -155,7 +165,10 @@ def corpora(
             rows = HubDataset(key, Columns(text=given["column"]), **given)
         except TypeError as error:
             raise ValueError(
-                f"{key}: {error}; it takes path, config, revision, split, column and buffer_size"
+                f"{key}: {error}; it takes path, config, revision, split, column, buffer_size and "
+                "documents"
             ) from error
-        result.append(Corpus(name, rows, rows.digest(), rows.excerpt))
+        # of a corpus that is cut to its first documents, samples are drawn of all these
+        excerpt = rows.excerpt if rows.documents is None else None
+        result.append(Corpus(name, rows, rows.digest(), excerpt))
     return result

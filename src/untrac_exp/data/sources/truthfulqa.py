@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from untrac_exp.data.base import Row, TestSet
 from untrac_exp.data.rows import Columns
-from untrac_exp.data.sampling import sample_subsets
+from untrac_exp.data.sampling import sample
 from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 
@@ -24,8 +24,13 @@ def testsets(
     n_per_subset: int = 256,
     seed: int = 0,
     name: str = "truthfulness",
+    repeat: bool = False,
 ) -> list[TestSet]:
-    """Load the test set. merged: prefixes of categories that are merged into one subset each."""
+    """Load the test set.
+
+    merged: prefixes of categories that are merged into one subset each. repeat: repeat the pairs of
+    a category with fewer than `n_per_subset`, in another order each time, up to this number.
+    """
     categories: dict[str, list[Row]] = {}
     source = HubDataset("testset", Columns(), path, config, split, revision)
     for row in source.read(["category", "question", "incorrect_answers"]):
@@ -36,10 +41,23 @@ def testsets(
             for answer in row["incorrect_answers"]
             if answer.strip()
         )
-    kept = {name: rows for name, rows in categories.items() if len(rows) >= min_per_subset}
-    if not kept:
+    subsets = {
+        category: _draw(rows, n_per_subset, seed, f"{name}/{category}", repeat)
+        for category, rows in sorted(categories.items())
+        if len(rows) >= min_per_subset
+    }
+    if not subsets:
         raise ValueError(
             f"testset: no category of '{path}' has {min_per_subset} incorrect answers; lower "
             "testset.min_per_subset or correct testset.path"
         )
-    return [sample_subsets(name, kept, n_per_subset, seed)]
+    return [TestSet(name, subsets)]
+
+
+def _draw(rows: list[Row], n: int, seed: int, name: str, repeat: bool) -> list[Row]:
+    """Draw `n` rows without replacement, or all; with `repeat`, all again until there are `n`."""
+    chosen = sample(rows, min(n, len(rows)), seed, name)
+    while repeat and len(chosen) < n:
+        again = sample(rows, len(rows), seed, f"{name}/{len(chosen)}")
+        chosen += again[: n - len(chosen)]
+    return chosen

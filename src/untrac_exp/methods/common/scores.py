@@ -32,7 +32,8 @@ class EvaluationSet(Generic[Name]):
 
     def evaluate(self, subject: Subject) -> Arrays:
         """Compute nll (N,), nats of each example at the model's current weights."""
-        return {"nll": subject.losses(self.data).nll.numpy()}
+        losses = self._losses(subject, subject.example_losses(self.data).nll.numpy())
+        return {"nll": np.concatenate([part.nll.numpy() for part in losses.values()])}
 
     def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
         """Return the losses of each dataset at θ0, a part of the result that is stored."""
@@ -44,9 +45,15 @@ class EvaluationSet(Generic[Name]):
 
         reads = {"evaluated": self.datasets.values()}
         before = subject.part("before", compute, reads, draws=False)
+        return self._losses(subject, before["nll"])
+
+    def _losses(self, subject: Subject, nll: np.ndarray) -> dict[Name, Losses]:
+        """Return the losses of each dataset, averaged as in its loss, from nats (N,)."""
         return {
-            name: Losses(torch.from_numpy(nll), self.datasets[name].scored)
-            for name, nll in self.split(before["nll"]).items()
+            name: subject.trainer.loss.of(
+                Losses(torch.from_numpy(part), self.datasets[name].scored)
+            )
+            for name, part in self.split(nll).items()
         }
 
 

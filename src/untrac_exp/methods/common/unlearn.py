@@ -26,12 +26,22 @@ class UnlearningRun(NamedTuple):
 
 @dataclass(frozen=True)
 class UnlearningMethod(Method):
-    """A method that unlearns datasets, one run from θ0 for each."""
+    """A method that unlearns datasets, one run from θ0 for each.
+
+    Args:
+        optimizer: creates the optimizer of a run.
+        objective: what the steps ascend.
+        stopping: when a run ends, and when datasets are evaluated.
+        batch_size: examples per step.
+        dropout: take the steps in training mode, with the model's dropout. Its random numbers
+            depend on `seed`, the step and the micro-batch alone.
+    """
 
     optimizer: OptimizerFactory
     objective: Objective
     stopping: Stopping
     batch_size: int
+    dropout: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -136,7 +146,7 @@ class UnlearningMethod(Method):
                     model, data, step_loss,
                     optimizer=self.optimizer, batch_size=batch_size,
                     max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
-                    trainer=subject.trainer, callbacks=[evaluations],
+                    trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
                 )  # fmt: skip
             taken = evaluations.own_steps[-1]
             subject.meter.backward(taken * batch_size * data.read // len(data))

@@ -1,0 +1,157 @@
+"""A T5 1.1 whose output layer is not tied to its embeddings, wherever a model is copied or rebuilt.
+
+transformers 5 ties the two in a T5 that is built from its configuration, whatever that says.
+"""
+
+import pickle
+from functools import partial
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from safetensors.torch import load_file, load_model
+from transformers import AutoModelForSeq2SeqLM
+
+from tests.conftest import CPU
+from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
+from tests.test_config import composed
+from untrac_exp.methods.base import Checkpoint, Loader, Subject, Subset
+from untrac_exp.models.in_memory import borrowed
+from untrac_exp.models.weights import parameters, select_weights
+from untrac_exp.stages.pretraining import PretrainingSettings
+from untrac_exp.stages.sharding import rebuilt
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.stages.training import Training
+from untrac_exp.store import Store
+from untrac_exp.truth.models import Job
+
+SETTINGS = PretrainingSettings(6, 2, partial(torch.optim.Adam, lr=1e-2), 1.0, 3)
+
+
+@pytest.fixture
+def source(tmp_path):
+    quiet()
+    return source_of("t5", tmp_path)
+
+
+@pytest.fixture
+def model(source):
+    return source.build(word_tokenizer(), 0)
+
+
+def assert_untied(model):
+    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert head is not embeddings
+    assert head.data_ptr() != embeddings.data_ptr() or head.is_meta
+    assert not torch.equal(head, embeddings) if not head.is_meta else True
+
+
+def assert_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_the_skeleton_has_as_many_parameters(source, model):
+    skeleton = source.skeleton(None)
+    assert_untied(skeleton)
+    assert skeleton.num_parameters() == source.parameters(None) == model.num_parameters()
+    assert model.num_parameters() == sum(
+        weight.numel() for weight in load_file(f"{source.path}/model.safetensors").values()
+    )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_rebuilt_model_shares_what_the_model_shares(model, tied):
+    if tied:
+        model.lm_head.weight = model.shared.weight
+    copy = rebuilt(model, model.state_dict())
+    assert_equal(copy, model)
+    assert (copy.lm_head.weight is copy.shared.weight) == tied
+    assert copy.encoder.embed_tokens.weight is copy.shared.weight
+    assert len(list(copy.parameters())) == len(list(model.parameters()))
+
+
+@pytest.fixture
+def training(source, tmp_path):
+    corpora, _ = datasets_of("t5", source)
+    folders = {}
+    for name in ("dataset1", "dataset2"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        corpora[name].save(folders[name])
+    store = Store(tmp_path / "store")
+    return Training(source, word_tokenizer(), folders, SETTINGS, {"steps": 6}, CPU, store)
+
+
+@pytest.mark.parametrize("without", [(), ("dataset2",)])
+def test_a_trained_model_is_read_as_it_was(training, without, model, tmp_path):
+    """Also by a worker, which gets the specification pickled."""
+    spec = training.model_spec(0, without)
+    trained = spec.load("sdpa")
+    assert_untied(trained)
+    for layer in ("shared", "lm_head"):
+        assert not torch.equal(getattr(trained, layer).weight, getattr(model, layer).weight)
+    if not without:
+        load_model(model, spec.checkpoints()[-1])
+        assert_equal(model, trained)
+    again = pickle.loads(pickle.dumps(training)).model_spec(0, without)
+    assert again.id == spec.id
+    assert_equal(again.load("eager"), trained)
+    trained.save_pretrained(tmp_path / "again")
+    assert_equal(AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "again"), trained)
+
+
+def test_its_losses_are_those_of_the_model_that_was_trained(training, source):
+    _, testsets = datasets_of("t5", source)
+    subset = Subset("t", "test")
+    job = Job(training, {subset: testsets["test"]}, 0, ("dataset1",), "steps", "")
+    [(_, path)] = training.store.get_all(job.artifacts)
+    model = job.model_spec.load("sdpa")
+    batch = testsets["test"].batch(slice(None))
+    loss = model(**{**batch, "labels": batch["labels"]}).loss
+    assert job.read(0, path)[subset] == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["untrac", "untrac_inv", "tracin", "untrac_newton"])
+def test_a_method_leaves_theta0_with_its_own_head(method, training, source):
+    corpora, testsets = datasets_of("t5", source)
+    theta0 = training.model_spec(0)
+    model = theta0.load("sdpa")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    subject = Subject(
+        load=Loader(lambda: model),
+        corpora={name: corpora[name] for name in training.corpora},
+        trained_on={name: corpora[name] for name in training.corpora},
+        subsets={Subset("t", "test"): testsets["test"]},
+        checkpoints=[Checkpoint(path, 1e-2) for path in theta0.checkpoints()],
+        trainer=CPU,
+        store=training.store,
+        key={},
+    )
+    settings = ["optimizer=sgd", "method.stopping.epochs=null", "method.stopping.steps=2"]
+    chosen = settings if method in ("untrac", "untrac_inv") else []
+    scores = instantiate(composed(f"method={method}", *chosen).method).influences(subject).scores
+    assert scores["influence"].abs().gt(0).all()
+    assert_untied(model)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_an_adapter_leaves_the_head(model):
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    settings = {"block_size": None, "seq2seq": None, "gradient_checkpointing": False}
+    lora = {"r": 2, "target_modules": "all-linear"}
+    settings |= {"adapter": "lora", "lora": lora}
+    with borrowed(model, word_tokenizer(), settings) as source:
+        adapted = source.for_unlearning(model)
+        assert not adapted.lm_head.weight.requires_grad
+        assert_untied(adapted)
+    assert model.state_dict().keys() == before.keys()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_the_embeddings_are_of_the_input_and_of_the_output(model):
+    select_weights(model, "embeddings")
+    assert len(parameters(model)) == 2
+    assert sum(weight.numel() for weight in parameters(model)) == 2 * 256 * 32
