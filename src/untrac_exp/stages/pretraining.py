@@ -1,7 +1,6 @@
 """Pretraining for a fixed number of steps on a mixture of corpora; resumes from checkpoints."""
 
 import logging
-import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from safetensors.torch import save_model
 from torch import Tensor
@@ -26,6 +24,7 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
+from untrac_exp.stages.resuming import BesideTarget, is_usable
 from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
@@ -182,34 +181,6 @@ def _check_finite(loss: float, step: int) -> None:
         )
 
 
-def _is_usable(checkpoint: Path) -> bool:
-    """Return whether a checkpoint is there and whole; a damaged one is put aside."""
-    if not checkpoint.exists():
-        return False
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            if archive.testzip() is None:
-                return True
-    except (zipfile.BadZipFile, EOFError):
-        pass
-    if processes.is_first():
-        aside = checkpoint.replace(checkpoint.with_suffix(".damaged"))
-        log.warning("%s was damaged: it is now %s, and training begins again", checkpoint, aside)
-    return False
-
-
-class _BesideTarget(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, then renames it, so that the target is always whole.
-
-    Lightning writes to TMPDIR first, which may be on another file system; a copy can be cut short.
-    """
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        temporary = Path(path).with_suffix(".tmp")
-        torch.save(checkpoint, temporary)
-        temporary.replace(path)
-
-
 class _KeepWeights(Callback):
     """Saves the weights to `folder` every `every` steps, for TracIn."""
 
@@ -282,7 +253,7 @@ def pretrain(
         model.compile()  # in place: its weights keep their names
     module = Pretraining(model.train(), data, settings, seed, keep, trainer.loss)
     resume = out / _RESUME
-    checkpoint = processes.broadcast(str(resume) if _is_usable(resume) else None)
+    checkpoint = processes.broadcast(str(resume) if is_usable(resume) else None)
     if checkpoint:
         log.info("%s: resuming from %s", label, checkpoint)
     callbacks: list[Callback] = [
@@ -307,7 +278,7 @@ def pretrain(
             data, batch_size, trainer.max_tokens, trainer.loss
         ),
         callbacks=callbacks,
-        plugins=[_BesideTarget()],
+        plugins=[BesideTarget()],
         logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
