@@ -104,6 +104,7 @@ class Unlearning(lightning.LightningModule):
         seed: seed of the batches' order and of dropout.
         averaging: how the losses of micro-batches are averaged.
         dropout: take the steps in training mode. Between them the model is in evaluation mode.
+        keep: (N,) bool, examples to use; None for all.
     """
 
     def __init__(
@@ -116,16 +117,17 @@ class Unlearning(lightning.LightningModule):
         seed: int,
         averaging: Averaging = TOKENS,
         dropout: bool = False,
+        keep: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model, self.data, self.loss = model, data, loss
         self.optimizer_factory, self.batch_size, self.seed = optimizer, batch_size, seed
-        self.averaging, self.dropout = averaging, dropout
+        self.averaging, self.dropout, self.keep = averaging, dropout, keep
 
     def train_dataloader(self) -> Any:
         trainer = self.trainer
         return micro_batches(
-            self.data, batches(len(self.data), self.batch_size, self.seed),
+            self.data, batches(len(self.data), self.batch_size, self.seed, self.keep),
             trainer.accumulate_grad_batches, trainer.global_rank, trainer.world_size,
             self.averaging,
         )  # fmt: skip
@@ -219,9 +221,10 @@ def unlearn(
     seed: int,
     trainer: TrainerSettings,
     dropout: bool = False,
+    keep: Tensor | None = None,
     callbacks: Iterable[Callback] = (),
 ) -> None:
-    """Unlearn `data` in place with a new optimizer; the model ends in evaluation mode.
+    """Minimise a loss of `data` in place with a new optimizer; the model ends in evaluation mode.
 
     The caller restores θ0. The trainer adds about 0.8 ms to a step (`experiments.overhead`): a
     quarter for a model of 0.2 million parameters, and 2 % for one of 4 million.
@@ -237,6 +240,7 @@ def unlearn(
         seed: seed of the batches' order and of dropout.
         trainer: device, precision and how losses are averaged.
         dropout: take the steps in training mode.
+        keep: (N,) bool, examples to use, in the order that all would have; None for all.
         callbacks: of the trainer, such as `ScheduledEvaluations`.
     """
     device = model.device
@@ -252,6 +256,8 @@ def unlearn(
     )
     with exit_on_sigterm():
         fitter.fit(
-            Unlearning(compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout)
+            Unlearning(
+                compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout, keep
+            )
         )
     model.to(device)
