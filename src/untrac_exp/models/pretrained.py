@@ -140,9 +140,12 @@ class Pretrained(ModelSource):
             return None
         with torch.device("meta"):
             model = self.auto.from_config(config, dtype=getattr(torch, self.dtype)).eval()
-        # transformers 5 ties the output layer of a T5 1.1 that is built from its configuration
+        # transformers 5 ties the output layer of a T5 1.1 that is built from its configuration, and
+        # saves that it is tied
         saved, _ = PreTrainedConfig.get_config_dict(self.path, local_files_only=True, **self._where)
-        if saved.get("tie_word_embeddings") is False:
+        if not (
+            saved.get("tie_word_embeddings", True) and saved.get("scale_decoder_outputs", True)
+        ):
             head = model.get_output_embeddings()
             head.weight = torch.nn.Parameter(head.weight.detach().clone())
         return model
