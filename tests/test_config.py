@@ -271,8 +271,8 @@ def leaves(node, above=""):
 @pytest.mark.parametrize(
     ("method", "override", "takers"),
     [
-        ("graddot", "optimizer=sgd", "untrac, untrac_calibrated, untrac_inv"),
-        ("ngram", "optimizer.lr=1e-4", "untrac, untrac_calibrated, untrac_inv"),
+        ("graddot", "optimizer=sgd", "finetune, untrac, untrac_calibrated, untrac_inv"),
+        ("ngram", "optimizer.lr=1e-4", "finetune, untrac, untrac_calibrated, untrac_inv"),
         ("untrac_calibrated", "objective=npo", "untrac, untrac_inv"),
     ],
 )
