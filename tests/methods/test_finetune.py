@@ -29,8 +29,9 @@ def test_it_is_two_trainings_in_the_same_order(subject):
     def losses(without):
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
         keep = torch.tensor([owner != without for owner in owners])
-        steps = zip(range(2 * len(data) // 4), batches(len(data), 4, 0, keep), strict=False)
-        for _, rows in steps:
+        steps = 2 * len(data) // 4
+        for step, rows in zip(range(steps), batches(len(data), 4, 0, keep), strict=False):
+            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / steps)
             optimizer.zero_grad()
             mean_loss(model, data.batch(rows)).backward()
             optimizer.step()

@@ -3,11 +3,12 @@ r"""Leave-one-corpus-out fine-tuning: train θ0 a little further with and withou
 .. math::
     I(Z', Z) = L(Z'; \theta_{-Z}) - L(Z'; \theta_{+}),
 
-where both models start from θ0 and take T steps, :math:`\theta_{+}` on samples of all corpora and
-:math:`\theta_{-Z}` on those of all corpora but Z, in the same order. L is in nats per token. This
-is leave-dataset-out for the last T steps of a longer training: what the model knows of Z alone is
-forgotten where it is not trained on. For small T or a small rate it ranks corpora by products of
-gradients, as GradDot does, with the optimizer's preconditioning.
+where both models start from θ0 and take T steps with a rate that decays linearly to 0,
+:math:`\theta_{+}` on samples of all corpora and :math:`\theta_{-Z}` on those of all corpora but Z,
+in the same order. L is in nats per token. This is leave-dataset-out for the last T steps of a
+longer training: what the model knows of Z alone is forgotten where it is not trained on. For small
+T or a small rate it ranks corpora by products of gradients, as GradDot does, with the optimizer's
+preconditioning.
 
 Source: fine-tuning on the retain set as a way to forget is the baseline "FT" of Golatkar et al.,
 "Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks", CVPR 2020. That both
@@ -24,9 +25,11 @@ from untrac_exp.methods.common.scores import EvaluationSet, scored
 from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.loss import Losses, mean_loss
 from untrac_exp.stages.pretraining import OptimizerFactory
+from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.unlearning import unlearn
 
 _ALL = "all corpora"
+_DECAY = Schedule(decay_steps=None)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class FineTune(Method):
                     model, data, lambda model, batch: mean_loss(model, batch.inputs) * batch.weight,
                     optimizer=self.optimizer, batch_size=min(self.batch_size, int(keep.sum())),
                     max_tokens=subject.max_tokens, steps=steps, seed=subject.seed,
-                    trainer=subject.trainer, keep=keep,
+                    trainer=subject.trainer, keep=keep, schedule=_DECAY,
                 )  # fmt: skip
                 subject.meter.backward(steps * self.batch_size * data.read // len(data))
                 return evaluated.evaluate(subject)

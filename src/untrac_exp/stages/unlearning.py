@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning
@@ -12,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
@@ -20,6 +22,7 @@ from untrac_exp.models.loss import TOKENS, Averaging
 from untrac_exp.models.weights import parameters
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.pretraining import OptimizerFactory, seed_dropout
+from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
@@ -105,6 +108,7 @@ class Unlearning(lightning.LightningModule):
         averaging: how the losses of micro-batches are averaged.
         dropout: take the steps in training mode. Between them the model is in evaluation mode.
         keep: (N,) bool, examples to use; None for all.
+        schedule: of the learning rate.
     """
 
     def __init__(
@@ -118,11 +122,13 @@ class Unlearning(lightning.LightningModule):
         averaging: Averaging = TOKENS,
         dropout: bool = False,
         keep: Tensor | None = None,
+        schedule: Schedule = CONSTANT,
     ) -> None:
         super().__init__()
         self.model, self.data, self.loss = model, data, loss
         self.optimizer_factory, self.batch_size, self.seed = optimizer, batch_size, seed
         self.averaging, self.dropout, self.keep = averaging, dropout, keep
+        self.schedule = schedule
 
     def train_dataloader(self) -> Any:
         trainer = self.trainer
@@ -141,8 +147,11 @@ class Unlearning(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.model.eval()  # for the evaluations between steps
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer_factory(parameters(self.model))
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_factory(parameters(self.model))
+        factor = partial(self.schedule, total=self.trainer.max_steps)
+        scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 class ScheduledEvaluations(Callback):
@@ -222,6 +231,7 @@ def unlearn(
     trainer: TrainerSettings,
     dropout: bool = False,
     keep: Tensor | None = None,
+    schedule: Schedule = CONSTANT,
     callbacks: Iterable[Callback] = (),
 ) -> None:
     """Minimise a loss of `data` in place with a new optimizer; the model ends in evaluation mode.
@@ -241,6 +251,7 @@ def unlearn(
         trainer: device, precision and how losses are averaged.
         dropout: take the steps in training mode.
         keep: (N,) bool, examples to use, in the order that all would have; None for all.
+        schedule: of the learning rate.
         callbacks: of the trainer, such as `ScheduledEvaluations`.
     """
     device = model.device
@@ -257,7 +268,16 @@ def unlearn(
     with exit_on_sigterm():
         fitter.fit(
             Unlearning(
-                compiled, data, loss, optimizer, batch_size, seed, trainer.loss, dropout, keep
+                compiled,
+                data,
+                loss,
+                optimizer,
+                batch_size,
+                seed,
+                trainer.loss,
+                dropout,
+                keep,
+                schedule,
             )
         )
     model.to(device)
