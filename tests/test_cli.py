@@ -53,9 +53,12 @@ def test_a_job_says_what_it_does_and_nothing_else(folder):
     """No progress bars, tips or warnings of libraries."""
     ended = command(overrides(JOB), folder)
     assert (ended.status, ended.err) == (0, "")
-    first, *table = ended.out.splitlines()
-    assert " wrote " in first
-    assert "Which corpus made the model say t?" in table
+    lines = ended.out.splitlines()
+    *read, wrote = [line for line in lines if line.startswith("[")]
+    assert len(read) == 2
+    assert all(" corpus '" in line and " rows, " in line for line in read)
+    assert " wrote " in wrote
+    assert lines.index("Which corpus made the model say t?") > lines.index(wrote)
     assert (folder / "outputs/default/mini/graddot/seed0/scores.csv").exists()
 
 

@@ -202,7 +202,7 @@ ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
     [
         ({"model": torch.nn.Linear(1, 1)}, "model is a Linear; give a path or a PreTrainedModel"),
         ({"corpora": {}}, "corpora.paths is empty or not a mapping"),
-        ({"corpora": {"a": []}}, "corpora.paths.a is []; give a path or a list"),
+        ({"corpora": {"a": []}}, "corpora.paths.a=[] is no path; give a path"),
         ({"corpora": {"a": [3]}}, "corpora.paths.a: item 1 is a int; give text or a mapping"),
         ({"corpora": {"a": [{"body": "x"}]}}, "corpora.paths.a: item 1 has no column 'text'"),
         ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: no file at 'nowhere.txt'"),

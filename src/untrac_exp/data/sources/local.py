@@ -194,7 +194,10 @@ def _resolve(
             continue
         patterns = [given] if isinstance(given, str | Path) else given
         if not isinstance(patterns, Sequence) or not patterns:
-            raise ValueError(f"{key} is {given!r}; give a path or a list of paths")
+            raise ValueError(
+                f"{key}={given!r} is no path; give a path (in quotes if it reads as a number or as "
+                "true) or a list of paths"
+            )
         first = str(patterns[0])
         if first.startswith(PREFIX):
             path, _, config = first.removeprefix(PREFIX).partition("@")
