@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.utils import get_object, instantiate
 from transformers.optimization import Adafactor
-from untrac_exp.config.sweep import overrides_of_jobs
 
 from tests.golden.test_authors import source_of, word_tokenizer
 from tests.test_config import composed
-from untrac_exp.config.schema import plain
+from untrac_exp.config.schema import parse_overrides, plain
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.sources import hub, tasks, tasks_csv
@@ -200,8 +200,9 @@ def test_four_samples_one_theta0_and_one_truth(experiment):
     def runs(*overrides):
         given = [f"+experiment={experiment}", *overrides, "method=untrac"]
         cfg = composed(*given, hydra=True)
-        jobs = [dict(o.split("=", 1) for o in job) for job in
-                overrides_of_jobs(given, cfg.hydra.sweeper.params)]  # fmt: skip
+        axes = [f"{key}={values}" for key, values in cfg.hydra.sweeper.params.items()]
+        [batch] = BasicSweeper.split_arguments(parse_overrides([*axes, *given]), None)
+        jobs = [dict(override.split("=", 1) for override in job) for job in batch]
         return [(job["seed"], job["train_seed"]) for job in jobs], list(cfg.truth.train_seeds)
 
     assert runs("scale=paper") == ([("0", "0"), ("1", "0"), ("2", "0"), ("3", "0")], [0])
