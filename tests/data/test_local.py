@@ -192,7 +192,7 @@ def test_columns_and_split_of_one_corpus(write, saved):
     assert len(rows({"a": {"path": ["both"], "split": "test"}})["a"]) == 3
     with pytest.raises(ValueError, match=r"paths.a: there is no 'colum'; it takes path, split, te"):
         rows({"a": {"path": "a.jsonl", "colum": "body"}})
-    with pytest.raises(ValueError, match=r"paths.a is None; give a path"):
+    with pytest.raises(ValueError, match=r"paths.a=None is no path; give a path"):
         rows({"a": {"text_column": "body"}})
 
 
@@ -347,8 +347,8 @@ BAD = {
     "two blank": (["null.jsonl", "blank.txt"], r"null.jsonl and 1 more are blank"),
     "no saved dataset": ("not_saved", r"no file at 'not_saved'"),
     "no such split": ("both", r"both has no split 'dev' but train, test; set corpora.split"),
-    "no path": (3, r"corpora.paths.a is 3; give a path"),
-    "no paths": ([], r"corpora.paths.a is \[\]; give a path"),
+    "no path": (3, r"corpora.paths.a=3 is no path; give a path"),
+    "no paths": ([], r"corpora.paths.a=\[\] is no path; give a path"),
     "no text in memory": (local.Texts([3]), r"item 1 is a int; give text or a mapping"),
 }
 

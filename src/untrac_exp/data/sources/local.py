@@ -18,11 +18,8 @@ sample misses a topic with a probability of 4 % or less; but rows of a piece are
 samples are not independent. Hub datasets come from shuffled files and a shuffle buffer, see `hub`.
 """
 
-import glob
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +28,8 @@ from typing import Any
 
 from untrac_exp.config.errors import not_text
 from untrac_exp.data.base import Corpus, Row, TestSet
-from untrac_exp.data.files import COMPRESSIONS, FORMATS, SMALL, File, format_of
+from untrac_exp.data.files import SMALL, File
+from untrac_exp.data.paths import find_files
 from untrac_exp.data.rows import Columns, Record, Records, parse, subset_of
 from untrac_exp.data.sources.hub import PREFIX, HubDataset
 
@@ -206,7 +204,7 @@ def _resolve(
             resolved[name] = [HubDataset(key, own, path, config or None, own_split)], {}
         else:
             is_corpus = group == "corpora"
-            files, ignored = _files(key, [str(pattern) for pattern in patterns], own_split)
+            files, ignored = find_files(key, [str(pattern) for pattern in patterns], own_split)
             parts = [File(key, own, path, documents=is_corpus) for path in files]
             resolved[name] = list(parts), {"files": len(parts), "ignored": ignored}
     return resolved
@@ -223,67 +221,6 @@ def _own_settings(
         raise ValueError(f"{key}: there is no '{unknown[0]}'; it takes {known}")
     columns = replace(columns, **{names[name]: value for name, value in own.items()})
     return columns, given.get("split", split)
-
-
-def _files(key: str, patterns: list[str], split: str) -> tuple[list[Path], dict[str, list[str]]]:
-    """Return the files that paths, folders and globs name, each once, and the ignored ones."""
-    files: dict[tuple[int, int], Path] = {}
-    ignored: dict[str, list[str]] = {}
-    formats = f"{', '.join(FORMATS)}, or one of the first five with {', '.join(COMPRESSIONS)}"
-    for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_file() and not format_of(path):
-            suffix = "".join(path.suffixes[-2:])
-            raise ValueError(f"{key}: {path} ends in '{suffix}'; convert it to {formats}")
-        named = [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True))
-        is_empty = True
-        for place in sorted(named):
-            for file in _walk(key, place, split) if place.is_dir() else [place]:
-                reason = _reason_to_ignore(file, is_named=file == place)
-                if reason is None:
-                    is_empty, state = False, file.stat()
-                    first = files.setdefault((state.st_dev, state.st_ino), file)
-                    reason = "read by another name" if first != file else None
-                if reason is not None:
-                    ignored.setdefault(reason, []).append(str(file))
-        if is_empty:
-            raise ValueError(
-                f"{key}: no file at '{pattern}' (from {Path.cwd()}); check the path or pattern; "
-                f"files end in {formats}"
-            )
-    for reason, ignored_files in ignored.items():
-        such = ", ".join(Path(file).name for file in ignored_files[:3])
-        log.info("%s: %d files ignored, %s (%s)", key, len(ignored_files), reason, such)
-    return list(files.values()), ignored
-
-
-def _walk(key: str, folder: Path, split: str) -> list[Path]:
-    """Return all files below a folder, of a saved dictionary of datasets those of the split."""
-    if (dictionary := folder / "dataset_dict.json").is_file():
-        if not (folder / split).is_dir():
-            splits = ", ".join(json.loads(dictionary.read_bytes())["splits"])
-            group = key.partition(".")[0]
-            raise ValueError(
-                f"{key}: {folder} has no split '{split}' but {splits}; set {group}.split"
-            )
-        folder = folder / split
-    paths, visited = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
-        paths += [] if real in visited else [Path(place, name) for name in names]
-        visited.add(real)
-    return sorted(paths)
-
-
-def _reason_to_ignore(file: Path, is_named: bool) -> str | None:
-    if file.name.startswith(".") and not is_named:
-        return "hidden"
-    if not file.is_file():
-        return "no file"
-    if (file.parent / "state.json").is_file() and not file.match("data-*.arrow"):
-        return "not the data of a saved dataset"
-    return None if format_of(file) else "of another format"
 
 
 def _parsed(
