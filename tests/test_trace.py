@@ -62,7 +62,7 @@ def sweep(folder):
     return found
 
 
-@pytest.mark.parametrize("method", ["ngram", "untrac_newton"])
+@pytest.mark.parametrize("method", ["ngram", "finetune"])
 def test_the_command_and_the_function_give_the_same_numbers(method, folder, swept):
     ours = trace(
         folder / "model",
@@ -77,7 +77,8 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
 
 
 @pytest.mark.parametrize(
-    "method", ["ngram", "untrac_newton", "untrac_step", "untrac_inv", "untrac_calibrated"]
+    "method",
+    ["ngram", "finetune", "untrac_newton", "untrac_step", "untrac_inv", "untrac_calibrated"],
 )
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
     settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac_calibrated") else {})
@@ -129,7 +130,7 @@ def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
     results = collect(sweep(folder))
     ranking = results.rankings["insults"]
-    assert set(ranking["label"]) == {"ngram", "untrac_newton"}
+    assert set(ranking["label"]) == {"ngram", "finetune"}
     assert any("7 texts" in warning for warning in results.warnings)
     assert any("read in the sample of corpus 'forum'" in w for w in results.warnings)
     for warning in results.warnings:
@@ -373,7 +374,7 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
 
 
 def test_one_text_has_an_influence_without_certainty(folder):
-    for method in ("ngram", "untrac_newton"):
+    for method in ("ngram", "finetune"):
         scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
         assert scores["influence"].notna().all()
         assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])

@@ -29,7 +29,8 @@ CONTROLS = ("unigrams", "bm25", "tfidf", "corpus_loss")
 SURROGATE = "ngram"
 LOWEST_CEILING = 0.9
 """Cells of a (world, test set) with a lower attainable ceiling are left out."""
-BASELINES = ("graddot", "gradcos", "tracin", "hif_lissa", "hif_arnoldi")
+SHORT = ["agreement ÷ attainable", "95 %", "given `ngram`", "worst world", "seconds"]
+"""Columns of the table on the front page."""
 
 
 def cells(directory: Path) -> pd.DataFrame:
@@ -124,8 +125,8 @@ def _text(ends: tuple[float, float]) -> str:
     return "–" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
 
 
-def publish(name: str) -> str:
-    """Return the Markdown of the table of the development or of the sealed worlds."""
+def publish(name: str) -> tuple[str, str]:
+    """Return the table of the development or of the sealed worlds as Markdown, and its summary."""
     worlds = DEVELOPMENT if name == "development" else SEALED
     table = pd.read_csv(CELLS)
     table = table[table["world"].isin(worlds)]
@@ -133,7 +134,8 @@ def publish(name: str) -> str:
     usable = (pairs["attainable"] >= LOWEST_CEILING).sum()
     counted = f"{table['world'].nunique()} worlds, {usable} of {len(pairs)} test sets with an "
     counted += f"attainable ceiling of at least {LOWEST_CEILING}."
-    return f"{counted}\n\n{markdown(summary(table))}"
+    methods = summary(table)
+    return f"{counted}\n\n{markdown(methods)}", markdown(methods[SHORT])
 
 
 def main() -> int:
@@ -150,9 +152,10 @@ def main() -> int:
         table.round(4).to_csv(CELLS, index=False)
         print(f"{len(new)} cells collected, {len(table)} in {CELLS.name}")
     if given.worlds is not None:
-        text = publish(given.worlds)
+        text, short = publish(given.worlds)
         if given.readme:
             fill(CELLS.with_name("README.md"), text, given.worlds)
+            fill(CELLS.parents[2] / "README.md", short, "worlds")
         print(text)
     return 0
 

@@ -36,7 +36,7 @@ CELL = ["corpus", "testset", "subset"]
 Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 """Maps the method's and the truth's influences, each (corpora, subsets), to a number."""
 INTERVAL = ("pearson_low", "pearson_high")
-LOW = 0.7
+LOW = 0.9
 """Attainable ceiling below which a warning says that the truth is too noisy to rank methods."""
 Warn = Callable[[str], object]
 
