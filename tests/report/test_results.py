@@ -215,7 +215,7 @@ def test_without_a_truth_a_ranking_has_the_intervals_and_leads_of_its_file(made_
         scores = pd.read_csv(outdir / "scores.csv")
         lead = pd.DataFrame(
             {"corpus": order, "testset": "bias", "rank": range(1, 9), "ci_low": 0.25,
-             "ci_high": 0.75, "lead": 0.5, "lead_low": [0.1, *[-0.1] * 6, np.nan]}
+             "ci_high": 0.75, "lead": 0.5, "lead_low": [0.1, *[-0.1] * 6, np.nan], "behind": 0}
         )  # fmt: skip
         means = scores.groupby("corpus")["influence"].mean()
         files.write(outdir, "ranking", lead.assign(influence=means[order].to_numpy()))
