@@ -43,7 +43,7 @@ def rebuilt(before, after):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep's folder: θ0's losses for both, UnTrac's texts and two corpora, GradDot's products."""
+    """A sweep: θ0's losses for both, UnTrac's texts and two corpora, GradDot's products."""
     folder = tmp_path_factory.mktemp("swept")
     write_texts(folder)
     run(folder, SWEEP)

@@ -62,6 +62,7 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
     other = made_up(overrides={"train_seed": "1"}, train_seed=1)
     for outdir in other.glob("*/*/seed*"):
         (outdir / "truth.csv").write_bytes(truth)
+        files.write_metrics(outdir, files.read_metrics(outdir))  # with the table's hash
         shutil.copytree(outdir, sweep_dir / outdir.relative_to(other))
     sweep = collect(sweep_dir)
     assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
@@ -152,6 +153,7 @@ def test_jobs_with_different_truths_are_reported(sweep_dir):
     path = sweep_dir / "graddot" / "seed0" / "truth.csv"
     truth = files.read_table(path, files.TRUTH)
     files.write(path.parent, "truth", truth.assign(influence=truth["influence"] + 1))
+    files.write_metrics(path.parent, files.read_metrics(path.parent))  # with the table's hash
     assert any("different truths" in warning for warning in collect(sweep_dir).warnings)
 
 

@@ -74,7 +74,7 @@ def _check(config: DictConfig) -> None:
         for name, path in given.items() if isinstance(given, DictConfig) else ():
             is_plain = isinstance(path, str) and not path.startswith("hub:") and not has_magic(path)
             if is_plain and not Path(path).expanduser().exists():
-                missing = f"no file at {path!r} (from {Path.cwd()}); check the path or pattern"
+                missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
                 fault = fault or f"{key}.{name}: {missing}"
     if fault:
         sys.exit(f"error: {fault}")
