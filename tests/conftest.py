@@ -52,7 +52,10 @@ class Quacking(torch.nn.Module):
     """What the project asks of a `PreTrainedModel`, for models that none can be."""
 
     vocab: int
-    config = property(lambda self: SimpleNamespace(is_encoder_decoder=False, vocab_size=self.vocab))
+    config = property(lambda self: SimpleNamespace(
+        is_encoder_decoder=False,
+        get_text_config=lambda decoder: SimpleNamespace(vocab_size=self.vocab),
+    ))  # fmt: skip
     device = property(lambda self: next(self.parameters()).device)
     dtype = property(lambda self: next(self.parameters()).dtype)
 

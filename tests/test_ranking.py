@@ -88,14 +88,14 @@ def test_pairs_of_a_subset_are_compared_as_neighbours_in_a_ranking_are():
 
 def test_what_a_method_misses_widens_every_difference_by_the_spread_of_its_influences():
     """Without noise in the examples the half width is the normal quantile × error × spread."""
-    influences = {"a": 1.0, "b": 0.4, "c": 0.0}
+    influences = {"a": 1.0, "b": 0.5, "c": 0.2, "d": 0.1, "e": 0.0}
     changes = [change(name, T, [value] * 5) for name, value in influences.items()]
-    half = 1.959964 * 0.3 * np.std(list(influences.values()), ddof=1)
+    half = 1.959964 * 0.3 * np.std([0.5, 0.2, 0.1, 0.0], ddof=1)
     found = pairs(changes, relative_error=0.3)
     assert found["low"].tolist() == pytest.approx((found["difference"] - half).tolist())
     assert found["high"].tolist() == pytest.approx((found["difference"] + half).tolist())
     leads = rank(changes, relative_error=0.3)
-    assert leads["lead_low"].tolist()[:2] == pytest.approx([0.6 - half, 0.4 - half])
+    assert leads["lead_low"].tolist()[:2] == pytest.approx([0.5 - half, 0.3 - half])
     assert pairs(changes)["low"].tolist() == pytest.approx(pairs(changes)["difference"].tolist())
 
 
@@ -107,16 +107,41 @@ def test_a_corpus_far_from_all_others_does_not_widen_its_own_lead():
     half = 1.959964 * 2 * np.std(others, ddof=1)
     assert first["lead_low"] == pytest.approx(8.7 - half)
     assert first["lead_low"] > 0
-    # of fewer than five corpora none is left out: the spread of the rest would be hardly known
+    # of fewer than five corpora the root mean square of the rest
     few = rank(changes[:4], relative_error=2.0).iloc[0]
-    half = 1.959964 * 2 * np.std([9.0, 0.3, 0.2, 0.1], ddof=1)
+    half = 1.959964 * 2 * np.sqrt(np.mean(np.square([0.3, 0.2, 0.1])))
     assert few["lead_low"] == pytest.approx(8.7 - half)
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+@pytest.mark.parametrize("relative_error", [0.8, 2.0])
+def test_any_number_of_corpora_can_be_told_apart(n, relative_error):
+    values = [1.0, *np.linspace(0.05, 0.01, n - 1)]
+    changes = [change(f"c{i}", T, [value] * 40) for i, value in enumerate(values)]
+    ranking = rank(changes, relative_error)
+    assert ranking["lead_low"][0] > 0
+    assert weaknesses(ranking, {T: encoded(40)}, NOTHING) == []
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_corpora_that_are_about_equal_are_not_told_apart(n):
+    alike = [change(f"c{i}", T, [0.5 + i / 10] * 40) for i in range(n)]
+    assert not (rank(alike, 0.8)["lead_low"] > 0).any()
+
+
+def test_a_first_group_ahead_of_a_last_one_is_named():
+    values = {"a": 1.0, "b": 0.99, "c": 0.5, "d": 0.02, "e": 0.01, "f": 0.0}
+    changes = [change(name, T, [value] * 40) for name, value in values.items()]
+    ranking = rank(changes, 0.6)
+    assert ranking["behind"].tolist() == [3, 3, 0, 0, 0, 0]
+    [warning] = weaknesses(ranking, {T: encoded(40)}, NOTHING)
+    assert "'a' and 'b' cannot be told apart, but 'a', 'b' can from 'd', 'e', 'f'" in warning
 
 
 def test_an_answer_of_part_of_the_samples_has_intervals_as_wide_for_single_influences():
     influences = {"a": 1.0, "b": 0.4, "c": 0.0}
     changes = [change(name, T, [value] * 5) for name, value in influences.items()]
-    half = 1.959964 * 0.3 * np.std(list(influences.values()), ddof=1)
+    half = 1.959964 * 0.3 * np.sqrt(np.mean(np.square([0.4, 0.0])))
     whole, part = rank(changes, 0.3), rank(changes, 0.3, partial=True)
     assert whole["ci_high"].tolist() == pytest.approx(whole["influence"].tolist())
     assert part["ci_high"].tolist() == pytest.approx((part["influence"] + half).tolist())
@@ -184,10 +209,12 @@ def test_weak_answers_say_so(case, says):
     assert any(says in warning for warning in weak(**case))
 
 
-def test_an_order_at_chance_level_says_so():
+def test_corpora_that_cannot_be_told_apart_are_said_to_be():
     alike = [change(name, T, 1 + noise(40, i) / 10) for i, name in enumerate("abc")]
     [warning] = weaknesses(rank(alike), {T: encoded(40)}, NOTHING)
-    assert "the order is hardly better than chance" in warning
+    assert "cannot be told apart, nor can the first and the last" in warning
+    assert "read more" not in warning
     apart = [change("d", T, noise(40, 3) / 10 - 5)]
     [warning] = weaknesses(rank(alike + apart), {T: encoded(40)}, NOTHING)
-    assert "cannot be told apart as the first" in warning
+    assert "cannot be told apart, but" in warning
+    assert warning.endswith("can from 'd'")

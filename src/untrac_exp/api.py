@@ -61,8 +61,8 @@ def trace(
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
         on the subset. `.attrs` has `"ranking"`, `"examples"` and `"duplicates"` (as ranking.csv,
-        examples.csv and duplicates.csv) and `"warnings"`, `"cost"` and `"rounds"` (as in
-        metrics.json).
+        examples.csv and duplicates.csv) and `"warnings"`, `"cost"`, `"rounds"` and
+        `"theta0_loss"` (as in metrics.json).
 
     Raises:
         ValueError: invalid input; the message names the argument or file and the remedy.
@@ -100,6 +100,7 @@ def trace(
     scores.attrs["warnings"] = [*attributed.influences.warnings, *warnings]
     scores.attrs["cost"] = attributed.cost.as_dict()
     scores.attrs["rounds"] = attributed.rounds
+    scores.attrs["theta0_loss"] = attributed.theta0
     scores.attrs |= tables
     return scores
 

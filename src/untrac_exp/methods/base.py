@@ -281,7 +281,7 @@ class Method(ABC):
     relative_error: ClassVar[float] = 2.0
     """Standard error of the difference of two corpora's influences that resampling the examples
     does not capture (model, step, direction), as a multiple of the standard deviation of the
-    influences over corpora (without the farthest of five or more). It widens the intervals of
+    influences over corpora (`statistics.intervals.spread`). It widens the intervals of
     differences, so that claimed orders hold at the stated rate. Measured by
     `experiments/natural/trust.py`."""
 

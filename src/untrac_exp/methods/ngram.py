@@ -37,7 +37,8 @@ from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Arrays, Change, Influences, Method, Subject
 from untrac_exp.methods.common.scores import scored, some
 from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.models.loss import Losses
+from untrac_exp.methods.common.theta0 import losses_at_theta0
+from untrac_exp.models.loss import Losses, vocab_size
 
 _LARGEST = 2**63
 """A context and a token are encoded in one int64."""
@@ -66,18 +67,18 @@ class NGram(Method):
             raise ValueError(f"method.order={self.order} must be at least 1")
 
     def influences(self, subject: Subject) -> Influences:
-        vocab_size = subject.model.config.vocab_size
-        if (vocab_size + 1) ** self.order >= _LARGEST:
+        vocabulary = vocab_size(subject.model)
+        if (vocabulary + 1) ** self.order >= _LARGEST:
             raise ValueError(
-                f"method.order={self.order} is too large for a vocabulary of {vocab_size} tokens"
+                f"method.order={self.order} is too large for a vocabulary of {vocabulary} tokens"
             )
-        changes, weak = [], []
+        changes, weak, at_theta0 = [], [], losses_at_theta0(subject)
         for subset, data in subject.subsets.items():
-            losses = self._losses(subject, data, vocab_size)
+            losses = self._losses(subject, data, vocabulary, at_theta0[subset])
             before = Losses(torch.from_numpy(losses["before"]), data.scored)
             for corpus, after in zip(subject.trained_on, losses["after"], strict=True):
                 changes.append(Change(corpus, subset, subset, before, after))
-            ours, model = float(losses["surrogate"]), float(losses["model"])
+            ours, model = float(losses["surrogate"]), at_theta0[subset]
             if ours > model + 0.1:
                 weak.append(f"{'/'.join(subset)} ({ours:.2f} against {model:.2f})")
         warnings = [
@@ -89,23 +90,23 @@ class NGram(Method):
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return sizes.subset_tokens, 0
 
-    def _losses(self, subject: Subject, data: Encoded, vocab_size: int) -> Arrays:
+    def _losses(self, subject: Subject, data: Encoded, vocab_size: int, model: float) -> Arrays:
         """Compute losses of all examples of a subset under the surrogate.
+
+        model: the attributed model's loss.
 
         Returns:
             before (N,) and after (Z, N), in nats per example, with all corpora and without each;
-            model and surrogate, scalars in nats per token.
+            surrogate, a scalar in nats per token.
         """
 
         def compute() -> Arrays:
-            model = subject.losses(data).mean
             examples = _grams(data, 1, vocab_size, scored=True)[1]
             nll = matched_losses(subject.trained_on, data, self.order, vocab_size, model)
             sums = np.zeros((len(nll), len(data)))
             for row, values in zip(sums, nll, strict=True):
                 np.add.at(row, examples, values)
-            means = {"model": np.array(model), "surrogate": nll[0].mean()}
-            return {"before": sums[0], "after": sums[1:], **means}
+            return {"before": sums[0], "after": sums[1:], "surrogate": nll[0].mean()}
 
         reads = {"corpora": subject.trained_on.values(), "subset": [data]}
         return subject.part("losses", compute, reads, draws=False)

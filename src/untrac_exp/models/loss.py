@@ -71,6 +71,11 @@ TOKENS = Averaging()
 """Each token has the same weight."""
 
 
+def vocab_size(model: PreTrainedModel) -> int:
+    """Return the size of the vocabulary that a model's text is predicted in."""
+    return int(model.config.get_text_config(decoder=True).vocab_size)
+
+
 def logits_and_labels(model: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Return logits (B, T, V) and the labels they predict (B, T), `IGNORED` if not scored."""
     device = model.device

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from untrac_exp.config.schema import job_overrides, plain
+from untrac_exp.data.prepare import READING
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
@@ -124,6 +125,11 @@ def write_results(
             "over": None if truth is None else truth.over,
             "agreement": agreed,
             **noise,
+            "theta0_loss": attributed.theta0,
+            "reading": {
+                name: json.loads((folder / READING).read_text())
+                for name, folder in inputs.training.corpora.items()
+            },
             "cost": attributed.cost.as_dict(),
             "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
             "rounds": attributed.rounds,

@@ -82,6 +82,20 @@ class Sweep:
         """Whether the jobs were compared with a truth."""
         return len(self.tables["truth"]) > 0
 
+    def theta0_loss(self, testset: str) -> str | None:
+        """Say what the loss of θ0 on a test set is, and that of a uniform guess; None if unknown.
+
+        A range if jobs have other models or samples.
+        """
+        found = [
+            of[testset] for job in self.metrics if testset in (of := job.get("theta0_loss") or {})
+        ]
+        if not found:
+            return None
+        lowest, highest = (f"{end(of['loss'] for of in found):.2f}" for end in (min, max))
+        loss = lowest if lowest == highest else f"{lowest} to {highest}"
+        return f"loss of θ0: {loss} nats per token (a uniform guess: {found[0]['uniform']:.2f})"
+
     @cached_property
     def statistics(self) -> list[str]:
         """Agreement statistics of any job; those of `STATISTICS` first."""

@@ -62,6 +62,8 @@ def _print_ranking(sweep: Sweep, testset: str, out: Console) -> None:
         explained += ", [95 % interval over test examples]"
     if ranking["lead_low"].notna().any():
         explained += "; ≈: not told apart from the next rank"
+    if loss := sweep.theta0_loss(testset):
+        explained += f"; {loss}"
     _print(out, explained, "dim")
 
 

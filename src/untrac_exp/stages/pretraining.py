@@ -289,7 +289,7 @@ def pretrain(
     trained = sharding.whole(model.eval())
     # the recorded losses are those before each step, so the last step's is still to be seen
     one = 0 if keep is None else int(keep.nonzero()[0])
-    last = _loss(trained, data.batch(torch.tensor([one]))) if fitter.is_global_zero else None
+    last = _loss(trained, data.batch(torch.tensor([one]))) if fitter.is_global_zero else 0.0
     _check_finite(processes.broadcast(last), settings.steps)
     if not fitter.is_global_zero:
         return

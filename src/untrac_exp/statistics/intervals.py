@@ -10,7 +10,7 @@ from scipy import stats
 from untrac_exp.methods.base import Influences
 
 _ENOUGH = 5
-"""Corpora from which on the spread of their influences leaves one out."""
+"""Corpora from which on their spread is a standard deviation."""
 
 
 def bootstrap_interval(
@@ -123,10 +123,13 @@ def widen(scores: pd.DataFrame, relative_error: float) -> pd.DataFrame:
 def spread(influences: Iterable[float]) -> float:
     """Return the standard deviation over corpora; 0 for a single corpus.
 
-    Of five or more corpora the one farthest from the median is left out, as its distance would
-    count as an error.
+    The one farthest from the median is left out, as its distance would count as an error. Of fewer
+    than five corpora it is the root mean square of the others, whose standard deviation would be
+    hardly known.
     """
     values = np.array(list(influences))
-    if len(values) >= _ENOUGH:
-        values = np.delete(values, np.abs(values - np.median(values)).argmax())
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if len(values) < 2:
+        return 0.0
+    middle = np.median(values) if len(values) > 2 else 0.0
+    rest = np.delete(values, np.abs(values - middle).argmax())
+    return float(rest.std(ddof=1) if len(values) >= _ENOUGH else np.sqrt(np.mean(rest**2)))

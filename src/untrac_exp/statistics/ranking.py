@@ -10,8 +10,8 @@ corpora; see `Method.relative_error`. If only part of the sample was read (a tim
 single influences are widened too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ from untrac_exp.statistics.intervals import (
 
 TEST, CORPUS = "test set", "corpus"
 RANKING = ["testset", "rank", "corpus", "influence", "ci_low", "ci_high"]
-RANKING += ["lead", "lead_low", "lead_high"]
+RANKING += ["lead", "lead_low", "lead_high", "behind"]
 EXAMPLES = ["testset", "subset", "corpus", "read", "index", "change", "text"]
 
 _TOP = 20
@@ -51,7 +51,8 @@ def rank(
     Returns:
         Columns as in `RANKING`, in nats per token. lead is the difference to the corpus one rank
         below, with its interval, NaN for the last rank. If that interval includes 0, the two
-        corpora are not separated.
+        corpora are not separated. behind is the number of corpora at the end of the ranking from
+        all of which it is separated.
     """
     cells: dict[str, dict[str, list[Sampled]]] = {}
     for change, sampled in resampled(changes):
@@ -65,7 +66,9 @@ def rank(
         for i, (corpus, below) in enumerate(zip_longest(corpora, corpora[1:])):
             lead = (np.nan,) * 3 if below is None else compare(corpus, below, extra)
             own = _interval(corpus.influence, corpus.draws, extra if partial else 0.0)
-            rows.append((testset, i + 1, corpus.corpus, *own, *lead))
+            apart = (compare(corpus, last, extra)[1] > 0 for last in corpora[:i:-1])
+            behind = sum(1 for _ in takewhile(bool, apart))
+            rows.append((testset, i + 1, corpus.corpus, *own, *lead, behind))
     return pd.DataFrame(rows, columns=RANKING)
 
 
@@ -130,14 +133,15 @@ def weaknesses(
                 "no corpus is shown to have helped, the interval of the first "
                 f"('{first['corpus']}') includes 0"
             )
-        elif len(rows) > 2 and not (rows["lead_low"] > 0).any():
-            weak = (
-                "no corpus can be told apart from the next, so the order is hardly better than "
-                "chance; read more texts of the corpora and the test set"
-            )
         elif len(rows) > 1 and not first["lead_low"] > 0:
-            second = rows.iloc[1]["corpus"]
-            weak = f"'{first['corpus']}' and '{second}' cannot be told apart as the first"
+            leading = rows["corpus"][(rows["behind"] >= first["behind"]).cumprod() == 1]
+            last = rows["corpus"].tail(first["behind"])
+            weak = f"'{first['corpus']}' and '{rows.iloc[1]['corpus']}' cannot be told apart"
+            weak += (
+                f", but {_names(leading)} can from {_names(last)}"
+                if len(last)
+                else ", nor can the first and the last"
+            )
         else:
             continue
         warnings.append(f"test set '{testset}': {weak}")
@@ -192,6 +196,10 @@ def _interval(value: float, draws: NDArray[np.float64], extra: float) -> tuple[f
     """Return a value and the ends of its interval, with a further error."""
     low, high = widen_interval(value, *percentile_interval(draws), extra)
     return value, float(low), float(high)
+
+
+def _names(corpora: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in corpora)
 
 
 def _texts(n: int) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from untrac_exp.methods.base import Influences, Method, Subject
 from untrac_exp.methods.common.sizes import Size, Sizes
+from untrac_exp.methods.common.theta0 import by_testset, losses_at_theta0, weak
 from untrac_exp.models.rate import flops, model_rate
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter
@@ -43,6 +44,7 @@ class Round:
         is_last: whether no round follows.
         rounds: tokens of each dataset and seconds of this round and those before, which include
             parts that the store had; empty without a budget.
+        theta0: θ0's loss and that of a uniform guess on each test set, nats per token.
     """
 
     influences: Influences
@@ -50,6 +52,7 @@ class Round:
     rows: Mapping[Any, Tensor] = field(default_factory=dict)
     is_last: bool = True
     rounds: Sequence[Mapping[str, float]] = ()
+    theta0: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def budget_s(value: Any, device: torch.device) -> float | None:
@@ -78,10 +81,14 @@ def attribute(
         whole = tokens == all_tokens
         rows = {} if whole else _draw(subject, tokens)
         meter = Meter()
-        influences = method.influences(replace(_select(subject, rows), meter=meter, references={}))
+        selected = replace(_select(subject, rows), meter=meter, references={})
+        # not a cost of the method
+        theta0 = by_testset(losses_at_theta0(replace(selected, meter=Meter())), selected)
+        influences = method.influences(selected)
         meter.stop()
         subject.meter.add(meter)
-        influences = replace(influences, relative_error=method.relative_error)
+        warnings = [*weak(theta0), *influences.warnings]
+        influences = replace(influences, relative_error=method.relative_error, warnings=warnings)
         next_s = 2 * meter.wall_s
         is_last = processes.broadcast(whole or time.time() + next_s > end)
         if budget is not None:
@@ -91,8 +98,8 @@ def attribute(
                 f"within budget={duration(budget)}: the scores are from about {tokens:,} tokens of "
                 f"each corpus and test subset; the next round takes about {duration(next_s)} more"
             )
-            influences = replace(influences, partial=True, warnings=[*influences.warnings, text])
-        yield Round(influences, subject.meter, rows, is_last, tuple(rounds))
+            influences = replace(influences, partial=True, warnings=[*warnings, text])
+        yield Round(influences, subject.meter, rows, is_last, tuple(rounds), theta0)
         tokens = min(2 * tokens, all_tokens)
 
 

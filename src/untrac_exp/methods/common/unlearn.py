@@ -12,6 +12,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject, Subset
 from untrac_exp.methods.common.scores import EvaluationSet, scored, some
 from untrac_exp.methods.common.sizes import Size
+from untrac_exp.models.loss import vocab_size
 from untrac_exp.objectives.base import Objective, ObjectiveInputs
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
@@ -109,7 +110,7 @@ class UnlearningMethod(Method):
             evaluated.datasets,
             trajectory=pd.concat([trajectory(*run) for run in curves.items()], ignore_index=True),
             own_loss=pd.concat(own_losses, ignore_index=True),
-            warnings=[*warnings, *self._warnings(curves, subject.model.config.vocab_size)],
+            warnings=[*warnings, *self._warnings(curves, vocab_size(subject.model))],
         )
 
     def _part(
@@ -180,9 +181,9 @@ class UnlearningMethod(Method):
             forward += probe + len(steps) * (probe + watched)
         return forward + backward, backward
 
-    def _warnings(self, curves: Mapping[str | Subset, Arrays], vocab_size: int) -> list[str]:
+    def _warnings(self, curves: Mapping[str | Subset, Arrays], vocabulary: int) -> list[str]:
         """Warn of runs that ended too early and of collapsed models."""
-        wanted, uniform = self.stopping.own_loss_rise, math.log(vocab_size)
+        wanted, uniform = self.stopping.own_loss_rise, math.log(vocabulary)
         early, collapsed = [], []
         for name, curve in curves.items():
             start, end = curve["own_loss"][[0, -1]]
