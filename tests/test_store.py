@@ -502,12 +502,14 @@ def test_force_builds_again_once(store, force, kept):
     assert not list(store.root.glob("*/*.partial"))
 
 
-def test_two_that_force_at_once_build_once(store):
+def test_each_command_that_forces_builds_once(store):
     built(store, "part", "old")
     one, other = Store(store.root, True), Store(store.root, True)
     assert built(one, "part", "one") == "one"
-    assert built(other, "part", "other") == "one"
-    sweep = Store(store.root, True, since=one.since)
+    assert built(one, "part", "one again") == "one"
+    assert built(other, "part", "other") == "other"
+    built(one, "part", "one")
+    sweep = Store(store.root, True, command=one.command)
     assert built(sweep, "part", "a later job of the sweep") == "one"
     assert built(Store(store.root, True), "part", "another command") == "another command"
 

@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TextIO, cast
 
 import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.config.parallel import parallel_of
-from untrac_exp.config.schema import config_dir, shrink
-from untrac_exp.report.callback import report
+from untrac_exp.config.schema import config_dir, parse_overrides, shrink
+from untrac_exp.report.callback import Report, report
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ def main() -> None:
     try:
         with redirect_stderr(cast(TextIO, _FilteredStderr())):
             _hydra()
+        if Report.failed:
+            sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as end:
         # Lightning turns KeyboardInterrupt into sys.exit(1)
         if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
@@ -89,7 +93,25 @@ def main() -> None:
     except Exception as error:
         with suppress(ValueError):  # nothing has finished
             report()
-        _exit(f"error: {one_line(error)}", 1)
+        _exit(f"error: {one_line(_first_fault(error))}", 1)
+
+
+def _first_fault(error: Exception) -> Exception:
+    """Return what is wrong with the first job of a sweep, if Hydra only complains of its commas.
+
+    It composes an experiment's commas as those of a single job if the experiment has a mistake.
+    """
+    if "Ambiguous value" not in str(error):
+        return error
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument]
+    GlobalHydra.instance().clear()
+    try:
+        jobs = BasicSweeper.split_arguments(parse_overrides(overrides), None)
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            hydra.compose("config", jobs[0][0], return_hydra_config=True)
+    except Exception as fault:
+        return fault
+    return error
 
 
 def _arguments(arguments: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from untrac_exp.data.sources.local import Texts
 from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.models.in_memory import borrowed
-from untrac_exp.statistics.evidence import evidence
+from untrac_exp.statistics.evidence import data_warnings, evidence
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.store import Store
 
@@ -97,7 +97,11 @@ def trace(
         attributed = rounds[-1]
         tables, warnings = evidence(attributed.influences, attributed.rows, data)
     scores = with_intervals(attributed.influences)
-    scores.attrs["warnings"] = [*attributed.influences.warnings, *warnings]
+    scores.attrs["warnings"] = [
+        *attributed.influences.warnings,
+        *data_warnings(data),
+        *warnings,
+    ]
     scores.attrs["cost"] = attributed.cost.as_dict()
     scores.attrs["rounds"] = attributed.rounds
     scores.attrs["theta0_loss"] = attributed.theta0

@@ -82,7 +82,7 @@ def run(cfg: DictConfig) -> float | None:
     job_code(cfg)  # hash the code now, as imported; it may be edited while data are prepared
     began = processes.broadcast(float(os.environ.get(STARTED, time.time())))
     method = HydraConfig.get().runtime.choices["method"]
-    inputs = load(cfg, Store(cfg.store, cfg.force, began, method, parallel))
+    inputs = load(cfg, Store(cfg.store, cfg.force, str(began), method, parallel))
     key = fingerprint(job_key(cfg, inputs))
     if processes.broadcast(not cfg.force and is_finished(outdir, key)):
         log.info("%s: the results are already there (force=true runs it again)", outdir)

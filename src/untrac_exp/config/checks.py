@@ -1,6 +1,7 @@
 """Validate the configuration against the signatures of its `_target_`s before anything runs."""
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
@@ -18,6 +19,10 @@ from untrac_exp.runtime.progress import parse_duration
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 _OF_METHODS = ("optimizer", "objective")
 """Groups that a method takes only if its YAML names them."""
+_REFERENCED = ("schedule", "optimizer", "objective", "loss", "trainer")
+"""Groups that others refer to."""
+_THREADS = 8
+"""Most threads of a process per CPU core."""
 _WORDS = {
     "string_type": "text in quotes",
     "dict_type": "a mapping {name: value}",
@@ -44,6 +49,10 @@ def check(cfg: DictConfig, overrides: Iterable[str] = ()) -> None:
     for name in ("n_per_corpus", "n_tokens_per_corpus", "threads"):
         if cfg[name] is not None and cfg[name] < 1:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
+    if cfg.threads is not None and cfg.threads > (most := _THREADS * (os.cpu_count() or 1)):
+        raise ValueError(f"threads={cfg.threads} must be at most {most} on this machine, or null")
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{', '.join(missing)}: not given; add {missing[0]}=… to the command")
     if cfg.budget is not None:
         if cfg.budget != "auto":
             parse_duration("budget", cfg.budget)
@@ -54,7 +63,10 @@ def check(cfg: DictConfig, overrides: Iterable[str] = ()) -> None:
             )
     if not (isinstance(cfg.force, bool) or cfg.force == "all"):
         raise ValueError(f"force={cfg.force} is unknown; use true, false or all")
-    check_nodes(OmegaConf.to_container(cfg, resolve=True), "")
+    nodes: Any = OmegaConf.to_container(cfg, resolve=True)
+    for group in _REFERENCED:  # first, so that an error names the group and not a copy of it
+        check_nodes(nodes[group], group)
+    check_nodes(nodes, "")
     _check_used(cfg.method, overrides)
 
 

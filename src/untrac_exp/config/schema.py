@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.resolvers.oc import env as oc_env
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -136,6 +137,20 @@ def job_overrides(hydra: HydraConf) -> dict[str, str]:
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Convert a node to plain Python values, with interpolations resolved."""
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def shown(cfg: DictConfig) -> dict[str, Any]:
+    """Convert to plain values as `plain` does, but leave environment variables unresolved."""
+    values = OmegaConf.create(OmegaConf.to_container(cfg))
+    OmegaConf.register_new_resolver("oc.env", _unresolved, replace=True)
+    try:
+        return plain(values)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc_env, replace=True)
+
+
+def _unresolved(name: str, *default: Any) -> str:
+    return f"${{oc.env:{','.join(map(str, (name, *default)))}}}"
 
 
 def by_scale(values: Mapping[str, Any], *, _root_: DictConfig) -> Any:

@@ -86,8 +86,8 @@ class File(Records):
     def digest(self) -> str:
         """Return the sha256 of format and content.
 
-        Of a file above `SMALL` bytes, the hash covers the size, the modification time and 16 evenly
-        spaced pages of 64 KiB, including the first and the last.
+        Of a file above `SMALL` bytes, the hash covers size, times of modification and change, and
+        16 evenly spaced pages of 64 KiB, including the first and the last.
         """
         content = hashlib.sha256(f"{self.format} {self.path.suffix}".encode())
         state = self.path.stat()
@@ -95,7 +95,7 @@ class File(Records):
             if state.st_size <= SMALL:
                 content.update(hashlib.file_digest(file, "sha256").digest())
                 return content.hexdigest()
-            content.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+            content.update(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}".encode())
             for page in range(_PAGES):
                 file.seek((state.st_size - PIECE) * page // (_PAGES - 1))
                 content.update(file.read(PIECE))

@@ -12,7 +12,7 @@ from untrac_exp.store.code import code_fingerprint
 def corpus_fingerprint(corpus: Corpus) -> str:
     """Return the sha256 of all rows, or of the corpus' fingerprint and the code that reads it."""
     if corpus.fingerprint is None:
-        return _rows_fingerprint(corpus.rows)
+        return rows_fingerprint(corpus.rows)
     code = code_fingerprint([type(corpus.rows).__module__, "untrac_exp.data.rows"])
     return hashlib.sha256(f"{corpus.fingerprint}\0{code}".encode()).hexdigest()
 
@@ -21,7 +21,7 @@ def testset_fingerprint(testset: TestSet) -> str:
     """Return the sha256 of a test set's name, its subsets' names and all rows."""
     digest = hashlib.sha256(testset.name.encode())
     for name, rows in testset.subsets.items():
-        digest.update(f"\0{name}\0{_rows_fingerprint(rows)}".encode())
+        digest.update(f"\0{name}\0{rows_fingerprint(rows)}".encode())
     return digest.hexdigest()
 
 
@@ -35,7 +35,8 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(state.encode()).hexdigest()
 
 
-def _rows_fingerprint(rows: Iterable[Row]) -> str:
+def rows_fingerprint(rows: Iterable[Row]) -> str:
+    """Return the sha256 of rows."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(f"{len(row.input)}:{len(row.target)}\0{row.input}{row.target}".encode())

@@ -9,12 +9,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.data.base import Corpus, Row, TestSet
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.fingerprint import corpus_fingerprint, tokenizer_fingerprint
+from untrac_exp.data.fingerprint import corpus_fingerprint, rows_fingerprint, tokenizer_fingerprint
 from untrac_exp.data.packing import packed, padded
 from untrac_exp.data.tokenizing import Tokenization
 from untrac_exp.store import Store
@@ -122,3 +123,27 @@ def encode(
     """Encode each row as one example, see `padded`. what: name of the rows in errors."""
     tokenization = Tokenization(tokenizer, seq2seq, what, end_of_input)
     return padded(tokenization.pairs(rows), tokenization, block_size, skip_empty)
+
+
+def encode_once(
+    rows: Sequence[Row],
+    store: Store,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    what: str,
+    **settings: Any,
+) -> Encoded:
+    """Return what `encode` does; jobs with the same rows, tokenizer and settings share it."""
+    key = {
+        "rows": rows_fingerprint(rows),
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        **settings,
+        "code": code_fingerprint([__name__, "untrac_exp.data.tokenizing"]),
+    }
+    return Encoded.load(
+        store.get(
+            "tokens",
+            key,
+            lambda out: encode(rows, tokenizer, what=what, **settings).save(out),
+        )
+    )

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import model_info, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -26,6 +30,8 @@ from untrac_exp.models.checks import LONGEST, check_block_size, check_causal, co
 from untrac_exp.models.source import ModelSource, attention_argument
 from untrac_exp.store import Store
 
+log = logging.getLogger(__name__)
+
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 _BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.bias)$")
@@ -33,6 +39,9 @@ _BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.b
 
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
+_OFFLINE = "the hub cannot be reached; connect, or give a folder with the checkpoint"
+_WAIT_S = 10.0
+"""How long the hub is waited for."""
 _REMEDIES = {
     ("Unrecognized configuration class",): "it is not {kind} model; set model.seq2seq={other}",
     ("GatedRepoError", "gated repo"): "it is gated; accept its terms at "
@@ -44,8 +53,7 @@ _REMEDIES = {
     "model.trust_remote_code=true",
     ("SafetensorError",): "its weights cannot be read ({text}); copy or save them again",
     ("backend tokenizer",): _NO_TOKENIZER,
-    ("connect", "Connect"): "the hub cannot be reached; connect, or give a folder with the "
-    "checkpoint",
+    ("connect", "Connect"): _OFFLINE,
 }
 """What is wrong and its remedy, by names of an error's classes or words of its text."""
 
@@ -81,11 +89,12 @@ class Pretrained(ModelSource):
     undo: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.path.expanduser(self.path))
         if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
             raise ValueError(f"model.dtype='{self.dtype}' is unknown; use float32 or bfloat16")
         if self.block_size is None or self.seq2seq is None:
             defaults = {"block_size": LONGEST, "seq2seq": False}
-            with suppress(Exception):
+            with suppress(Exception), self._explained():
                 config = AutoConfig.from_pretrained(self.path, **self._where)
                 defaults = {"block_size": context(config), "seq2seq": config.is_encoder_decoder}
             for name, value in defaults.items():
@@ -125,13 +134,16 @@ class Pretrained(ModelSource):
     def key(self) -> dict[str, object]:
         folder = Path(self.path)
         if folder.is_dir():
-            files = sorted(f for glob in ("config.json", *_WEIGHTS) for f in folder.glob(glob))
+            own_code = ["*.py"] if self.trust_remote_code else []
+            globs = ("config.json", *_WEIGHTS, *own_code)
+            files = sorted(file for glob in globs for file in folder.glob(glob))
             weights = _content(tuple((f.absolute(), f.stat().st_mtime_ns) for f in files))
         else:
             with self._explained():
                 commit = AutoConfig.from_pretrained(self.path, **self._where)._commit_hash
             weights = f"{self.path}@{commit or self.revision}"
-        return {"weights": weights, "seq2seq": self.seq2seq, "dtype": self.dtype}
+        trust = {"trust_remote_code": True} if self.trust_remote_code else {}
+        return {"weights": weights, "seq2seq": self.seq2seq, "dtype": self.dtype, **trust}
 
     def skeleton(self, vocab_size: int | None) -> PreTrainedModel | None:
         try:
@@ -166,7 +178,7 @@ class Pretrained(ModelSource):
         if folder.is_file():
             return "it is a file; give the folder that contains it and config.json"
         if not folder.is_dir():
-            return None if _HUB_ID.fullmatch(self.path) else _NOT_FOUND
+            return _unreachable(self.path) if _HUB_ID.fullmatch(self.path) else _NOT_FOUND
         if (folder / "adapter_config.json").exists() and not _has_weights(folder):
             return (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
@@ -212,6 +224,21 @@ def _has_weights(folder: Path) -> bool:
         for pattern in _WEIGHTS
         for file in folder.glob(pattern)
     )
+
+
+@cache
+def _unreachable(path: str) -> str | None:
+    """Return that the hub does not answer, unless the model is on this machine already."""
+    if try_to_load_from_cache(path, "config.json") is not None:
+        return None
+    log.info("model.path=%s: asking the hub, for at most %.0f s", path, _WAIT_S)
+    try:
+        model_info(path, timeout=_WAIT_S)
+    except HfHubHTTPError:  # it answers; transformers says what is wrong
+        return None
+    except Exception:
+        return _OFFLINE
+    return None
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoTokenizer,
     PreTrainedModel,
@@ -15,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from untrac_exp.config.errors import did_you_mean
 from untrac_exp.data.base import Corpus
 from untrac_exp.data.fingerprint import corpus_fingerprint
 from untrac_exp.models.source import ModelSource, attention_argument
@@ -36,9 +38,6 @@ class Scratch(ModelSource):
         seq2seq: whether the architecture is an encoder-decoder.
         attention: `attn_implementation` of transformers.
         config: further arguments of the architecture's configuration.
-
-    Raises:
-        ValueError: `block_size` is below 2.
     """
 
     architecture: str
@@ -48,10 +47,6 @@ class Scratch(ModelSource):
     seq2seq: bool = False
     attention: str = "sdpa"
     config: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.block_size < 2:
-            raise ValueError(f"model.block_size={self.block_size} must be at least 2")
 
     def tokenizer(self, corpora: Sequence[Corpus], store: Store) -> PreTrainedTokenizerBase:
         if self.pretrained_tokenizer is not None:
@@ -86,6 +81,11 @@ class Scratch(ModelSource):
         special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": end, "eos_token_id": end}
         if self.seq2seq:
             special["decoder_start_token_id"] = pad
+        known = CONFIG_MAPPING[self.architecture]()
+        for name in self.config:
+            if not hasattr(known, name):
+                near = did_you_mean(name, known.to_dict(), "model.config.")
+                raise ValueError(f"model.config.{name}: {self.architecture} has no such key{near}")
         config = AutoConfig.for_model(
             self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
         )

@@ -2,15 +2,17 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from glob import has_magic
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from untrac_exp.config.schema import parse_overrides
 
@@ -27,8 +29,14 @@ class Report(Callback):
 
     sweep: ClassVar[DictConfig | None] = None
     """Configuration of this process's sweep until it is reported."""
+    failed: ClassVar[bool] = False
+    """Whether a report could not be written."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _check(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        _check(config)
         Report.sweep = config
         hydra = config.hydra
         axes = [f"{key}={values}" for key, values in hydra.sweeper.params.items()]
@@ -45,6 +53,31 @@ class Report(Callback):
         except ValueError as error:
             # Hydra would turn an exception of a callback into a Python warning
             log.error("no report: %s", error)
+            Report.failed = True
+
+
+def _check(config: DictConfig) -> None:
+    """Exit with a line on stderr if a folder is no folder of its own or a path does not exist.
+
+    Before folders are made and slow modules imported; Hydra would turn an exception into a warning.
+    """
+    place = PurePath(config.outputs) / str(config.name)
+    fault = None
+    if ".." in place.parts[len(PurePath(config.outputs).parts) :] or PurePath(config.name).root:
+        fault = (
+            f"name={config.name}: its folder would be outside {config.outputs}; use a plain name"
+        )
+    elif Path(config.store).absolute().is_relative_to(Path(place).absolute()):
+        fault = f"name={config.name} is the folder of the store; use another name"
+    paths = OmegaConf.select(config, "corpora.paths"), OmegaConf.select(config, "testset.paths")
+    for key, given in zip(("corpora.paths", "testset.paths"), paths, strict=True):
+        for name, path in given.items() if isinstance(given, DictConfig) else ():
+            is_plain = isinstance(path, str) and not path.startswith("hub:") and not has_magic(path)
+            if is_plain and not Path(path).expanduser().exists():
+                missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
+                fault = fault or f"{key}.{name}: {missing}"
+    if fault:
+        sys.exit(f"error: {fault}")
 
 
 def count_jobs(overrides: Sequence[str]) -> int:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from untrac_exp.report.result_files import TABLES, TRUTH, read_metrics, read_table
+from untrac_exp.report.result_files import TABLES, TRUTH, changed_table, read_metrics, read_table
 from untrac_exp.report.results import JOB, Sweep, labelled
 
 _REPETITIONS = ("seed", "train_seed")
+_OF_METHODS = ("method", "optimizer", "objective", "recipe")
+"""Groups of overrides that change no data."""
 _OF_A_JOB = ("metrics.json", "scores.csv", ".hydra")
 """What the folder of a job has; metrics.json only if the job has finished."""
 
@@ -50,7 +52,13 @@ def collect(directory: Path) -> Sweep:
     files = [job.pop("tables") for job in metrics]
     tables = {name: _stack(metrics, [of_job[name] for of_job in files], name) for name in TABLES}
     sweep = Sweep(directory, metrics, tables)
-    more = [*_truth_warnings(sweep), *warnings, *_job_warnings(metrics)]
+    more = [
+        *_truth_warnings(sweep),
+        *_seed_warnings(sweep),
+        *_data_warnings(metrics),
+        *warnings,
+        *_job_warnings(metrics),
+    ]
     sweep.warnings.extend(dict.fromkeys(more))
     return sweep
 
@@ -81,8 +89,11 @@ def _read_job(outdir: Path) -> dict[str, Any]:
         raise ValueError(f"{outdir}: not finished, left out")
     job = read_metrics(outdir)
     tables = {name: read_table(outdir / f"{name}.csv", TABLES[name]) for name in TABLES}
-    if tables["scores"] is None:
-        raise ValueError(f"{outdir}: no scores.csv; delete the folder and run the job again")
+    changed = "scores.csv" if tables["scores"] is None else changed_table(outdir, job)
+    if changed:
+        raise ValueError(
+            f"{outdir}: {changed} is missing or not the job's; left out, run the job again"
+        )
     return job | {
         "method": str(job["method"]),
         "overrides": job.get("overrides") or {},
@@ -124,6 +135,40 @@ def _truth_warnings(sweep: Sweep) -> list[str]:
         f"{labelled('jobs', str(variant))} were compared with different truths: they ran with "
         "other configurations; run the sweep again with force=true or delete the older ones"
         for variant in is_same[~is_same].index.unique("variant")
+    ]
+
+
+def _seed_warnings(sweep: Sweep) -> list[str]:
+    """Say why seeds give equal scores, if those of any method do."""
+    for label, scores in sweep.scores.groupby("label", sort=False):
+        jobs = [rows["influence"].tolist() for _, rows in scores.groupby(["train_seed", "seed"])]
+        if scores["seed"].nunique() > 1 and all(values == jobs[0] for values in jobs):
+            return [
+                f"the seeds of {label} give equal scores, as it draws nothing and the corpora are "
+                "read whole: one seed is enough (or smaller samples: n_per_corpus)"
+            ]
+    return []
+
+
+def _data_warnings(metrics: list[dict[str, Any]]) -> list[str]:
+    """Warn if jobs stand in one table that read other data, though nothing in it says so."""
+    newest = sorted(metrics, key=lambda job: str(job.get("finished")), reverse=True)
+    data: dict[str, Any] = {}
+    others = []
+    for job in newest:
+        shown = {
+            key: value
+            for key, value in job["overrides"].items()
+            if key.partition(".")[0] not in _OF_METHODS
+        }
+        same = str((sorted(shown.items()), job["seed"], job["train_seed"]))
+        if job.get("data") != data.setdefault(same, job.get("data")):
+            others.append(job["name"])
+    if not others:
+        return []
+    return [
+        f"{', '.join(sorted(others))}: computed from other corpora, test sets or weights than the "
+        "newest jobs, so do not compare them; run them again, or delete their folders"
     ]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +14,16 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from untrac_exp.config.schema import job_overrides, plain
+from untrac_exp.config.schema import job_overrides, plain, shown
 from untrac_exp.data.prepare import READING
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.stages.training import Training
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
-from untrac_exp.statistics.evidence import evidence
+from untrac_exp.statistics.evidence import data_warnings, evidence
 from untrac_exp.statistics.intervals import with_intervals
+from untrac_exp.store import fingerprint
 from untrac_exp.store.artifact import versions
 from untrac_exp.store.code import code_fingerprint, targets
 from untrac_exp.truth.models import Truth
@@ -66,8 +68,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
-    exists = (outdir / "metrics.json").exists()
-    return exists and files.read_metrics(outdir).get("fingerprint") == key
+    if not (outdir / "metrics.json").exists():
+        return False
+    metrics = files.read_metrics(outdir)
+    return metrics.get("fingerprint") == key and not files.changed_table(outdir, metrics)
 
 
 def check_folder(outdir: Path, cfg: DictConfig) -> None:
@@ -79,7 +83,7 @@ def check_folder(outdir: Path, cfg: DictConfig) -> None:
     if not (outdir / "metrics.json").exists():
         return
     stored = _settings(files.read_metrics(outdir).get("config") or {})
-    ours = _settings(files.plain(plain(cfg)))
+    ours = _settings(files.plain(shown(cfg)))
     keys = {*stored, *ours} - {"budget"}  # a larger budget goes on in the same folder
     if other := [key for key in sorted(keys) if stored.get(key) != ours.get(key)]:
         raise ValueError(
@@ -94,7 +98,7 @@ def write_results(
     """Write the result files; metrics.json is last and marks the job as finished."""
     attributed, theta0, truth, changes = results
     answer = attributed.influences
-    warnings = list(answer.warnings)
+    warnings = [*answer.warnings, *data_warnings(inputs)]
     tables = {
         "scores": with_intervals(answer),
         "trajectory": answer.trajectory,
@@ -104,6 +108,7 @@ def write_results(
         tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
         warnings += more_warnings
         tables |= tables_of_evidence
+    files.begin(outdir)
     for name, table in tables.items():
         if table is not None:
             files.write(outdir, name, table)
@@ -134,6 +139,7 @@ def write_results(
             "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
             "rounds": attributed.rounds,
             "warnings": warnings,
+            "data": fingerprint(inputs.key),
             "theta0": None if theta0 is None else str(theta0),
             "fingerprint": key if attributed.is_last else None,  # else the same command goes on
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -155,15 +161,15 @@ def about(cfg: DictConfig, method: str) -> dict[str, Any]:
         "scale": cfg.scale,
         "versions": versions(),
         "git_commit": _git_commit(),
-        "config": plain(cfg),
+        "config": shown(cfg),
         "generated": getattr(sys.modules.get(source), "GENERATED", False),
     }
 
 
 def _git_commit() -> str | None:
     """Return the commit of the checkout; None if the package is installed."""
-    done = subprocess.run(
-        ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout.strip() or None
+    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
+    with suppress(OSError):  # there is no git
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or None
+    return None

@@ -9,6 +9,7 @@ atomically.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -52,13 +53,27 @@ def write(outdir: Path, name: str, table: pd.DataFrame) -> Path:
     columns = TABLES[name]
     missing = {"influence", "loss", "change", "share"} & {*columns} - {*table.columns}
     assert not missing, f"{name}.csv without {missing}"
-    return write_text(outdir / f"{name}.csv", table_text(table.reindex(columns=columns)))
+    # a bare \r ends a line for some readers, quoted or not
+    table = table.reindex(columns=columns).replace(r"\r\n?", "\n", regex=True)
+    return write_text(outdir / f"{name}.csv", table_text(table))
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json``, the last of a job's files. NaN and infinities become null."""
-    text = json.dumps(plain(metrics), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    """Write ``metrics.json``, the last of a job's files. NaN and infinities become null.
+
+    It has the sha256 of each table.
+    """
+    paths = [outdir / f"{name}.csv" for name in TABLES]
+    tables = {path.name: _sha256(path) for path in paths if path.exists()}
+    content = plain({**metrics, "tables": tables})
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     return write_text(outdir / "metrics.json", text + "\n")
+
+
+def begin(outdir: Path) -> None:
+    """Remove the results that are about to be replaced, ``metrics.json`` first."""
+    for name in ("metrics.json", *(f"{table}.csv" for table in TABLES)):
+        (outdir / name).unlink(missing_ok=True)
 
 
 def read_metrics(outdir: Path) -> dict[str, Any]:
@@ -101,6 +116,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
         raise ValueError(
             f"{path}: unreadable ({reason}); delete it and run the job again"
         ) from None
+
+
+def changed_table(outdir: Path, metrics: Mapping[str, Any]) -> str | None:
+    """Return a table that is not the one that these metrics were written with, None if all are."""
+    for name, digest in (metrics.get("tables") or {}).items():
+        path = outdir / name
+        if not path.is_file() or _sha256(path) != digest:
+            return str(name)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
+from untrac_exp.config.errors import did_you_mean
 from untrac_exp.data.base import Corpus, Subset, TestSet
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
-from untrac_exp.data.prepare import check_names, encode, encode_corpus, sample_tokens
+from untrac_exp.data.prepare import check_names, encode_corpus, encode_once, sample_tokens
 from untrac_exp.data.sampling import rows_outside, sample_rows
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import PretrainingSettings
@@ -110,6 +111,12 @@ def encode_inputs(
         ValueError: the data are invalid.
     """
     check_names(corpora, testsets)
+    if source.block_size < 2:
+        raise ValueError(f"model.block_size={source.block_size} must be at least 2")
+    names = [corpus.name for corpus in corpora]
+    for name in max_sequences:
+        if name not in names:
+            raise ValueError(f"max_sequences.{name}: no such corpus{did_you_mean(name, names)}")
     untrained = settings.steps == 0
     complete, window = corpora, _CHARS_PER_TOKEN * source.block_size
     n_rows, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
@@ -134,7 +141,8 @@ def encode_inputs(
             folder = sample_tokens(folder, n_tokens, seed, store)
         folders[corpus.name] = folder
     encode_rows = partial(
-        encode,
+        encode_once,
+        store=store,
         tokenizer=tokenizer,
         block_size=source.block_size,
         seq2seq=source.seq2seq,
@@ -148,7 +156,7 @@ def encode_inputs(
         for name, rows in testset.subsets.items()
     }
     key: dict[str, Any] = {
-        "corpora": {name: folder.name for name, folder in folders.items()},
+        "corpora": [(name, folder.name) for name, folder in folders.items()],  # in their order
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
     if "weights" in (model := source.key()):  # the configured path does not identify them

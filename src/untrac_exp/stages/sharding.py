@@ -1,6 +1,7 @@
 """Fully sharded data parallelism (FSDP)."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
@@ -43,7 +44,7 @@ def whole(model: PreTrainedModel) -> PreTrainedModel:
     weights = get_model_state_dict(model, options=options)
     if not processes.is_first():
         return model
-    return rebuilt(model, weights)
+    return rebuilt(model, cast(Mapping[str, Tensor], weights))
 
 
 def rebuilt(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> PreTrainedModel:

@@ -117,9 +117,8 @@ class Training:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without loggers and tokens; workers load tokens from the store."""
-        return {name: value for name, value in vars(self).items() if name != "data"} | {
-            "loggers": {}
-        }
+        state = {name: value for name, value in vars(self).items() if name != "data"}
+        return state | {"loggers": {}, "_code": self._code}  # the code is hashed once
 
     @cached_property
     def _code(self) -> str:
@@ -144,6 +143,7 @@ class Training:
             "model": self.source.key(),
             "tokenizer": tokenizer_fingerprint(self.tokenizer),
             "train_seed": train_seed,
+            **({"attention": kernel} if (kernel := self.source.attention) != "sdpa" else {}),
         }
         double = self.trainer.precision == "64-true"
         if steps == 0:

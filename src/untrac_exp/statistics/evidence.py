@@ -11,6 +11,38 @@ from untrac_exp.methods.base import Influences
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.statistics.ranking import TEST, rank, top_examples, weaknesses
 
+_UNLIKE = 100
+"""How many times the text of another corpus makes a corpus small beside it."""
+
+
+def data_warnings(inputs: Inputs) -> list[str]:
+    """Return warnings about copies in test sets, and about equal or very small corpora."""
+    warnings = []
+    for (testset, subset), data in inputs.subsets.items():
+        different = len(data.labels.unique(dim=0))
+        if len(data) > 1 and different <= len(data) / 2:
+            warnings.append(
+                f"test set '{testset}', subset '{subset}': {len(data)} texts, only {different} of "
+                "them different: intervals take copies for independent texts and are too narrow"
+            )
+    data_of = inputs.training.data
+    names: dict[str, list[str]] = {}
+    for name, data in data_of.items():
+        names.setdefault(data.fingerprint, []).append(f"'{name}'")
+    warnings += [
+        f"corpora {', '.join(equal)} are identical: nothing can tell their influences apart"
+        for equal in names.values()
+        if len(equal) > 1
+    ]
+    sizes = sorted((data.read, name) for name, data in data_of.items())
+    (least, small), (most, large) = sizes[0], sizes[-1]
+    if most >= _UNLIKE * least:
+        warnings.append(
+            f"corpus '{small}' has {least:,} tokens against {most:,} of '{large}': so little text "
+            "says hardly anything about its influence"
+        )
+    return warnings
+
 
 def evidence(
     influences: Influences, rows: Mapping[Any, Any], inputs: Inputs

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 from filelock import Timeout
 
@@ -25,10 +26,10 @@ from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.store.artifact import (
     MANIFEST,
     MARK,
-    created,
     damage,
     is_locked,
     lock_of,
+    read_manifest,
     remove,
     seal,
     short_name,
@@ -70,22 +71,22 @@ class Artifact(NamedTuple):
 class Store:
     """The artifacts under one folder, which is created by the first build.
 
-    force: what to rebuild. since: only artifacts older than this are rebuilt, in seconds since the
-    epoch; by default now. method: name of the job's method, for log lines. parallel:
-    where independent artifacts are built.
+    force: what to rebuild. command: with `force`, artifacts that this command has built are kept;
+    its name is any text that no other command has. method: name of the job's method, for log
+    lines. parallel: where independent artifacts are built.
     """
 
     def __init__(
         self,
         root: Path | str,
         force: Force = False,
-        since: float | None = None,
+        command: str | None = None,
         method: str = "method",
         parallel: Parallel = HERE,
     ) -> None:
         self.root = Path(root).absolute()
         self.force, self.method, self.parallel = force, method, parallel
-        self.since = time.time() if since is None else since
+        self.command = uuid4().hex if command is None else command
 
     def path(self, kind: str, key: Mapping[str, Any]) -> Path:
         """Return the folder of an artifact, whether or not it exists."""
@@ -201,7 +202,7 @@ class Store:
             with suppress(OSError):  # removes the folder only if it is empty
                 partial.rmdir()
             raise
-        seal(partial, artifact.kind, artifact.key)
+        seal(partial, artifact.kind, artifact.key, self.command)
         _replace(path, partial)
         processes.barrier()
 
@@ -212,8 +213,9 @@ class Store:
         """Return whether an artifact exists at `path` and is to be rebuilt."""
         if not (self.force == "all" or (self.force and kind == "part")):
             return False
-        made = created(path)
-        return made is not None and made < self.since
+        with suppress(OSError, ValueError):
+            return read_manifest(path).get("command") != self.command
+        return False
 
     def _path(self, artifact: Artifact) -> Path:
         return self.path(artifact.kind, artifact.key)
@@ -232,13 +234,15 @@ class Store:
         except Exception as err:
             number = getattr(err, "errno", None)
             # safetensors raises its own error, without an errno
-            if number in _FULL or any(os.strerror(full) in str(err) for full in _FULL):
+            name = getattr(err, "filename", None)
+            is_ours = name is None or Path(str(name)).is_relative_to(self.root)
+            is_full = number in _FULL or any(os.strerror(full) in str(err) for full in _FULL)
+            if is_full and is_ours:
                 raise StoreError(
                     f"no space left for the store {self.root}: free some, as with `python -m "
                     f"untrac_exp.store gc --older-than 30d --root {self.root}`, or use another disk"
                 ) from err
-            name = getattr(err, "filename", None)
-            if number in _UNUSABLE and name and Path(str(name)).is_relative_to(self.root):
+            if number in _UNUSABLE and name and is_ours:
                 raise StoreError(
                     f"the store {self.root} cannot be used ({os.strerror(number)}: {name}): make "
                     "it a folder that you may read and write, or choose another"

@@ -88,14 +88,6 @@ def _manifest_files(path: Path) -> dict[str, dict[str, Any]]:
     return dict(manifest["files"])
 
 
-def created(path: Path) -> float | None:
-    """Return when the artifact was built, in seconds since the epoch; None if it does not exist."""
-    try:
-        return datetime.fromisoformat(read_manifest(path)["created"]).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def remove(folder: Path) -> None:
     """Remove an artifact or a partial folder; the caller holds the lock."""
     # Remove the manifest first, so that an interrupted removal is detected as damage.
@@ -103,17 +95,19 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def seal(partial: Path, kind: str, key: Mapping[str, Any]) -> None:
-    """Flush the built files to disk and write their manifest."""
-    files = {}
+def seal(partial: Path, kind: str, key: Mapping[str, Any], command: str) -> None:
+    """Flush the built files to disk and write their manifest; command: as in `Store`."""
+    files, mode = {}, partial.stat().st_mode & 0o666
     for file in sorted(partial.rglob("*")):
         name = file.relative_to(partial).as_posix()
         if name != MANIFEST and not file.is_dir():
+            file.chmod(mode)  # safetensors writes files that only their owner can read
             sync(file)
             files[name] = {"sha256": _sha256(file), "size": file.stat().st_size}
     manifest = {
         "kind": kind,
         "key": key,
+        "command": command,
         "created": datetime.now(UTC).isoformat(),
         "files": files,
         "versions": versions(),

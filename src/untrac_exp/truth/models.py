@@ -46,6 +46,8 @@ class Truth(ABC):
             raise ValueError(f"truth.budget='{self.budget}' is unknown; use steps or epochs")
         if not self.train_seeds:
             raise ValueError("truth.train_seeds is empty; give at least one seed")
+        if len({*self.train_seeds}) < len(self.train_seeds):
+            raise ValueError(f"truth.train_seeds={list(self.train_seeds)} has a seed twice")
 
     @abstractmethod
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
