@@ -43,11 +43,11 @@ def rebuilt(before, after):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A folder with a sweep: UnTrac's losses at θ0 and its two corpora, GradDot's products."""
+    """A sweep's folder: θ0's losses for both, UnTrac's texts and two corpora, GradDot's products."""
     folder = tmp_path_factory.mktemp("swept")
     write_texts(folder)
     run(folder, SWEEP)
-    assert methods(folder, store(folder, "part")) == {"UnTrac": 3, "GradDot": 1}
+    assert methods(folder, store(folder, "part")) == {"UnTrac": 4, "GradDot": 2}
     return folder
 
 
@@ -73,9 +73,9 @@ def test_precision_and_seed_make_parts_of_their_own(swept):
     before = store(swept, "part")
     run(swept, method="untrac", seed="1")
     other_seed = store(swept, "part")
-    assert methods(swept, rebuilt(before, other_seed)) == {"UnTrac": 2}
+    assert methods(swept, rebuilt(before, other_seed)) == {"UnTrac": 3}
     run(swept, **{"trainer.precision": "bf16-mixed"})
-    assert methods(swept, rebuilt(other_seed, store(swept, "part"))) == {"GradDot": 1}
+    assert methods(swept, rebuilt(other_seed, store(swept, "part"))) == {"GradDot": 2}
 
 
 def test_checkpoints_kept_more_often_leave_the_parts(swept):
@@ -93,7 +93,7 @@ def test_a_second_testset_leaves_the_first_ones_part(swept):
     (swept / "u.txt").write_text("the ships stayed over the hills\n")
     run(swept, name="second", **{"testset.paths": "{t: t.txt, u: u.txt}"})
     after = store(swept, "part")
-    assert methods(swept, rebuilt(before, after)) == {"GradDot": 1}
+    assert methods(swept, rebuilt(before, after)) == {"GradDot": 2}
 
 
 def test_force_computes_the_methods_parts_and_says_what_it_keeps(swept):
@@ -111,7 +111,7 @@ def test_force_all_makes_everything_once(swept):
     run(swept, SWEEP, **TRUTH, force="all")
     after = store(swept)
     kinds = sorted(path.parent.name for path in rebuilt(before, after))
-    expected = {"tokenizer": 1, "tokens": 2, "model": 3, "losses": 3, "part": 4}
+    expected = {"tokenizer": 1, "tokens": 3, "model": 3, "losses": 3, "part": 6}
     assert kinds == sorted(kind for kind, n in expected.items() for _ in range(n))
     models, parts = ([after[path] for path in store(swept, kind)] for kind in ("model", "part"))
     assert max(models) < min(made for made in parts if made > max(before.values()))

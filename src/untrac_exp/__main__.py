@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _first_fault(error: Exception) -> Exception:
-    """Return what is wrong with the first job of a sweep, if Hydra only complains of its commas.
+    """Return what is wrong with a job of a sweep, if Hydra only complains of its commas.
 
     It composes an experiment's commas as those of a single job if the experiment has a mistake.
     """
@@ -108,7 +108,8 @@ def _first_fault(error: Exception) -> Exception:
     try:
         jobs = BasicSweeper.split_arguments(parse_overrides(overrides), None)
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            hydra.compose("config", jobs[0][0], return_hydra_config=True)
+            for overrides in jobs[0]:
+                hydra.compose("config", list(overrides), return_hydra_config=True)
     except Exception as fault:
         return fault
     return error

@@ -141,7 +141,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def shown(cfg: DictConfig) -> dict[str, Any]:
     """Convert to plain values as `plain` does, but leave environment variables unresolved."""
-    values = OmegaConf.create(OmegaConf.to_container(cfg))
+    values: Any = OmegaConf.create(OmegaConf.to_container(cfg))
     OmegaConf.register_new_resolver("oc.env", _unresolved, replace=True)
     try:
         return plain(values)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    CONFIG_MAPPING,
     AutoConfig,
     AutoTokenizer,
     PreTrainedModel,
@@ -81,14 +80,14 @@ class Scratch(ModelSource):
         special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": end, "eos_token_id": end}
         if self.seq2seq:
             special["decoder_start_token_id"] = pad
-        known = CONFIG_MAPPING[self.architecture]()
+        config = AutoConfig.for_model(
+            self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
+        )
+        known = type(config)()
         for name in self.config:
             if not hasattr(known, name):
                 near = did_you_mean(name, known.to_dict(), "model.config.")
                 raise ValueError(f"model.config.{name}: {self.architecture} has no such key{near}")
-        config = AutoConfig.for_model(
-            self.architecture, **{"vocab_size": vocab_size, **special, **self.config}
-        )
         attention = attention_argument(self.attention)
         return self.auto.from_config(config, dtype=torch.float32, attn_implementation=attention)
 

@@ -67,14 +67,14 @@ def _check(config: DictConfig) -> None:
         fault = (
             f"name={config.name}: its folder would be outside {config.outputs}; use a plain name"
         )
-    elif Path(config.store).absolute().is_relative_to(Path(place).absolute()):
+    elif Path(place, "x").absolute().is_relative_to(Path(config.store).absolute()):
         fault = f"name={config.name} is the folder of the store; use another name"
     paths = OmegaConf.select(config, "corpora.paths"), OmegaConf.select(config, "testset.paths")
     for key, given in zip(("corpora.paths", "testset.paths"), paths, strict=True):
         for name, path in given.items() if isinstance(given, DictConfig) else ():
             is_plain = isinstance(path, str) and not path.startswith("hub:") and not has_magic(path)
             if is_plain and not Path(path).expanduser().exists():
-                missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
+                missing = f"no file at {path!r} (from {Path.cwd()}); check the path or pattern"
                 fault = fault or f"{key}.{name}: {missing}"
     if fault:
         sys.exit(f"error: {fault}")

@@ -168,7 +168,7 @@ def about(cfg: DictConfig, method: str) -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """Return the commit of the checkout; None if the package is installed."""
-    command = ["git", "-C", Path(__file__).parent, "rev-parse", "HEAD"]
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     with suppress(OSError):  # there is no git
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() or None

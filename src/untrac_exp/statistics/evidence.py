@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+import torch
 
 from untrac_exp.data.base import Subset
 from untrac_exp.methods.base import Influences
@@ -19,7 +20,7 @@ def data_warnings(inputs: Inputs) -> list[str]:
     """Return warnings about copies in test sets, and about equal or very small corpora."""
     warnings = []
     for (testset, subset), data in inputs.subsets.items():
-        different = len(data.labels.unique(dim=0))
+        different = len(torch.cat([data.input_ids, data.labels], dim=1).unique(dim=0))
         if len(data) > 1 and different <= len(data) / 2:
             warnings.append(
                 f"test set '{testset}', subset '{subset}': {len(data)} texts, only {different} of "

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from untrac_exp.methods.base import Arrays, Subject, Subset
-from untrac_exp.models.loss import vocab_size
+from untrac_exp.models.loss import example_losses, vocab_size
 
 _DRAWN = 4096
 """Tokens of each corpus on which the loss must be finite."""
@@ -23,7 +23,8 @@ def losses_at_theta0(subject: Subject) -> dict[Subset, float]:
     def compute() -> Arrays:
         losses = {"/".join(name): subject.losses(data).mean for name, data in read.items()}
         drawn = {name: data.select(data.token_sample(_DRAWN, 0)) for name, data in corpora.items()}
-        losses |= {f"corpus {name}": subject.losses(data).mean for name, data in drawn.items()}
+        for name, data in drawn.items():  # not a cost of the method
+            losses[f"corpus {name}"] = example_losses(model, data, subject.max_tokens).mean
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise ValueError(
@@ -32,7 +33,7 @@ def losses_at_theta0(subject: Subject) -> dict[Subset, float]:
                 )
         return {"loss": np.array(list(losses.values())[: len(read)])}
 
-    read, corpora = subject.subsets, subject.corpora
+    read, corpora, model = subject.subsets, subject.corpora, subject.model
     reads = {"subsets": read.values(), "corpora": corpora.values()}
     loss = subject.part("θ0", compute, reads, draws=False)["loss"]
     return dict(zip(read, map(float, loss), strict=True))
