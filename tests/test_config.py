@@ -23,7 +23,7 @@ from experiments.published import BEGIN, END, fill
 from tests.claims import OLDER, parts, wrong
 from untrac_exp.config.checks import check, check_value
 from untrac_exp.config.errors import one_line
-from untrac_exp.config.schema import config_dir, job_overrides, shrink
+from untrac_exp.config.schema import config_dir, job_overrides, plain, shown, shrink
 from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
 from untrac_exp.report.callback import count_jobs
@@ -302,3 +302,11 @@ def test_a_size_that_depends_on_the_scale_stands_in_the_methods_own_file():
     cfg.scale = "mine"
     with pytest.raises(InterpolationResolutionError, match="there is mini or paper"):
         _ = cfg.method.samples
+
+
+def test_environment_variables_are_shown_unresolved(monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    cfg = OmegaConf.create({"a": {"b": "${oc.env:SECRET}"}, "c": "x ${a.b}", "d": "${oc.env:NO,1}"})
+    text = {"a": {"b": "${oc.env:SECRET}"}, "c": "x ${oc.env:SECRET}", "d": "${oc.env:NO,1}"}
+    assert shown(cfg) == text
+    assert plain(cfg) == {"a": {"b": "hunter2"}, "c": "x hunter2", "d": "1"}

@@ -43,7 +43,7 @@ def rebuilt(before, after):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """A sweep: θ0's losses for both, UnTrac's texts and two corpora, GradDot's products."""
+    """θ0's losses for both; UnTrac's losses at θ0 and its two corpora; GradDot's products."""
     folder = tmp_path_factory.mktemp("swept")
     write_texts(folder)
     run(folder, SWEEP)
@@ -103,7 +103,7 @@ def test_force_computes_the_methods_parts_and_says_what_it_keeps(swept):
     out = run(swept, **TRUTH, force="true")
     [line] = [line for line in out.splitlines() if "force=true" in line]
     assert "θ0 and truth are kept (force=all rebuilds them)" in line
-    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 1}
+    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 2}
 
 
 def test_force_all_makes_everything_once(swept):
@@ -158,7 +158,7 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     theirs.write_text(twice)
     assert "already there" not in run(swept, **mine)
     assert influences(swept, **mine) == pytest.approx([2 * x for x in first], rel=1e-12)
-    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 1}
+    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 2}
     assert "already there" in run(swept)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
@@ -15,6 +16,7 @@ from tests.test_resume import alive, wait_for, workers_of
 from untrac_exp.runtime import parallel
 from untrac_exp.runtime.parallel import Parallel, take_device
 from untrac_exp.store import Artifact, Store
+from untrac_exp.store.code import package_fingerprint
 
 LOCAL = Parallel("loky", workers=2, threads=1)
 CLUSTERS = {
@@ -165,3 +167,12 @@ def test_a_worker_takes_a_free_device_until_it_ends(monkeypatch, tmp_path):
 def test_fewer_than_one_worker_are_refused():
     with pytest.raises(ValueError, match=r"parallel\.workers=0 must be at least 1"):
         Parallel("loky", workers=0)
+
+
+def test_a_worker_with_other_code_than_its_parent_refuses(monkeypatch):
+    monkeypatch.setattr(parallel, "_is_worker", False)  # `_call` sets it
+    same = Parallel(prepare="untrac_exp.job:prepare_process", code=package_fingerprint())
+    assert parallel._call(same, 0, int)[1:3] == (0, None)
+    _, result, failed, _ = parallel._call(replace(same, code="other"), 0, int)
+    assert result is None
+    assert "the package was edited while this command ran" in str(failed)

@@ -52,7 +52,7 @@ from untrac_exp.stages.trainer import quiet
 from untrac_exp.stages.training import ModelSpec, Trained, Training
 from untrac_exp.statistics.agreement import load_statistics
 from untrac_exp.store import Store, fingerprint
-from untrac_exp.store.code import code_fingerprint, targets
+from untrac_exp.store.code import code_fingerprint, package_fingerprint, targets
 from untrac_exp.truth.models import Truth
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,16 @@ def run(cfg: DictConfig) -> float | None:
     return sweep.relative
 
 
-def prepare_process(threads: int | None) -> None:
-    """Set the number of CPU threads of this process and silence libraries."""
+def prepare_process(threads: int | None, code: str | None = None) -> None:
+    """Set the number of CPU threads of this process and silence libraries.
+
+    code: `package_fingerprint` of the process that this one works for.
+
+    Raises:
+        ValueError: this process has other code.
+    """
+    if code not in (None, package_fingerprint()):
+        raise ValueError("the package was edited while this command ran; run it again")
     quiet()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -62,7 +62,7 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
     other = made_up(overrides={"train_seed": "1"}, train_seed=1)
     for outdir in other.glob("*/*/seed*"):
         (outdir / "truth.csv").write_bytes(truth)
-        files.write_metrics(outdir, files.read_metrics(outdir))  # with the table's hash
+        edit_metrics(outdir)
         shutil.copytree(outdir, sweep_dir / outdir.relative_to(other))
     sweep = collect(sweep_dir)
     assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
@@ -153,7 +153,6 @@ def test_jobs_with_different_truths_are_reported(sweep_dir):
     path = sweep_dir / "graddot" / "seed0" / "truth.csv"
     truth = files.read_table(path, files.TRUTH)
     files.write(path.parent, "truth", truth.assign(influence=truth["influence"] + 1))
-    files.write_metrics(path.parent, files.read_metrics(path.parent))  # with the table's hash
     assert any("different truths" in warning for warning in collect(sweep_dir).warnings)
 
 
@@ -258,3 +257,43 @@ def test_one_job_directory_can_be_collected_alone(sweep_dir):
 )  # fmt: skip
 def test_number_format_shows_three_digits_of_the_largest(values, expected):
     assert number_format(pd.Series(values)) == expected
+
+
+def test_a_result_whose_table_was_changed_is_left_out(sweep_dir):
+    table = sweep_dir / "untrac" / "seed0" / "scores.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    (sweep_dir / "graddot" / "seed1" / "truth.csv").unlink()
+    sweep = collect(sweep_dir)
+    assert len(sweep.metrics) == 4
+    for name in ("untrac/seed0: scores.csv", "graddot/seed1: truth.csv"):
+        assert any(f"{name} is missing or not the job's" in text for text in sweep.warnings)
+
+
+def test_jobs_of_other_data_are_named(sweep_dir):
+    for outdir in sweep_dir.glob("*/seed*"):
+        is_old = outdir.parent.name == "graddot"
+        edit_metrics(outdir, data="old" if is_old else "new", finished=f"202{4 if is_old else 5}")
+    [warning] = [text for text in collect(sweep_dir).warnings if "other corpora" in text]
+    assert warning.startswith("graddot, seed 0, graddot, seed 1: computed from other corpora")
+    for outdir in sweep_dir.glob("*/seed*"):
+        edit_metrics(outdir, data="same")
+    assert not any("other corpora" in text for text in collect(sweep_dir).warnings)
+
+
+def test_equal_seeds_are_explained_once(sweep_dir):
+    scores = files.read_table(sweep_dir / "untrac" / "seed0" / "scores.csv", files.SCORES)
+    for method in ("untrac", "graddot"):
+        files.write(sweep_dir / method / "seed0", "scores", scores)
+        files.write(sweep_dir / method / "seed1", "scores", scores)
+        for seed in range(2):
+            edit_metrics(sweep_dir / method / f"seed{seed}")
+    found = [text for text in collect(sweep_dir).warnings if "equal scores" in text]
+    assert len(found) == 1
+
+
+def test_the_loss_of_theta0_is_said(sweep_dir):
+    for i, outdir in enumerate(sorted(sweep_dir.glob("*/seed*"))):
+        edit_metrics(outdir, theta0_loss={"bias": {"loss": 3.0 + (i > 3), "uniform": 7.6}})
+    said = "loss of θ0: 3.00 to 4.00 nats per token (a uniform guess: 7.60)"
+    assert collect(sweep_dir).theta0_loss("bias") == said
+    assert collect(sweep_dir).theta0_loss("toxicity") is None

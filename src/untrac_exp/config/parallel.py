@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.parallel import Parallel, cuda_devices
+from untrac_exp.store.code import package_fingerprint
 
 _ON_ONE_MACHINE = ("joblib", "ray")
 """Launchers that run several jobs of a sweep at once on one machine."""
@@ -38,4 +39,5 @@ def parallel_of(cfg: DictConfig) -> Parallel:
         threads=cfg.threads,
         devices=() if cfg.trainer.accelerator == "cpu" else cuda_devices(),
         prepare="untrac_exp.job:prepare_process",
+        code=package_fingerprint(),
     )

@@ -72,8 +72,9 @@ def _check(config: DictConfig) -> None:
     paths = OmegaConf.select(config, "corpora.paths"), OmegaConf.select(config, "testset.paths")
     for key, given in zip(("corpora.paths", "testset.paths"), paths, strict=True):
         for name, path in given.items() if isinstance(given, DictConfig) else ():
-            is_plain = isinstance(path, str) and not path.startswith("hub:") and not has_magic(path)
-            if is_plain and not Path(path).expanduser().exists():
+            if not isinstance(path, str) or path.startswith("hub:") or has_magic(path):
+                continue
+            if not Path(path).expanduser().exists():
                 missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
                 fault = fault or f"{key}.{name}: {missing}"
     if fault:

@@ -178,7 +178,7 @@ def sweep_dir(cfg: DictConfig) -> Path:
 def write_plan(cfg: DictConfig, plans: list[dict[str, Any]]) -> None:
     """Write ``plan.json``; print all artifacts once, the cost of those missing, and downloads."""
     write_text(sweep_dir(cfg) / "plan.json", json.dumps(plans, indent=1) + "\n")
-    console = Console(highlight=False, width=None if Console().is_terminal else 118)
+    console = Console(highlight=False, markup=False, width=None if Console().is_terminal else 118)
     work = pd.json_normalize(plans, "artifacts", ["exact", "parameters", "flops_per_s"])
     work = work.drop_duplicates(["kind", "id"])
     work["flops"] = flops(work["forward"], work["backward"], work["parameters"].astype(float))

@@ -56,7 +56,9 @@ class Parallel:
         options: arguments of `cluster`, of `distributed.Client` or of `ray.init`.
         threads: CPU threads of a worker; None divides the cores.
         devices: CUDA devices, each for one loky worker.
-        prepare: dotted name of a function of `threads`, called in a worker before each task.
+        prepare: dotted name of a function of `threads` and `code`, called in a worker before each
+            task.
+        code: hash of the code that this process runs, which workers must run too.
 
     Raises:
         ValueError: `workers` is below 1.
@@ -69,6 +71,7 @@ class Parallel:
     threads: int | None = None
     devices: tuple[str, ...] = ()
     prepare: str | None = None
+    code: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -202,13 +205,13 @@ def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:
     """Run a task in a worker."""
     global _is_worker
     _is_worker = True
-    _prepare(parallel.prepare, parallel.threads)
     records: Queue[logging.LogRecord] = Queue()
     handler = QueueHandler(records)  # makes records picklable
     handler.setLevel(logging.WARNING)
     logging.getLogger().addHandler(handler)
     result, failed = None, None
     try:
+        _prepare(parallel.prepare, parallel.threads, parallel.code)
         result = task()
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -229,9 +232,9 @@ def _start(parent: int, devices: Sequence[str], prepare: str | None, threads: in
     _prepare(prepare, threads)
 
 
-def _prepare(function: str | None, threads: int | None) -> None:
+def _prepare(function: str | None, threads: int | None, code: str | None = None) -> None:
     if function is not None:
-        pkgutil.resolve_name(function)(threads)
+        pkgutil.resolve_name(function)(threads, code)
 
 
 def _end_with(parent: int) -> None:

@@ -41,6 +41,15 @@ def code_fingerprint(names: Iterable[str]) -> str:
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
 
+@cache
+def package_fingerprint() -> str:
+    """Return the SHA-256 (hex) of the package's files when this process first asked for it."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def targets(node: Any) -> Iterator[str]:
     """Yield every `_target_` at or below a configuration node (plain values)."""
     if isinstance(node, Mapping):
