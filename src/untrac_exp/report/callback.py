@@ -76,7 +76,7 @@ def _check(config: DictConfig) -> None:
                 continue
             if not Path(path).expanduser().exists():
                 missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
-                fault = fault or f"{key}.{name}: {missing}"
+                fault = fault or ".".join((key, str(name))) + f": {missing}"
     if fault:
         sys.exit(f"error: {fault}")
 
