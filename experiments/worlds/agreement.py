@@ -10,7 +10,9 @@ file keeps them, since they are small. PROTOCOL.md says how the table is compute
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ CONTROLS = ("unigrams", "bm25", "tfidf", "corpus_loss")
 SURROGATE = "ngram"
 LOWEST_CEILING = 0.9
 """Cells of a (world, test set) with a lower attainable ceiling are left out."""
+_NOT_SETTINGS = ("corpora.world", "train_seed", "seed", "parallel")
 SHORT = ["agreement ÷ attainable", "95 %", "given `ngram`", "worst world", "seconds"]
 """Columns of the table on the front page."""
 
@@ -59,7 +62,7 @@ def cells(directory: Path) -> pd.DataFrame:
             cost = job["cost"]
             rows.append(
                 {
-                    "method": job["label"].partition(",corpora.world")[0],
+                    "method": _name(job),
                     "world": world, "train_seed": job["train_seed"], "testset": testset,
                     "pearson": agreed["pearson"], "attainable": job["attainable"][testset],
                     "partial": np.nan if job["method"] == SURROGATE else np.mean(partial),
@@ -68,6 +71,12 @@ def cells(directory: Path) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _name(job: Mapping[str, Any]) -> str:
+    """Return a job's method with the settings that its command changed."""
+    changed = {key: value for key, value in job["overrides"].items() if key not in _NOT_SETTINGS}
+    return ", ".join([job["method"], *(f"{key}={value}" for key, value in changed.items())])
 
 
 def _partial(table: pd.DataFrame) -> float:
@@ -130,10 +139,17 @@ def publish(name: str) -> tuple[str, str]:
     worlds = DEVELOPMENT if name == "development" else SEALED
     table = pd.read_csv(CELLS)
     table = table[table["world"].isin(worlds)]
+    runs = table.groupby("train_seed")[["method", "world"]].apply(
+        lambda of: len(of.drop_duplicates())
+    )
+    seeds = runs.index[runs == len(table[["method", "world"]].drop_duplicates())]
+    table = table[table["train_seed"].isin(seeds)]  # those that every method was run for
     pairs = table.drop_duplicates(["world", "testset"])
     usable = (pairs["attainable"] >= LOWEST_CEILING).sum()
-    counted = f"{table['world'].nunique()} worlds, {usable} of {len(pairs)} test sets with an "
-    counted += f"attainable ceiling of at least {LOWEST_CEILING}."
+    counted = (
+        f"{table['world'].nunique()} worlds, train seed {', '.join(map(str, seeds))}; {usable} of "
+        f"{len(pairs)} test sets have an attainable ceiling of at least {LOWEST_CEILING}."
+    )
     methods = summary(table)
     return f"{counted}\n\n{markdown(methods)}", markdown(methods[SHORT])
 
