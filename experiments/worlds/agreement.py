@@ -115,7 +115,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         row = {
             "agreement ÷ attainable": f"{shares[method].mean():.2f}",
             "95 %": _text(interval(shares[method].dropna().to_numpy())),
-            "given `ngram`": f"{partial[method].mean():.2f}" if method in partial else "",
+            "given `ngram`": "" if method == SURROGATE else f"{partial[method].mean():.2f}",
         }
         for other in filter(None, (best_control, "untrac_inv", "graddot")):
             if other in shares:
