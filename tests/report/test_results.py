@@ -153,6 +153,7 @@ def test_jobs_with_different_truths_are_reported(sweep_dir):
     path = sweep_dir / "graddot" / "seed0" / "truth.csv"
     truth = files.read_table(path, files.TRUTH)
     files.write(path.parent, "truth", truth.assign(influence=truth["influence"] + 1))
+    edit_metrics(path.parent)
     assert any("different truths" in warning for warning in collect(sweep_dir).warnings)
 
 

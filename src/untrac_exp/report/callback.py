@@ -69,9 +69,9 @@ def _check(config: DictConfig) -> None:
         )
     elif Path(place, "x").absolute().is_relative_to(Path(config.store).absolute()):
         fault = f"name={config.name} is the folder of the store; use another name"
-    paths = OmegaConf.select(config, "corpora.paths"), OmegaConf.select(config, "testset.paths")
-    for key, given in zip(("corpora.paths", "testset.paths"), paths, strict=True):
-        for name, path in given.items() if isinstance(given, DictConfig) else ():
+    for key in ("corpora.paths", "testset.paths"):
+        given: Any = OmegaConf.select(config, key)
+        for name, path in given.items() if hasattr(given, "items") else ():
             if not isinstance(path, str) or path.startswith("hub:") or has_magic(path):
                 continue
             if not Path(path).expanduser().exists():
