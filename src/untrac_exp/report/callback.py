@@ -78,7 +78,8 @@ def _check(config: DictConfig) -> None:
                 missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
                 fault = fault or f"{key}.{name}: {missing}"
     if fault:
-        sys.exit(f"error: {fault}")
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(1)
 
 
 def count_jobs(overrides: Sequence[str]) -> int:
