@@ -69,16 +69,17 @@ def _check(config: DictConfig) -> None:
         )
     elif Path(place, "x").absolute().is_relative_to(Path(config.store).absolute()):
         fault = f"name={config.name} is the folder of the store; use another name"
-    paths = OmegaConf.select(config, "corpora.paths"), OmegaConf.select(config, "testset.paths")
-    for key, given in zip(("corpora.paths", "testset.paths"), paths, strict=True):
-        for name, path in given.items() if isinstance(given, DictConfig) else ():
+    for key in ("corpora.paths", "testset.paths"):
+        given: Any = OmegaConf.select(config, key)
+        for name, path in given.items() if hasattr(given, "items") else ():
             if not isinstance(path, str) or path.startswith("hub:") or has_magic(path):
                 continue
             if not Path(path).expanduser().exists():
                 missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
                 fault = fault or ".".join((key, str(name))) + f": {missing}"
     if fault:
-        sys.exit(f"error: {fault}")
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(1)
 
 
 def count_jobs(overrides: Sequence[str]) -> int:

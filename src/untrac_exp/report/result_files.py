@@ -41,7 +41,7 @@ TABLES = {
 """Columns of each file; influences, losses and changes are in nats per token."""
 
 _TYPES = {
-    **dict.fromkeys(("step", "train_seed", "rank", "behind", "index", "test_index"), "int64"),
+    **dict.fromkeys(("step", "train_seed", "rank", "index", "test_index"), "int64"),
     **dict.fromkeys(("corpus", "testset", "subset", "without", "unlearned"), "str"),
     **dict.fromkeys(("read", "text", "excerpt"), "str"),
 }
