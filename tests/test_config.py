@@ -37,7 +37,11 @@ OPTIONS = sorted(
     for path in CONF.glob("*/*.yaml")
     if path.parent.name not in ("scale", "experiment", "recipe")  # recipe: see below
 )
-UNSET = {"corpora.paths": "{a: a.txt}", "testset.paths": "{t: t.txt}"}
+UNSET: dict[str, object] = {
+    "corpora.paths": {"a": "a.txt"},
+    "testset.paths": {"t": "t.txt"},
+    "model.path": "checkpoint",
+}
 """What only the user can say, where a file leaves it open."""
 
 
@@ -51,7 +55,7 @@ def filled(cfg):
     for key, value in UNSET.items():
         group, name = key.split(".")
         if cfg[group] is not None and OmegaConf.is_missing(cfg[group], name):
-            OmegaConf.update(cfg, key, OmegaConf.create(value))
+            OmegaConf.update(cfg, key, value)
     return cfg
 
 
