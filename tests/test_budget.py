@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.command import command, overrides
+from tests.conftest import Linear
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import job, trace
 from untrac_exp.data.encoding import Encoded
@@ -34,8 +35,10 @@ def texts(n, width, seed):
 @pytest.fixture
 def subject(tmp_path):
     corpora = {"short": texts(900, 20, 0), "long": texts(60, 600, 1), "few": texts(3, 20, 2)}
+    model = Linear().float()
+    model.vocab = 1_000  # so that its loss is clearly below a uniform guess's
     return Subject(
-        torch.nn.Linear(1, 1), corpora, {T: texts(300, 30, 3)}, [], TrainerSettings(),
+        lambda: model, corpora, {T: texts(300, 30, 3)}, [], TrainerSettings(),
         Store(tmp_path), {}, trained_on=corpora,
     )  # fmt: skip
 
@@ -245,6 +248,6 @@ def test_who_stops_a_trace_keeps_the_ranking_so_far(folder):
         folder / "model", None, given, {"bad": folder / "bad.txt"}, budget="2h", threads=1,
         **{"method._target_": "stopping.Stopped", "trainer.accelerator": "cpu"},
     )  # fmt: skip
-    assert "the next round takes about" in scores.attrs["warnings"][0]
+    assert any("the next round takes about" in text for text in scores.attrs["warnings"])
     assert scores.attrs["rounds"]
     assert set(scores["corpus"]) == {"forum", "wiki"}

@@ -89,7 +89,7 @@ print(json.dumps({name: code_fingerprint([module]) for name, module in names.ite
 """
 EDITS = {
     "methods/graddot.py": {"graddot"},
-    "stages/unlearning.py": {"untrac", "untrac_inv"},
+    "stages/unlearning.py": {"finetune", "untrac", "untrac_inv"},
     "stages/hessian.py": {"hif_lissa", "hif_arnoldi", "hif_ekfac"},
     "store/__init__.py": set(),
     "data/sources/winobias.py": set(),
