@@ -229,9 +229,8 @@ def _revived(token: str, state: Mapping[str, Any]) -> Subject:
 class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
-    corpus, subset: the pair whose influence they give. of: the evaluated dataset, the test subset
-    or the corpus. before: losses at θ0. nll_after: (N,) nats after unlearning. unit: the influence
-    is the change in nats per token divided by it.
+    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
+    losses at θ0. nll_after: (N,) nats. unit: the influence is the change per token divided by it.
     """
 
     corpus: str
@@ -290,10 +289,7 @@ class Method(ABC):
         """Compute the influence of each corpus on each test subset, positive if it helps."""
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
-        """Estimate the tokens of `influences` in forward and in backward passes, as in `Meter`.
-
-        By default those of a gradient of every dataset.
-        """
+        """Estimate the tokens of `influences` forward and backward; of all gradients by default."""
         return sizes.tokens, sizes.tokens
 
 

@@ -67,8 +67,7 @@ class PretrainingSettings:
                 raise ValueError(f"pretraining.{name}={getattr(self, name)} must be at least 1")
         if self.steps < 0:
             raise ValueError(
-                f"pretraining.steps={self.steps} must be at least 1 (or 0, to take the model as it "
-                "is)"
+                f"pretraining.steps={self.steps} must be at least 1 (or 0, for the model as it is)"
             )
         if self.clip < 0:
             raise ValueError(f"pretraining.clip={self.clip} must not be negative (0 turns it off)")
@@ -287,7 +286,7 @@ def pretrain(
     with exit_on_sigterm():
         fitter.fit(module, ckpt_path=checkpoint, weights_only=True)
     trained = sharding.whole(model.eval())
-    # the recorded losses are those before each step, so the last step's is still to be seen
+    # the losses so far are those before each step
     one = 0 if keep is None else int(keep.nonzero()[0])
     last = _loss(trained, data.batch(torch.tensor([one]))) if fitter.is_global_zero else 0.0
     _check_finite(processes.broadcast(last), settings.steps)
