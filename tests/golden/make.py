@@ -23,7 +23,7 @@ from tests.golden.cases import SLOW, SWEEPS, write_inputs
 
 HERE = Path(__file__).parent
 NUMBERS = {"influence", "ci_low", "ci_high", "loss", "change", "share"}
-NUMBERS |= {"lead", "lead_low", "lead_high"}
+NUMBERS |= {"lead", "lead_low", "lead_high", "behind"}
 """Columns of numbers. The others say what a number is of."""
 Table = dict[str, list[Any]]
 """The numbers of a row by what they are of. The first row is the header."""

@@ -149,6 +149,8 @@ class Unlearning(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(parameters(self.model))
+        if self.schedule == CONSTANT:
+            return optimizer
         factor = partial(self.schedule, total=self.trainer.max_steps)
         scheduler = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
