@@ -112,9 +112,9 @@ def test_four_processes_train_each_of_six_models_once(tmp_path):
 
 @pytest.mark.slow
 def test_sixteen_processes_train_eighteen_models_in_little_more_than_two_rounds(tmp_path):
-    took, begun, _ = cluster(tmp_path, processes=16, corpora=8, seconds=6)
+    took, begun, _ = cluster(tmp_path, processes=16, corpora=8, seconds=2)
     assert set(begun.values()) == {1}
-    assert took <= 1.3 * 2 * 6
+    assert took <= 1.3 * 2 * 2
 
 
 @pytest.mark.slow

@@ -5,18 +5,18 @@ from math import log
 import numpy as np
 import pytest
 
-from untrac_exp.methods.bm25 import relevance
+from untrac_exp.methods.bm25 import BM25
 from untrac_exp.methods.common.words import split
 from untrac_exp.methods.corpus_loss import CorpusLoss
-from untrac_exp.methods.tfidf import similarity
-from untrac_exp.methods.unigrams import leave_out
+from untrac_exp.methods.tfidf import TfIdf
+from untrac_exp.methods.unigrams import Unigrams
 
 FRUIT, PETS = ["Apple pear apple", "pear plum"], ["cat dog", "dog apple"]
 
 
 def test_unigrams_by_hand():
     """Ten words: apple 3, pear 2, plum 1, cat 1, dog 2; with "fox" of the test V is 6."""
-    [[fruit], [pets]] = leave_out([FRUIT, PETS], [["apple dog", "fox"]])
+    [[fruit], [pets]] = Unigrams.table([FRUIT, PETS], [["apple dog", "fox"]])
 
     def loss(apple, dog, n, scale):
         return -sum(log((scale * c + 1) / (n + 6)) for c in (apple, dog, 0)) / 3
@@ -27,7 +27,7 @@ def test_unigrams_by_hand():
 
 
 def test_without_its_only_corpus_a_word_has_the_probability_of_an_unseen_one():
-    [[only]] = leave_out([["a a"]], [["a"]])
+    [[only]] = Unigrams.table([["a a"]], [["a"]])
     assert only == pytest.approx(log(3 / 3) - log(1 / 3))
 
 
@@ -50,11 +50,11 @@ def test_bm25_by_its_formula():
         [np.mean([score(query, text) for query in queries for text in texts])]
         for texts in (FRUIT, PETS)
     ]
-    np.testing.assert_allclose(relevance([FRUIT, PETS], [queries]), expected, rtol=1e-5)
+    np.testing.assert_allclose(BM25.table([FRUIT, PETS], [queries]), expected, rtol=1e-5)
 
 
 def test_words_that_no_corpus_has_are_relevant_to_none():
-    assert not relevance([FRUIT, PETS], [["fox"]]).any()
+    assert not BM25.table([FRUIT, PETS], [["fox"]]).any()
 
 
 def test_tfidf_by_its_formula():
@@ -70,7 +70,7 @@ def test_tfidf_by_its_formula():
     expected = [
         [np.mean([vector(text) @ vector("apple dog") for text in texts])] for texts in (FRUIT, PETS)
     ]
-    np.testing.assert_allclose(similarity([FRUIT, PETS], [["apple dog"]]), expected)
+    np.testing.assert_allclose(TfIdf.table([FRUIT, PETS], [["apple dog"]]), expected)
 
 
 def test_the_loss_of_a_corpus_is_the_same_for_all_test_sets(subject):

@@ -16,6 +16,7 @@ a tool, is not scored.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Records:
+class Records(ABC):
     """Records of one place, read again on each call.
 
     Attributes:
@@ -93,9 +94,9 @@ class Records:
         """Return what identifies the content; None if only the rows do."""
         return None
 
+    @abstractmethod
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
         """Yield in order the records that begin in piece `index` of `n`."""
-        raise NotImplementedError
 
 
 def subset_of(where: str, record: Mapping[str, Any], columns: Columns) -> str | None:

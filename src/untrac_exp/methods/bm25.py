@@ -14,40 +14,33 @@ al., "Towards Tracing Knowledge in Language Models Back to the Training Data", 2
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from untrac_exp.methods.base import Influences, Method, Subject
-from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.methods.common.words import check_installed, score_texts, split
+from untrac_exp.methods.common.words import TextMethod, split
 
 
 @dataclass(frozen=True)
-class BM25(Method):
+class BM25(TextMethod):
     """Mean BM25 score of sequences and test texts."""
 
-    def __post_init__(self) -> None:
-        check_installed("bm25", "bm25s")
+    name: ClassVar[str] = "bm25"
+    library: ClassVar[str] = "bm25s"
 
-    def influences(self, subject: Subject) -> Influences:
-        return score_texts(subject, "bm25", relevance)
+    @staticmethod
+    def table(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
+        """Return the mean score (Z, S) of the texts of each corpus for those of each subset."""
+        import bm25s
 
-    def tokens(self, sizes: Sizes) -> tuple[int, int]:
-        return 0, 0
-
-
-def relevance(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
-    """Return the mean BM25 score (Z, S) of the texts of each corpus for those of each subset."""
-    import bm25s
-
-    index = bm25s.BM25()
-    index.index([split(text) for texts in corpora for text in texts], show_progress=False)
-    ends = np.cumsum([len(texts) for texts in corpora])[:-1]
-    means = np.zeros((len(corpora), len(subsets)))
-    for j, texts in enumerate(subsets):
-        queries = [[word for word in split(text) if word in index.vocab_dict] for text in texts]
-        scores = [index.get_scores(query) for query in queries if query]
-        if scores:
-            total = np.sum(scores, 0, dtype=float) / len(texts)
-            means[:, j] = [part.mean() for part in np.split(total, ends)]
-    return means
+        index = bm25s.BM25()
+        index.index([split(text) for texts in corpora for text in texts], show_progress=False)
+        ends = np.cumsum([len(texts) for texts in corpora])[:-1]
+        means = np.zeros((len(corpora), len(subsets)))
+        for j, texts in enumerate(subsets):
+            queries = [[word for word in split(text) if word in index.vocab_dict] for text in texts]
+            scores = [index.get_scores(query) for query in queries if query]
+            if scores:
+                total = np.sum(scores, 0, dtype=float) / len(texts)
+                means[:, j] = [part.mean() for part in np.split(total, ends)]
+        return means

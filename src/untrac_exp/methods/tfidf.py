@@ -11,34 +11,27 @@ Source: Salton and Buckley, "Term-Weighting Approaches in Automatic Text Retriev
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from untrac_exp.methods.base import Influences, Method, Subject
-from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.methods.common.words import check_installed, score_texts, vectorizer
+from untrac_exp.methods.common.words import TextMethod, vectorizer
 
 
 @dataclass(frozen=True)
-class TfIdf(Method):
+class TfIdf(TextMethod):
     """Mean cosine of TF-IDF vectors."""
 
-    def __post_init__(self) -> None:
-        check_installed("tfidf", "sklearn")
+    name: ClassVar[str] = "tfidf"
+    library: ClassVar[str] = "sklearn"
 
-    def influences(self, subject: Subject) -> Influences:
-        return score_texts(subject, "tfidf", similarity)
-
-    def tokens(self, sizes: Sizes) -> tuple[int, int]:
-        return 0, 0
-
-
-def similarity(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
-    """Return the mean cosine (Z, S) of the texts of each corpus and those of each subset."""
-    words = vectorizer("TfidfVectorizer").fit([text for texts in corpora for text in texts])
-    # vectors have length 1, so a product of means is the mean of cosines
-    ours, theirs = (
-        np.stack([np.asarray(words.transform(texts).mean(0))[0] for texts in datasets])
-        for datasets in (corpora, subsets)
-    )
-    return ours @ theirs.T
+    @staticmethod
+    def table(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
+        """Return the mean cosine (Z, S) of the texts of each corpus and those of each subset."""
+        words = vectorizer("TfidfVectorizer").fit([text for texts in corpora for text in texts])
+        # vectors have length 1, so a product of means is the mean of cosines
+        ours, theirs = (
+            np.stack([np.asarray(words.transform(texts).mean(0))[0] for texts in datasets])
+            for datasets in (corpora, subsets)
+        )
+        return ours @ theirs.T

@@ -12,35 +12,33 @@ Source: add-one smoothing as in Jurafsky and Martin, "Speech and Language Proces
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from untrac_exp.methods.base import Influences, Method, Subject
-from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.methods.common.words import check_installed, score_texts, vectorizer
+from untrac_exp.methods.common.words import TextMethod, vectorizer
 
 
 @dataclass(frozen=True)
-class Unigrams(Method):
+class Unigrams(TextMethod):
     """Word counts of each corpus."""
 
-    def __post_init__(self) -> None:
-        check_installed("unigrams", "sklearn")
+    name: ClassVar[str] = "unigrams"
+    library: ClassVar[str] = "sklearn"
 
-    def influences(self, subject: Subject) -> Influences:
-        return score_texts(subject, "unigrams", leave_out)
+    @staticmethod
+    def table(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
+        """Return the rise (Z, S) of each subset's loss without each corpus, in nats per word."""
+        texts = [text for texts in corpora + subsets for text in texts]
+        words = vectorizer("CountVectorizer").fit(texts)
 
-    def tokens(self, sizes: Sizes) -> tuple[int, int]:
-        return 0, 0
+        def count(datasets: list[list[str]]) -> np.ndarray:
+            return np.stack([np.asarray(words.transform(texts).sum(0))[0] for texts in datasets])
 
-
-def leave_out(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
-    """Return the rise (Z, S) of each subset's loss without each corpus, in nats per word."""
-    words = vectorizer("CountVectorizer").fit(text for texts in corpora + subsets for text in texts)
-    counts = np.stack([np.asarray(words.transform(texts).sum(0))[0] for texts in corpora])
-    total, n, v = counts.sum(0), counts.sum(), counts.shape[1]
-    left = total - counts
-    scale = n / np.maximum(1, left.sum(1, keepdims=True))
-    change = np.log((total + 1) / (n + v)) - np.log((scale * left + 1) / (n + v))
-    tested = np.stack([np.asarray(words.transform(texts).sum(0))[0] for texts in subsets])
-    return change @ (tested / np.maximum(1, tested.sum(1, keepdims=True))).T
+        counts = count(corpora)
+        total, n, v = counts.sum(0), counts.sum(), counts.shape[1]
+        left = total - counts
+        scale = n / np.maximum(1, left.sum(1, keepdims=True))
+        change = np.log((total + 1) / (n + v)) - np.log((scale * left + 1) / (n + v))
+        tested = count(subsets)
+        return change @ (tested / np.maximum(1, tested.sum(1, keepdims=True))).T

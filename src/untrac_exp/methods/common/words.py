@@ -1,44 +1,60 @@
 """Scores of words, for the controls that read the texts and not the model."""
 
 import re
-from collections.abc import Callable
+from abc import abstractmethod
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from untrac_exp.data.encoding import IGNORED, Encoded
-from untrac_exp.methods.base import Arrays, Influences, Subject, gradient_scores
+from untrac_exp.methods.base import Arrays, Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.common.sizes import Sizes
 
 _WORD = r"(?u)\b\w+\b"
 
-Scores = Callable[[list[list[str]], list[list[str]]], np.ndarray]
-"""Maps the texts of each corpus and of each test subset to influences (corpora, subsets)."""
 
+@dataclass(frozen=True)
+class TextMethod(Method):
+    """A method that reads all texts that the model was trained on, and not the model."""
 
-def score_texts(subject: Subject, name: str, scores: Scores) -> Influences:
-    """Return the influences that `scores` computes from all texts that the model was trained on.
+    name: ClassVar[str]
+    """Its name in conf/method."""
+    library: ClassVar[str]
+    """The module of the extra `controls` that it needs."""
 
-    name: of the part in the store.
-    """
+    def __post_init__(self) -> None:
+        if find_spec(self.library) is None:
+            raise ValueError(
+                f"method={self.name} needs {self.library}: pip install 'untrac-exp[controls]'"
+            )
 
-    def compute() -> Arrays:
-        corpora = [texts(subject, data) for data in subject.trained_on.values()]
-        return {
-            "scores": scores(corpora, [texts(subject, data) for data in subject.subsets.values()])
-        }
+    @staticmethod
+    @abstractmethod
+    def table(corpora: list[list[str]], subsets: list[list[str]]) -> np.ndarray:
+        """Return influences (Z, S) from the texts of Z corpora and of S test subsets."""
 
-    reads = {"corpora": subject.trained_on.values(), "subsets": subject.subsets.values()}
-    table = subject.part(name, compute, reads, draws=False)["scores"]
-    return Influences(
-        gradient_scores(
-            {
-                (corpus, subset): float(table[i, j])
-                for j, subset in enumerate(subject.subsets)
-                for i, corpus in enumerate(subject.trained_on)
-            }
+    def influences(self, subject: Subject) -> Influences:
+        def compute() -> Arrays:
+            corpora = [texts(subject, data) for data in subject.trained_on.values()]
+            subsets = [texts(subject, data) for data in subject.subsets.values()]
+            return {"scores": self.table(corpora, subsets)}
+
+        reads = {"corpora": subject.trained_on.values(), "subsets": subject.subsets.values()}
+        scores = subject.part("scores", compute, reads, draws=False)["scores"]
+        return Influences(
+            gradient_scores(
+                {
+                    (corpus, subset): float(scores[i, j])
+                    for j, subset in enumerate(subject.subsets)
+                    for i, corpus in enumerate(subject.trained_on)
+                }
+            )
         )
-    )
+
+    def tokens(self, sizes: Sizes) -> tuple[int, int]:
+        return 0, 0
 
 
 def texts(subject: Subject, data: Encoded) -> list[str]:
@@ -60,9 +76,3 @@ def vectorizer(name: str) -> Any:
     from sklearn.feature_extraction import text
 
     return getattr(text, name)(token_pattern=_WORD)
-
-
-def check_installed(method: str, module: str) -> None:
-    """Raise ValueError if the library of a control is missing."""
-    if find_spec(module) is None:
-        raise ValueError(f"method={method} needs {module}: pip install 'untrac-exp[controls]'")
