@@ -31,8 +31,8 @@ def parallel_of(cfg: DictConfig) -> Parallel:
                 "or start without torchrun"
             )
         return Parallel()
-    launcher = HydraConfig.get().runtime.choices.get("hydra/launcher")
-    if chosen.workers is None and launcher in _ON_ONE_MACHINE:
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    if chosen.workers is None and choices.get("hydra/launcher") in _ON_ONE_MACHINE:
         return Parallel()
     return replace(
         chosen,
