@@ -232,11 +232,15 @@ def share_of_budget(budget: float | None, began: float) -> float | None:
 def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Meter) -> Subject:
     """Sample each corpus with `cfg.seed`; θ0 is loaded on first use."""
     training = inputs.training
-    rates = cfg.pretraining.optimizer.lr, training.settings
+    paths, schedule = theta0.checkpoints(), training.settings.schedule
+    ends = [int(path.stem) for path in paths]  # named by the number of steps
     checkpoints = [
-        # named by its step; the rate is that of the step before
-        Checkpoint(path, rates[0] * rates[1].schedule(int(path.stem) - 1, rates[1].steps))
-        for path in theta0.checkpoints()
+        Checkpoint(
+            path,
+            cfg.pretraining.optimizer.lr
+            * sum(schedule(step, training.settings.steps) for step in range(start, end)),
+        )
+        for path, start, end in zip(paths, [0, *ends], ends, strict=False)
     ]
     data = [*inputs.subsets.values(), *training.data.values()]
     largest = max(int(max(tokens.input_ids.max(), tokens.labels.max())) for tokens in data)
@@ -258,6 +262,8 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         on_curves=inputs.on_curves,
         trained_on=training.data,
         decode=partial(training.tokenizer.decode, skip_special_tokens=True),
+        training=training,
+        train_seed=cfg.train_seed,
     )
 
 

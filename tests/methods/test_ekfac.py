@@ -8,7 +8,7 @@ from tests.conftest import Linear, make_subject, sequences
 from untrac_exp.methods import hif_ekfac
 from untrac_exp.methods.hif_ekfac import HifEkfac, precondition
 from untrac_exp.models.loss import token_nll
-from untrac_exp.stages.ekfac import Factors, fit, linear_layers
+from untrac_exp.stages.ekfac import Factors, embeddings, fit, fit_embeddings, linear_layers
 
 VOCAB = Linear.vocab
 
@@ -72,6 +72,39 @@ def test_every_layer_of_opt_sees_sequences(subject):
             total += (outputs.T @ matrix @ inputs) ** 2
         expected = total / data.scored.sum()
         assert float((eigenvalues - expected).norm() / expected.norm()) < 1e-6, name
+
+
+@pytest.mark.parametrize("name", ["subject", "seq2seq_subject"])
+def test_embeddings_have_a_token_a_row(name, request):
+    """Their Fisher is diagonal in tokens times the eigenvectors of their vectors' gradients."""
+    subject = request.getfixturevalue(name)
+    data, model = subject.subsets[list(subject.subsets)[1]], subject.model
+    found = fit_embeddings(model, data, seed=0, sampled=False)
+    assert model.get_input_embeddings().weight in list(embeddings(model).values())
+    for layer, (outputs, inputs, eigenvalues) in found.items():
+        weight = model.get_submodule(layer).weight
+        rows = []
+        for i in range(len(data)):
+            model.zero_grad()
+            token_nll(model, data.batch(torch.tensor([i])))[0].sum().backward()
+            rows.append(weight.grad.clone())
+        rows = torch.stack(rows)
+        covariance = torch.einsum("nvi,nvj->ij", rows, rows)
+        assert outputs is None
+        diagonal = inputs.T @ covariance @ inputs
+        torch.testing.assert_close(diagonal, diagonal.diagonal().diag())
+        torch.testing.assert_close(eigenvalues, (rows @ inputs).square().sum(0) / data.scored.sum())
+        gradient = torch.randn(sum(p.numel() for p in model.parameters()), dtype=weight.dtype)
+        of_layer = precondition(model, gradient, {layer: found[layer]}, 0.1)
+        damped = eigenvalues + 0.1 * eigenvalues.mean()
+        names = [name for name, _ in model.named_parameters()]
+        sizes = [p.numel() for p in model.parameters()]
+        before, after = (
+            dict(zip(names, of.split(sizes), strict=True))[f"{layer}.weight"].view_as(weight)
+            for of in (gradient, of_layer)
+        )
+        torch.testing.assert_close(after, (before @ inputs / damped) @ inputs.T)
+        assert int((of_layer != 0).sum()) <= weight.numel()
 
 
 @pytest.mark.parametrize("name", ["subject", "seq2seq_subject"])

@@ -49,7 +49,9 @@ def test_tracin_is_the_sum_over_examples_and_checkpoints(subject):
     paths = [checkpoint.path for checkpoint in subject.checkpoints]
     assert len(paths) == 3
     each = brute_force(subject, paths)
-    subject.checkpoints = [c._replace(lr=LR * (i + 1)) for i, c in enumerate(subject.checkpoints)]
+    subject.checkpoints = [
+        c._replace(rates=LR * (i + 1)) for i, c in enumerate(subject.checkpoints)
+    ]
     expected = {cell: LR * (a + 2 * b + 3 * c) for cell, (a, b, c) in each.items()}
     assert dense.error(dense.scores(TracIn().influences(subject)), expected) < 1e-6
 
@@ -114,7 +116,7 @@ def by_captum(trained):
 
     def load(wrapper, checkpoint):
         load_model(wrapper.model, checkpoint.path)
-        return checkpoint.lr
+        return checkpoint.rates
 
     def compute(checkpoints, normalised=False):
         tracer = TracInCP(
@@ -138,7 +140,7 @@ def by_captum(trained):
 
 def only_last(trained):
     """θ0 itself as one checkpoint of rate 1, which makes TracIn GradDot."""
-    return [trained[1][-1]._replace(lr=1.0)]
+    return [trained[1][-1]._replace(rates=1.0)]
 
 
 def test_graddot_is_captums(subject, trained, by_captum):

@@ -24,6 +24,7 @@ from untrac_exp.models.weights import ALL, parameters
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Artifact, Store
 
 Arrays = dict[str, np.ndarray]
@@ -34,10 +35,13 @@ SCORES = ["corpus", "testset", "subset", "influence"]
 
 
 class Checkpoint(NamedTuple):
-    """Weights saved during pretraining, and the learning rate of the last step before them."""
+    """Weights saved during pretraining.
+
+    rates: sum of the learning rates of the steps since the checkpoint before.
+    """
 
     path: Path
-    lr: float
+    rates: float
 
 
 class Part(NamedTuple):
@@ -70,6 +74,7 @@ class Subject:
         decode: returns the text of token ids.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
             (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
+        training: the training of θ0, with `train_seed`.
     """
 
     load: Callable[[], PreTrainedModel]
@@ -87,7 +92,18 @@ class Subject:
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
+    training: Training | None = None
+    train_seed: int = 0
     token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
+
+    @property
+    def trained(self) -> int:
+        """Tokens that the training of θ0 reads; 0 if it is not trained here."""
+        if self.training is None or not self.training.settings.steps:
+            return 0
+        settings, data = self.training.settings, self.trained_on.values()
+        n = sum(map(len, data))
+        return settings.steps * min(settings.batch_size, n) * sum(of.read for of in data) // n
 
     @property
     def model(self) -> PreTrainedModel:

@@ -5,13 +5,15 @@ r"""HIF with EK-FAC: influence functions with the Fisher of each linear layer fo
     \qquad M_l = \left( (Q^G_l)^\top \nabla_l L(Z') Q^A_l \right) \oslash
     (\Lambda_l + \delta \bar\Lambda_l)
 
-at θ0, over the linear layers l, with :math:`\nabla_l L` (out, in + 1) a layer's gradient including
-its bias, Q the eigenvectors of the covariances of the layer's output gradients (G) and inputs (A),
-and Λ (out, in + 1) the second moments of the training sequences' gradients in that basis. L is in
-nats per token and Λ is scaled accordingly: it approximates the Hessian of LiSSA and Arnoldi.
+at θ0, over the linear layers and embeddings l, with :math:`\nabla_l L` (out, in + 1) a layer's
+gradient including its bias, Q the eigenvectors of the covariances of the layer's output gradients
+(G) and inputs (A), and Λ (out, in + 1) the second moments of the training sequences' gradients in
+that basis. L is in nats per token and Λ is scaled accordingly: it approximates the Hessian of LiSSA
+and Arnoldi.
 
-Embeddings, norms and the output embedding are left out, as in the source. kronfluence fits the
-factors; the gradients are computed here.
+Norms are left out, as in the source, and with `embeddings: false` those of tokens and positions and
+the output embedding, too. kronfluence fits the factors of linear layers; the gradients are computed
+here.
 
 Source: George et al., "Fast Approximate Natural Gradient Descent in a Kronecker-factored
 Eigenbasis", NeurIPS 2018; for influence Grosse et al., "Studying Large Language Model
@@ -30,7 +32,7 @@ from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.stages.ekfac import Factors, fit
+from untrac_exp.stages.ekfac import Factors, fit, fit_embeddings
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class HifEkfac(Method):
     Args:
         samples: training sequences to which the factors are fitted.
         damping: δ, as a fraction of a layer's mean eigenvalue.
+        embeddings: whether to include the embeddings.
 
     Raises:
         ValueError: `damping` is not positive, or kronfluence is not installed.
@@ -47,6 +50,7 @@ class HifEkfac(Method):
 
     samples: int = 4096
     damping: float = 0.1
+    embeddings: bool = True
 
     def __post_init__(self) -> None:
         if self.damping <= 0:
@@ -62,12 +66,15 @@ class HifEkfac(Method):
             if not factors:  # lazy: a job whose parts are stored fits nothing
                 subject.meter.backward(2 * data.read)
                 factors.update(fit(subject.model, data, subject.max_tokens, subject.seed))
+                if self.embeddings:
+                    subject.meter.backward(2 * data.read)
+                    factors.update(fit_embeddings(subject.model, data, subject.seed))
             return precondition(subject.model, gradient, factors, self.damping)
 
         return Influences(gradient_scores(products(subject, "products", dot, solve)))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
-        tokens = sizes.tokens + 2 * sizes.tokens_of(self.samples)
+        tokens = sizes.tokens + (2 + 2 * self.embeddings) * sizes.tokens_of(self.samples)
         return tokens, tokens
 
 
@@ -79,15 +86,18 @@ def precondition(
     pieces = dict(zip(trained, gradient.split([p.numel() for p in trained.values()]), strict=True))
     solved = {name: torch.zeros_like(piece) for name, piece in pieces.items()}
     for layer, (outputs, inputs, eigenvalues) in factors.items():
-        outputs, inputs, eigenvalues = (
-            factor.to(gradient) for factor in (outputs, inputs, eigenvalues)
-        )
+        inputs, eigenvalues = inputs.to(gradient), eigenvalues.to(gradient)
         names = [name for name in (f"{layer}.weight", f"{layer}.bias") if name in pieces]
-        matrix = torch.cat([pieces[name].view(len(outputs), -1) for name in names], 1)
-        inner = outputs.T @ matrix @ inputs / (eigenvalues + damping * eigenvalues.mean())
-        parts = (outputs @ inner @ inputs.T).split(
-            [matrix.shape[1] - len(names) + 1, 1][: len(names)], 1
-        )
+        names = names[:1] if outputs is None else names
+        matrix = torch.cat([pieces[name].view(len(eigenvalues), -1) for name in names], 1)
+        inner = matrix @ inputs
+        damped = eigenvalues + damping * eigenvalues.mean()
+        if outputs is None:
+            inner = inner / damped
+        else:
+            outputs = outputs.to(gradient)
+            inner = outputs @ ((outputs.T @ inner) / damped)
+        parts = (inner @ inputs.T).split([matrix.shape[1] - len(names) + 1, 1][: len(names)], 1)
         for name, part in zip(names, parts, strict=True):
             solved[name] = part.flatten()
     return torch.cat(list(solved.values()))

@@ -2,9 +2,9 @@ r"""TracIn: dot product of the gradients of corpus and test subset, summed over 
 
 .. math:: I(Z', Z) = \sum_t \eta_t \, \nabla L(Z; \theta_t) \cdot \nabla L(Z'; \theta_t)
 
-over the checkpoints saved during pretraining, L in nats per token. η_t is the learning rate of the
-last step before the checkpoint; that of the next step can be 0 at the end of a decay. The sum is,
-to first order, the decrease of the loss on Z' by one SGD step on Z at each checkpoint.
+over the checkpoints saved during pretraining, L in nats per token. η_t is the sum of the learning
+rates of the steps since the checkpoint before, so each step counts by its rate wherever the
+checkpoints lie. The sum is, to first order, the decrease of the loss on Z' by SGD steps on Z alone.
 
 Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
 NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.

@@ -89,7 +89,12 @@ def plan_job(
     else:
         source, vocab_size = inputs.training.source, len(inputs.training.tokenizer)
         sizes, sample = _count(cfg, inputs)
-    sample = replace(sample, checkpoints=cfg.pretraining.steps // cfg.pretraining.checkpoint_every)
+    settings, n = cfg.pretraining, sum(size.n for size in sizes.corpora.values())
+    sample = replace(
+        sample,
+        checkpoints=settings.steps // settings.checkpoint_every,
+        trained=settings.steps * min(settings.batch_size, n) * sizes.corpus_tokens // n,
+    )
     parameters = source.parameters(vocab_size)
     rate, origin = cfg.plan_flops_per_s, "plan_flops_per_s"
     if rate is None:

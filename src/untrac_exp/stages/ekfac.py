@@ -1,14 +1,17 @@
-"""EK-FAC: the Fisher information of each linear layer, fitted by kronfluence.
+"""EK-FAC: the Fisher information of each linear layer and embedding.
 
 The Fisher approximates the Hessian of the loss per token. For a layer with a weight (out, in) it is
 assumed to be diagonal in the Kronecker product of two eigenbases: of the covariance of the layer's
-inputs (with a 1 for the bias) and of the gradients of its outputs.
+inputs (with a 1 for the bias) and of the gradients of its outputs; kronfluence fits these. The
+input of an embedding (V, d) is one-hot, so the first basis is that of the V tokens themselves; the
+second is that of the gradients of its vectors. An output embedding has the same bases, tied to the
+input's or not.
 """
 
 import copy
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,9 +27,12 @@ from untrac_exp.stages.micro_batches import fitting
 class Factors(NamedTuple):
     """One layer's Fisher: outputs (out, out) and inputs (in + 1, in + 1), eigenvectors in columns;
     eigenvalues (out, in + 1) of the loss per token. Without a bias it is in, not in + 1.
+
+    For an embedding, inputs are those of the vectors' gradients (d, d), eigenvalues (V, d), and
+    outputs None, for the identity.
     """
 
-    outputs: Tensor
+    outputs: Tensor | None
     inputs: Tensor
     eigenvalues: Tensor
 
@@ -43,6 +49,64 @@ def linear_layers(model: PreTrainedModel) -> list[str]:
         and layer is not head
         and all(p.requires_grad for p in layer.parameters())
     ]
+
+
+def embeddings(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the trainable weights (V, d) of embeddings, of tokens and of positions, by layer."""
+    head = model.get_output_embeddings()
+    weights: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if not (isinstance(layer, nn.Embedding) or layer is head):
+            continue
+        is_new = all(layer.weight is not weight for weight in weights.values())
+        if is_new and layer.weight.requires_grad:
+            weights[name] = layer.weight
+    return weights
+
+
+def fit_embeddings(
+    model: PreTrainedModel, data: Encoded, seed: int, sampled: bool = True
+) -> dict[str, Factors]:
+    """Fit the factors of each of `embeddings`, from two passes over single sequences.
+
+    Memory: one gradient of the embeddings. The arguments and the result are those of `fit`.
+    """
+    weights = embeddings(model)
+    if not weights:
+        return {}
+
+    def gradients() -> Iterator[tuple[Tensor, ...]]:
+        """Yield the gradients (V, d) of each sequence's summed loss, the same on each call."""
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(seed)
+            for i in range(len(data)):
+                loss = summed_loss(model, data.batch(torch.tensor([i])), sampled)
+                yield torch.autograd.grad(loss, [*weights.values()], materialize_grads=True)
+
+    covariances = [torch.zeros_like(weight[0]).outer(weight[0]) for weight in weights.values()]
+    for of_weights in gradients():
+        for total, of_weight in zip(covariances, of_weights, strict=True):
+            total += (of_weight.T @ of_weight).detach()
+    bases = [torch.linalg.eigh(total).eigenvectors for total in covariances]
+    squares = [torch.zeros_like(weight) for weight in weights.values()]
+    for of_weights in gradients():
+        for total, of_weight, basis in zip(squares, of_weights, bases, strict=True):
+            total += (of_weight @ basis).square()
+    tokens = int(data.scored.sum())
+    return {
+        name: Factors(None, basis.detach(), total.detach() / tokens)
+        for name, basis, total in zip(weights, bases, squares, strict=True)
+    }
+
+
+def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor], sampled: bool) -> Tensor:
+    """Return the loss of a batch summed over tokens, of its labels or of labels sampled anew."""
+    logits, labels = logits_and_labels(model, batch)
+    logits, labels = logits.flatten(0, 1), labels.flatten()
+    if sampled:
+        drawn = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
+        labels = torch.where(labels == IGNORED, IGNORED, drawn)
+    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
 
 
 def fit(
@@ -128,12 +192,7 @@ def _task(names: Sequence[str], seq2seq: bool) -> Any:
         def compute_train_loss(
             self, batch: dict[str, Tensor], model: Any, sample: bool = False
         ) -> Tensor:
-            logits, labels = logits_and_labels(model, batch)
-            logits, labels = logits.flatten(0, 1), labels.flatten()
-            if sample:
-                sampled_labels = torch.multinomial(logits.detach().float().softmax(-1), 1)[:, 0]
-                labels = torch.where(labels == IGNORED, IGNORED, sampled_labels)
-            return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+            return summed_loss(model, batch, sample)
 
         def compute_measurement(self, batch: dict[str, Tensor], model: Any) -> Tensor:
             return self.compute_train_loss(batch, model)

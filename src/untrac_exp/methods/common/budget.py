@@ -123,7 +123,7 @@ def warn_if_long(name: str, method: Method, subject: Subject) -> None:
     """Warn of a run that is expected to take over ten minutes."""
     corpora = {name: Size.of(data) for name, data in subject.corpora.items()}
     subsets = {name: Size.of(data) for name, data in subject.subsets.items()}
-    tokens = method.tokens(Sizes(corpora, subsets, len(subject.checkpoints)))
+    tokens = method.tokens(Sizes(corpora, subsets, len(subject.checkpoints), subject.trained))
     cost = flops(*tokens, subject.model.num_parameters())
     if cost > _LONG_S * _SLOWEST and (seconds := cost / model_rate(subject.model)) > _LONG_S:
         log.warning(

@@ -24,12 +24,14 @@ class Size(NamedTuple):
 class Sizes:
     """Sizes of the datasets that a method reads, for estimates of its cost.
 
-    checkpoints: number of those saved during pretraining.
+    checkpoints: number of those saved during pretraining. trained: tokens that the training of θ0
+    reads; 0 if it is not trained.
     """
 
     corpora: Mapping[str, Size]
     subsets: Mapping[Subset, Size]
     checkpoints: int = 0
+    trained: int = 0
 
     @property
     def corpus_tokens(self) -> int:
