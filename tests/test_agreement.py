@@ -15,7 +15,7 @@ from untrac_exp.statistics.agreement import (
     noise_ceiling,
     truth_mean,
 )
-from untrac_exp.statistics.intervals import bootstrap_interval
+from untrac_exp.statistics.intervals import bootstrap_interval, mean_interval
 
 SCORES = {"s1": [0.1, 0.5, -0.2, 0.3], "s2": [1.0, 0.0, 2.0, 5.0]}
 TRUTH = {"s1": [0.2, 0.4, -0.1, 0.9], "s2": [0.3, 0.1, 0.2, 0.4]}
@@ -113,25 +113,54 @@ def test_one_train_seed_has_no_ceiling():
     assert noise_ceiling(frame(TRUTH, train_seed=0))["pearson"] == {"t": None}
 
 
-@pytest.mark.parametrize(("subsets", "rho"), [(1, 0.8), (13, 0.8), (4, 0.3)])
-def test_the_interval_covers_the_correlation_of_all_corpora_and_subsets(subsets, rho):
-    """Influences of eight corpora whose subsets have half of their variance in common."""
-    rng = np.random.default_rng(subsets)
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize(("corpora", "subsets", "rho"), [(8, 1, 0.8), (8, 4, 0.3), (10, 4, 0.8)])
+def test_the_interval_covers_the_correlation_over_all_corpora(corpora, subsets, rho, heavy):
+    """Influences whose subsets have half of their variance in common, normal or with t4 tails."""
+    rng = np.random.default_rng(corpora + subsets)
 
     def draw():
-        return (rng.normal(size=(8, 1)) + rng.normal(size=(8, subsets))) / 2**0.5
+        values = rng.normal(size=(corpora, 1)), rng.normal(size=(corpora, subsets))
+        if heavy:
+            values = (stats.t.ppf(stats.norm.cdf(of), 4) for of in values)
+        return sum(values) / 2**0.5
 
-    covered, widths = [], []
-    for seed in range(300):
+    covered = []
+    for _ in range(600):
         x = draw()
-        y = rho * x + (1 - rho**2) ** 0.5 * draw()
-        low, high = correlation_interval(x, y, n_resamples=300, seed=seed)
+        low, high = correlation_interval(x, rho * x + (1 - rho**2) ** 0.5 * draw())
         covered.append(low <= rho <= high)
-        widths.append(high - low)
-    assert 0.92 <= np.mean(covered) <= 0.995
-    # Fisher's interval of one subset is ±1.96 / √(8 − 3); subsets with noise of their own narrow it
-    fisher = np.ptp(np.tanh(np.arctanh(rho) + 1.96 / 5**0.5 * np.array([-1, 1])))
-    assert 0.4 * fisher < np.mean(widths) < 1.2 * fisher
+    assert 0.93 - 0.01 <= np.mean(covered) <= 0.97 + 0.01  # ± the error of 600 draws
+
+
+@pytest.mark.parametrize(("z", "spread"), [(0.0, 0.3), (0.5, 0.7), (1.0, 0.3)])
+def test_the_interval_covers_the_mean_of_all_worlds(z, spread):
+    """Of eight correlations whose Fisher z is normal."""
+    rng = np.random.default_rng(0)
+    expected = np.tanh(z + spread * rng.normal(size=10**6)).mean()
+    covered = []
+    for seed in range(400):
+        low, high = mean_interval(np.tanh(z + spread * rng.normal(size=8)), 2000, seed)
+        covered.append(low <= expected <= high)
+    assert 0.93 - 0.015 <= np.mean(covered) <= 0.97 + 0.015  # ± the error of 400 draws
+
+
+def test_the_interval_of_a_mean_needs_four_units_that_differ():
+    assert np.isnan(mean_interval([0.1, 0.2, 0.3])).all()
+    assert np.isnan(mean_interval([0.5] * 8)).all()
+    low, high = mean_interval(np.arange(50.0))
+    half = 1.96 * np.arange(50.0).std(ddof=1) / 50**0.5
+    assert (low, high) == (pytest.approx(24.5 - half, abs=0.6), pytest.approx(24.5 + half, abs=0.6))
+
+
+def test_the_least_agreement_is_that_without_the_corpus_that_helps_most():
+    """One corpus far from the others makes the correlation; without it none is left."""
+    x, y = np.array([9.0, 1, 2, 1, 2]), np.array([9.0, 1, 1, 2, 2])
+    names = [f"c{i}" for i in range(5)]
+    table = pd.DataFrame({"corpus": names, "testset": "t", "subset": "s"})
+    [found] = agreement(table.assign(influence=x), table.assign(influence=y)).values()
+    assert found["pearson"] > 0.9
+    assert found["pearson_least"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_interval_needs_four_corpora_and_defined_influences():

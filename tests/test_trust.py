@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.natural.trust import Trust, check_claims
+from experiments.worlds.trust import Trust, check_claims
 from untrac_exp.statistics.intervals import widen_interval
 
 CORPORA = list("abcdefgh")

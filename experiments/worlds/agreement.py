@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
 from experiments.published import fill
 from experiments.tables import markdown
 from untrac_exp.data.sources.worlds import DEVELOPMENT, SEALED
 from untrac_exp.report.collect import collect
 from untrac_exp.statistics.agreement import truth_mean
+from untrac_exp.statistics.intervals import mean_interval
 
 CELLS = Path(__file__).with_name("cells.csv")
 ID = ["method", "world", "train_seed", "testset"]
@@ -92,14 +91,6 @@ def by_world(table: pd.DataFrame, value: str) -> pd.DataFrame:
     return usable.groupby(["world", "method"])[value].mean().unstack("method")
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % BCa bootstrap interval of the mean over worlds; NaN for fewer than three."""
-    if len(values) < 3 or np.ptp(values) == 0:
-        return np.nan, np.nan
-    of = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="BCa", rng=0)
-    return float(of.confidence_interval.low), float(of.confidence_interval.high)
-
-
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of methods, best first, from their cells."""
     shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
@@ -114,14 +105,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for method in shares.mean().sort_values(ascending=False).index:
         row = {
             "agreement ÷ attainable": f"{shares[method].mean():.2f}",
-            "95 %": _text(interval(shares[method].dropna().to_numpy())),
+            "95 %": _text(mean_interval(shares[method].dropna())),
             "given `ngram`": "" if method == SURROGATE else f"{partial[method].mean():.2f}",
         }
         for other in filter(None, (best_control, "untrac_inv", "graddot")):
             if other in shares:
                 more = (shares[method] - shares[other]).dropna().to_numpy()
                 won = f"{(more > 0).sum()} of {len(more)}" if other != method else ""
-                row[f"minus `{other}`"] = _text(interval(more)) if other != method else ""
+                row[f"minus `{other}`"] = _text(mean_interval(more)) if other != method else ""
                 row[f"worlds above `{other}`"] = won
         row["worst world"] = f"{shares[method].min():.2f}"
         row["seconds"] = f"{seconds.median()[method]:.0f}"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -269,7 +269,7 @@ class Influences:
         changes: losses per example behind the scores, for methods that evaluate losses.
         warnings: limits of the scores, one sentence each.
         read: the datasets of `changes`, by `Change.of`.
-        relative_error: as in `Method`. partial: whether only part of the samples was used.
+        partial: whether only part of the samples was used.
     """
 
     scores: pd.DataFrame
@@ -278,7 +278,6 @@ class Influences:
     changes: Sequence[Change] = ()
     warnings: Sequence[str] = ()
     read: Mapping[Any, Encoded] = field(default_factory=dict)
-    relative_error: float = 0.0
     partial: bool = False
 
 
@@ -292,13 +291,6 @@ class Method(ABC):
     """
 
     weights: str = field(default=ALL, kw_only=True)
-
-    relative_error: ClassVar[float] = 2.0
-    """Standard error of the difference of two corpora's influences that resampling the examples
-    does not capture (model, step, direction), as a multiple of the standard deviation of the
-    influences over corpora (`statistics.intervals.spread`). It widens the intervals of
-    differences, so that claimed orders hold at the stated rate. Measured by
-    `experiments/natural/trust.py`."""
 
     @abstractmethod
     def influences(self, subject: Subject) -> Influences:

@@ -27,7 +27,7 @@ Language Modeling", Computer Speech and Language, 1999. Matching the model's los
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +57,6 @@ class NGram(Method):
     Raises:
         ValueError: `order` is below 1.
     """
-
-    relative_error: ClassVar[float] = 0.8
 
     order: int = 3
 

@@ -21,7 +21,6 @@ Models", ICML 2020. The frequencies are this project's.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,8 +46,6 @@ class UnTracNewton(Method):
     Raises:
         ValueError: `rise` or `damping` is not positive, or `weights` are not the embeddings.
     """
-
-    relative_error: ClassVar[float] = 1.5
 
     rise: float = 0.3
     damping: float = 0.1

@@ -233,15 +233,14 @@ class Sweep:
 
         Returns:
             {corpus: {label: told}}, the corpus of most methods first. told: whether the corpus
-            helps and is told apart from the next rank; None if the method does not say.
+            is told apart from the next rank; None if the method does not say.
         """
         table = self.rankings[testset]
         first = table[(table["rank"] == 1) & ~table["label"].map(is_truth)]
         named: dict[str, dict[str, bool | None]] = {}
         for row in first.drop_duplicates("label").to_dict("records"):
-            told = bool(row["ci_low"] > 0 and row["lead_low"] > 0)
-            is_known = pd.notna(row["lead_low"])
-            named.setdefault(row["corpus"], {})[row["label"]] = told if is_known else None
+            told = bool(row["lead_low"] > 0) if pd.notna(row["lead_low"]) else None
+            named.setdefault(row["corpus"], {})[row["label"]] = told
         return dict(sorted(named.items(), key=lambda item: -len(item[1])))
 
 

@@ -21,6 +21,7 @@ it. Each one is reported through ``warn``.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from itertools import combinations
 
@@ -36,6 +37,7 @@ CELL = ["corpus", "testset", "subset"]
 Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 """Maps the method's and the truth's influences, each (corpora, subsets), to a number."""
 INTERVAL = ("pearson_low", "pearson_high")
+LEAST = "pearson_least"
 LOW = 0.9
 """Attainable ceiling below which a warning says that the truth is too noisy to rank methods."""
 Warn = Callable[[str], object]
@@ -79,7 +81,7 @@ def load_statistics(paths: Mapping[str, str]) -> dict[str, Statistic]:
     """
     functions = dict(STATISTICS)
     for name, path in paths.items():
-        if name in STATISTICS or name in (*INTERVAL, "n_corpora"):
+        if name in STATISTICS or name in (*INTERVAL, LEAST, "n_corpora"):
             raise ValueError(f"statistics.{name}: the name is taken; give it another")
         try:
             functions[name] = get_method(path)
@@ -111,8 +113,9 @@ def agreement(
 
     scores: columns corpus, testset, subset, influence, in any unit. truth: the same, as from
     `truth_mean`. warn: called for each undefined correlation and each cell left out.
-    Returns {testset: {<statistic>, pearson_low, pearson_high, n_corpora}} for the test sets of
-    `scores`; the interval is that of `correlation_interval`.
+    Returns {testset: {<statistic>, pearson_low, pearson_high, pearson_least, n_corpora}} for the
+    test sets of `scores`; the interval is that of `correlation_interval`, and pearson_least the
+    smallest correlation with one corpus left out, NaN for fewer than three.
     """
     result: dict[str, dict[str, float]] = {}
     for testset in scores["testset"].unique():
@@ -127,8 +130,10 @@ def agreement(
             )
         a, b = ours.loc[corpora, subsets], theirs.loc[corpora, subsets]
         values = _values(a, b, statistics, warn, f"{testset}, agreement")
-        interval = correlation_interval(a.to_numpy(), b.to_numpy())
-        values |= dict(zip(INTERVAL, interval, strict=True))
+        x, y = a.to_numpy(dtype=float), b.to_numpy(dtype=float)
+        values |= dict(zip(INTERVAL, correlation_interval(x, y), strict=True))
+        without = pearson_without_each(x, y) if len(corpora) > 2 else np.full(1, np.nan)
+        values[LEAST] = float(without.min())
         result[testset] = {**values, "n_corpora": len(corpora)}
     return result
 
@@ -198,35 +203,37 @@ def ceilings(
     return by_kind
 
 
-def correlation_interval(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Compute a 95 % bootstrap interval of `pearson`, resampling corpora and subsets.
+def correlation_interval(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Compute the 95 % jackknife interval of `pearson` over corpora, for other corpora.
 
-    x, y: influences (corpora, subsets). Percentile intervals are too narrow for eight corpora, so
-    the ends are normal quantiles times the standard deviation of the resamples, on Fisher's z
-    scale. Returns (NaN, NaN) for fewer than four corpora or an undefined correlation.
+    Each corpus is left out in turn; the interval is Student's t on Fisher's z scale. Its coverage
+    for 8 and 10 corpora is 95 to 97 %, see `tests/test_agreement.py`.
+
+    Args:
+        x: influences (corpora, subsets).
+        y: others, likewise.
+
+    Returns:
+        (low, high); (NaN, NaN) for fewer than four corpora or an undefined correlation.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 11.
     """
-    n, k = x.shape
-    if n < 4 or k < 1 or any(map(_undefined, x.T, y.T)):
+    n = len(x)
+    if n < 4 or math.isnan(all_corpora := pearson(x, y)):
         return np.nan, np.nan
-    x, y = stats.zscore(x), stats.zscore(y)
-    rng = np.random.default_rng(seed)
-    # A resample is its counts of each corpus (R, n) and each subset (R, k).
-    corpora = rng.multinomial(n, np.full(n, 1 / n), n_resamples) / n
-    subsets = rng.multinomial(k, np.full(k, 1 / k), n_resamples) / k
-    mean_x, mean_y = corpora @ x, corpora @ y
-    spread = (corpora @ x**2 - mean_x**2) * (corpora @ y**2 - mean_y**2)
-    usable = (spread > 1e-12).all(1)  # not one corpus alone, or several with the same influence
-    r = (corpora @ (x * y) - mean_x * mean_y)[usable] / np.sqrt(spread[usable])
-    draws = _fisher((r * subsets[usable]).sum(1))
-    middle = _fisher((x * y).mean())
-    half = stats.norm.ppf((1 + 0.95) / 2) * draws.std(ddof=1)
+    middle, without = _fisher(all_corpora), _fisher(pearson_without_each(x, y))
+    error = np.sqrt((n - 1) ** 2 / n * without.var(ddof=1))
+    half = stats.t.ppf((1 + 0.95) / 2, n - 1) * error
     low, high = np.tanh([middle - half, middle + half])
     return float(low), float(high)
+
+
+def pearson_without_each(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `pearson` of the other corpora for each corpus, (corpora,); NaN if undefined."""
+    others = np.array([np.delete(np.arange(len(x)), i) for i in range(len(x))])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (of[others] - of[others].mean(1, keepdims=True) for of in (x, y))
+        return ((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))).mean(1)
 
 
 def _fisher(r: ArrayLike) -> NDArray[np.float64]:

@@ -58,7 +58,7 @@ def evidence(
     Returns:
         The tables ranking, examples and duplicates, and warnings.
     """
-    ranking = rank(influences.changes, influences.relative_error, influences.partial)
+    ranking = rank(influences.changes, influences.partial)
     decode = partial(inputs.training.tokenizer.decode, skip_special_tokens=True)
     examples = top_examples(influences.changes, influences.read, decode)
     for i, row in examples.iterrows():  # index in the whole sample

@@ -5,9 +5,11 @@ texts after unlearning each corpus, so corpora share their resamples and differe
 UnTrac-Inv evaluates each corpus's own examples, so resamples are independent and a difference is
 one of independent means. The intervals of single influences do not cover the choice of unlearned
 texts: another sample of the corpus (UnTrac), other test texts (UnTrac-Inv). The intervals of
-differences are widened by a further error, given in units of the spread of the influences over
-corpora; see `Method.relative_error`. If only part of the sample was read (a time budget), those of
-single influences are widened too.
+differences are widened by a further error, `intervals.order_error`. If only part of the sample was
+read (a time budget), those of single influences are widened too.
+
+The level of the influences is not claimed: what is odd about one θ0 shifts the influences of all
+corpora on a test set together, so only differences between corpora are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +24,8 @@ from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.methods.base import Change, Subset
 from untrac_exp.statistics.intervals import (
     bootstrap_means,
+    order_error,
     percentile_interval,
-    spread,
     widen_interval,
 )
 
@@ -38,14 +40,11 @@ FEW = 32
 """Number of test texts below which a warning is given."""
 
 
-def rank(
-    changes: Sequence[Change], relative_error: float = 0.0, partial: bool = False
-) -> pd.DataFrame:
+def rank(changes: Sequence[Change], partial: bool = False) -> pd.DataFrame:
     """Rank corpora by their influence on each test set, averaged over its subsets.
 
     Args:
         changes: per-example losses before and after unlearning.
-        relative_error: as in `Method.relative_error`.
         partial: whether only part of the sample was read.
 
     Returns:
@@ -61,7 +60,7 @@ def rank(
     rows = []
     for testset, of_testset in cells.items():
         corpora = [_mean(of_subsets) for of_subsets in of_testset.values()]
-        extra = relative_error * spread(corpus.influence for corpus in corpora)
+        extra = order_error(corpus.influence for corpus in corpora)
         corpora.sort(key=lambda corpus: -corpus.influence)
         for i, (corpus, below) in enumerate(zip_longest(corpora, corpora[1:])):
             lead = (np.nan,) * 3 if below is None else compare(corpus, below, extra)
@@ -128,12 +127,7 @@ def weaknesses(
             )
         rows = ranking[ranking["testset"] == testset]
         first = rows.iloc[0]
-        if not first["ci_low"] > 0:
-            weak = (
-                "no corpus is shown to have helped, the interval of the first "
-                f"('{first['corpus']}') includes 0"
-            )
-        elif len(rows) > 1 and not first["lead_low"] > 0:
+        if len(rows) > 1 and not first["lead_low"] > 0:
             leading = rows["corpus"][(rows["behind"] >= first["behind"]).cumprod() == 1]
             last = rows["corpus"].tail(first["behind"])
             weak = f"'{first['corpus']}' and '{rows.iloc[1]['corpus']}' cannot be told apart"
@@ -142,9 +136,7 @@ def weaknesses(
                 if len(last)
                 else ", nor can the first and the last"
             )
-        else:
-            continue
-        warnings.append(f"test set '{testset}': {weak}")
+            warnings.append(f"test set '{testset}': {weak}")
     for (testset, corpus), copies in shared.groupby(["testset", "corpus"], sort=False):
         n = len(copies)
         warnings.append(

@@ -88,7 +88,7 @@ def attribute(
         meter.stop()
         subject.meter.add(meter)
         warnings = [*weak(theta0), *influences.warnings]
-        influences = replace(influences, relative_error=method.relative_error, warnings=warnings)
+        influences = replace(influences, warnings=warnings)
         next_s = 2 * meter.wall_s
         is_last = processes.broadcast(whole or time.time() + next_s > end)
         if budget is not None:

@@ -1,18 +1,15 @@
 """How often retraining confirms the order of two corpora that a method tells apart.
 
-    python -m experiments.natural.trust [--texts natural ...] [--methods ngram ...] [--readme]
+    python -m experiments.worlds.trust development|sealed [--methods ngram ...] [--readme]
 
 A method makes a claim if the interval of the difference of two corpora's influences excludes 0; the
 claim is right if the mean of the truths has the same sign. The interval covers the sampling of
-examples and is widened by the method's other errors, `Method.relative_error`, in units of the
-spread of its influences. The columns are values of it. A method's own value was chosen
-as the smallest at which nine claims in ten are right on each of `CHOSEN_ON`; other text was unused.
-For a held-out test set, the corpus it was held out of is excluded.
+examples and is widened by the spread of the influences (`statistics.intervals.order_error`), which
+was not chosen by any truth. Results are read from outputs/store where they are.
 """
 
 import argparse
 from collections.abc import Sequence
-from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -25,30 +22,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.published import fill
+from experiments.worlds.agreement import LOWEST_CEILING
 from untrac_exp.config.schema import config_dir
+from untrac_exp.data.sources.worlds import DEVELOPMENT, SEALED
 from untrac_exp.job import load, prepare_process, run_method
 from untrac_exp.methods.base import Change, Influences, Subset
-from untrac_exp.statistics.agreement import truth_mean
-from untrac_exp.statistics.intervals import spread
+from untrac_exp.statistics.agreement import ceilings, truth_mean
+from untrac_exp.statistics.intervals import order_error
 from untrac_exp.statistics.ranking import Sampled, compare, resampled
 from untrac_exp.store import Store
 
-HELD_OUT = "testset.names=[held_out]"
-CHOSEN_ON = {
-    "tuning": ["+experiment=tuning"],
-    "tuning, held out": ["+experiment=tuning", HELD_OUT],
-    "natural, held out": ["+experiment=natural", HELD_OUT],
-}
-TEXTS = {
-    **CHOSEN_ON,
-    "natural": ["+experiment=natural"],
-    "natural, subsets": ["+experiment=natural_subsets"],
-    "docstrings": ["+experiment=docstrings"],
-    "docstrings, subsets": ["+experiment=docstrings", "truth=random_subsets"],
-}
-"""Name -> overrides. Those beyond `CHOSEN_ON` are for checking."""
-METHODS = ("ngram", "untrac_newton", "untrac_step")
-GRID = (0.0, 0.3, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5)
+METHODS = {"ngram": [], "finetune": [], "untrac": [], "untrac_inv": []}
+"""Name -> overrides with which it was run."""
 QUESTION, PAIR = ["testset", "subset"], ["first", "second"]
 CLAIM = [*QUESTION, *PAIR]
 
@@ -109,28 +94,28 @@ def _of(claims: pd.DataFrame, corpus: str, means: pd.Series) -> NDArray[np.float
     return found.to_numpy()
 
 
-def asked(overrides: list[str], method: str, train_seed: int) -> tuple[Influences, pd.DataFrame]:
-    """What a method answers, and the truth; both from the store where they are."""
+def result(world: int, method: str, train_seed: int) -> tuple[Influences, pd.DataFrame]:
+    """Return a method's influences and the truth, both from the store where they are."""
+    overrides = [
+        "+experiment=worlds", "hydra.mode=RUN", f"corpora.world={world}", f"method={method}",
+        f"train_seed={train_seed}", *METHODS[method],
+    ]  # fmt: skip
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose(
-            "config",
-            [*overrides, "hydra.mode=RUN", f"method={method}", f"train_seed={train_seed}"],
-        )
+        cfg = compose("config", overrides)
     prepare_process(cfg.threads)
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     [attributed] = run_method(instantiate(cfg.method), cfg, data)
-    answer = attributed.influences
     changes = truth.changes(data.training, data.subsets)
-    return answer, truth.influences(changes, list(data.training.corpora))
+    return attributed.influences, truth.influences(changes, list(data.training.corpora))
 
 
-def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFrame:
+def pairs(changes: Sequence[Change], widened: bool = True) -> pd.DataFrame:
     """Compare every two corpora on every subset, as `rank` compares neighbours.
 
     Args:
         changes: per-example losses before and after unlearning.
-        relative_error: as in `Method.relative_error`.
+        widened: by `order_error`.
 
     Returns:
         Columns testset, subset, first, second, difference, low, high, in nats per token. first has
@@ -141,76 +126,58 @@ def pairs(changes: Sequence[Change], relative_error: float = 0.0) -> pd.DataFram
     for change, sampled in resampled(changes):
         of_subset.setdefault(change.subset, []).append(sampled)
     for subset, corpora in of_subset.items():
-        extra = relative_error * spread(corpus.influence for corpus in corpora)
+        extra = order_error(corpus.influence for corpus in corpora) if widened else 0.0
         for a, b in combinations(sorted(corpora, key=lambda corpus: -corpus.influence), 2):
             rows.append((*subset, a.corpus, b.corpus, *compare(a, b, extra)))
     return pd.DataFrame(rows, columns=[*CLAIM, "difference", "low", "high"])
 
 
-def claims(answer: Influences, error: float, held_out: bool) -> pd.DataFrame:
-    """The pairs that an answer tells apart; held_out: without a subset's own corpus."""
-    changes = [
-        change for change in answer.changes if not (held_out and change.corpus == change.subset[1])
+def table(worlds: Sequence[int], methods: list[str], train_seeds: list[int]) -> str:
+    """Return a row for each method: the claims that are right, with and without the widening."""
+    lines = [
+        "| method | pairs | told apart | right | 95 % | without widening |",
+        "| --- " * 6 + "|",
     ]
-    found = pairs(changes, error)
-    return found.loc[found["low"] > 0, CLAIM]
-
-
-def shown(trust: Trust) -> str:
-    """The share that is right, and how many were claimed."""
-    return f"{trust.share:.2f} ({trust.claims})" if trust.claims else "– (0)"
-
-
-def table(texts: list[str], methods: list[str], train_seeds: list[int]) -> str:
-    """A row for each text and method, and for what all the methods claim; a column a value."""
-    heads = ["text", "claimed by", *map(str, GRID), "its own"]
-    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-    for text in texts:
-        held_out = HELD_OUT in TEXTS[text]
-        answers = {
-            method: [asked(TEXTS[text], method, seed) for seed in train_seeds] for method in methods
-        }
-
-        def told(
-            method: str,
-            error: float | None,
-            answers: dict[str, list[tuple[Influences, pd.DataFrame]]] = answers,
-            held_out: bool = held_out,
-        ) -> pd.DataFrame:
-            """error: None takes the method's own."""
-            return pd.concat(
-                claims(answer, answer.relative_error if error is None else error, held_out).assign(
-                    run=run
-                )
-                for run, (answer, _) in enumerate(answers[method])
-            )
-
-        truth = answers[methods[0]][0][1]
-        for method in methods:
-            cells = [shown(check_claims(told(method, error), truth)) for error in (*GRID, None)]
-            lines.append(f"| {text} | `{method}` | {' | '.join(cells)} |")
-        if len(methods) > 1:
-            cells = []
-            for error in (*GRID, None):
-                of_each = [told(method, error) for method in methods]
-                both = reduce(lambda a, b: a.merge(b, on=[*CLAIM, "run"]), of_each)
-                cells.append(shown(check_claims(both, truth)))
-            lines.append(f"| {text} | each of them | {' | '.join(cells)} |")
+    for method in methods:
+        compared, truths = [], []
+        for world in worlds:
+            for seed in train_seeds:
+                influences, truth = result(world, method, seed)
+                best = ceilings(truth, lambda _: None)["attainable"]
+                usable = [name for name, value in best.items() if (value or 0) >= LOWEST_CEILING]
+                for widened in (True, False):
+                    rows = pairs(influences.changes, widened)
+                    rows = rows[rows["testset"].isin(usable)].assign(widened=widened)
+                    rows["testset"] = f"{world}/" + rows["testset"]
+                    compared.append(rows)
+            truths.append(truth.assign(testset=f"{world}/" + truth["testset"]))
+        rows, truth = pd.concat(compared), pd.concat(truths)
+        told = rows[rows["low"] > 0]
+        ours, bare = (
+            check_claims(told.loc[told["widened"] == widened, CLAIM], truth)
+            for widened in (True, False)
+        )
+        interval = f"{ours.low:.2f} to {ours.high:.2f}" if ours.claims else "–"
+        lines.append(
+            f"| `{method}` | {len(rows) // 2} | {ours.claims} | {ours.share:.2f} | {interval} | "
+            f"{bare.share:.2f} of {bare.claims} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--texts", nargs="*", choices=TEXTS, default=list(TEXTS))
-    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    parser.add_argument("worlds", choices=["development", "sealed"])
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--train-seeds", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--readme", action="store_true", help="write it into trust.md")
+    parser.add_argument("--readme", action="store_true", help="write it into README.md")
     given = parser.parse_args()
-    text = table(given.texts, given.methods, given.train_seeds)
+    worlds = DEVELOPMENT if given.worlds == "development" else SEALED
+    text = table(worlds, given.methods, given.train_seeds)
     print(text)
     if given.readme:
-        fill(Path(__file__).parent / "trust.md", text)
+        fill(Path(__file__).with_name("README.md"), text, f"trust_{given.worlds}")
 
 
 if __name__ == "__main__":
