@@ -28,6 +28,11 @@ CELLS = Path(__file__).with_name("cells.csv")
 ID = ["method", "world", "train_seed", "testset"]
 CONTROLS = ("unigrams", "bm25", "tfidf", "corpus_loss")
 SURROGATE = "ngram"
+SUMS = (("ngram", "finetune"), ("ngram", "untrac_step"), ("ngram", "untrac_step", "untrac"))
+"""Methods whose standardised scores are averaged, as one more method."""
+QUESTION = ["testset", "subset"]
+BY_CORPUS = ["world", "train_seed", *QUESTION, "corpus"]
+COST = ["wall_s", "forward_tokens", "backward_tokens"]
 LOWEST_CEILING = 0.9
 """Cells of a (world, test set) with a lower attainable ceiling are left out."""
 _NOT_SETTINGS = ("corpora.world", "train_seed", "seed", "parallel")
@@ -36,53 +41,72 @@ SHORT = ["agreement ÷ attainable", "95 %", "given `ngram`", "worst world", "sec
 
 
 def cells(directory: Path) -> pd.DataFrame:
-    """Return the cells of the finished jobs below a folder.
+    """Return the cells of the finished jobs below a folder, and those of `SUMS` of their scores.
 
     Columns `ID`, pearson (mean over subsets), attainable, partial (correlation given the surrogate,
     mean over subsets; NaN for the surrogate or where it was not run), wall_s, forward_tokens,
     backward_tokens, commit.
     """
     sweep = collect(directory)
-    scores, truths = sweep.tables["scores"], sweep.tables["truth"]
-    by_cell = ["world", "train_seed", "testset", "subset", "corpus"]
-    worlds = [int(job["config"]["corpora"]["world"]) for job in sweep.metrics]
-    scores = scores.assign(world=scores["job"].map(dict(enumerate(worlds))))
-    surrogate = scores[scores["method"] == SURROGATE].set_index(by_cell)["influence"]
-    rows = []
-    for i, (job, world) in enumerate(zip(sweep.metrics, worlds, strict=True)):
-        truth = truth_mean(truths[truths["job"] == i])
-        table = scores[scores["job"] == i].merge(
-            truth, on=["corpus", "testset", "subset"], suffixes=("", "_truth")
+    rows, standard = [], []
+    for i, job in enumerate(sweep.metrics):
+        scores, truth = (table[table["job"] == i] for table in
+                         (sweep.tables["scores"], sweep.tables["truth"]))  # fmt: skip
+        table = scores.merge(truth_mean(truth), on=[*QUESTION, "corpus"], suffixes=("", "_truth"))
+        job_id = {
+            "method": _name(job), "world": int(job["config"]["corpora"]["world"]),
+            "train_seed": job["train_seed"],
+        }  # fmt: skip
+        influence = table.groupby(QUESTION)["influence"]
+        table["influence"] = (
+            table["influence"] - influence.transform("mean")
+        ) / influence.transform("std")
+        standard.append(table.assign(**job_id))
+        cost = {name: job["cost"][name] for name in COST}
+        for testset, attainable in job["attainable"].items():
+            rows.append({**job_id, "testset": testset, "attainable": attainable, **cost,
+                         "commit": job["git_commit"]})  # fmt: skip
+    known = pd.DataFrame(rows)
+    scores = pd.concat(standard)
+    scores, known = _with_sums(scores, known)
+    surrogate = scores[scores["method"] == SURROGATE].set_index(BY_CORPUS)["influence"]
+    scores["surrogate"] = surrogate.reindex(pd.MultiIndex.from_frame(scores[BY_CORPUS])).to_numpy()
+    subsets = scores.groupby([*ID, "subset"])[["influence", "influence_truth", "surrogate"]]
+    of_subsets = subsets.apply(_correlations).groupby(ID).mean()
+    of_subsets.loc[SURROGATE, "partial"] = np.nan
+    return known.merge(of_subsets.reset_index(), on=ID)
+
+
+def _with_sums(scores: pd.DataFrame, known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add the means of standardised scores of `SUMS`, and what is known of their cells."""
+    for parts in SUMS:
+        of_parts = scores[scores["method"].isin(parts)]
+        groups = of_parts.groupby([*BY_CORPUS], sort=False)
+        means = groups.agg({"influence": ["mean", "size"], "influence_truth": "first"})
+        means.columns = ["influence", "n", "influence_truth"]
+        complete = means[means["n"] == len(parts)].drop(columns="n").reset_index()
+        name = " + ".join(parts)
+        scores = pd.concat([scores, complete.assign(method=name)])
+        costs = known[known["method"].isin(parts)].groupby(ID[1:])
+        both = costs.agg({"attainable": "first", **dict.fromkeys(COST, "sum"), "commit": "first"})
+        known = pd.concat(
+            [known, both[costs.size() == len(parts)].reset_index().assign(method=name)]
         )
-        table["surrogate"] = surrogate.reindex(pd.MultiIndex.from_frame(table[by_cell])).to_numpy()
-        for testset, agreed in job["agreement"].items():
-            subsets = table[table["testset"] == testset].groupby("subset")
-            partial = [_partial(subset) for _, subset in subsets]
-            cost = job["cost"]
-            rows.append(
-                {
-                    "method": _name(job),
-                    "world": world, "train_seed": job["train_seed"], "testset": testset,
-                    "pearson": agreed["pearson"], "attainable": job["attainable"][testset],
-                    "partial": np.nan if job["method"] == SURROGATE else np.mean(partial),
-                    "wall_s": cost["wall_s"], "forward_tokens": cost["forward_tokens"],
-                    "backward_tokens": cost["backward_tokens"], "commit": job["git_commit"],
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+    return scores, known
+
+
+def _correlations(table: pd.DataFrame) -> pd.Series:
+    """Return a method's correlation with the truth over corpora, and that given the surrogate."""
+    r = table[["influence", "influence_truth", "surrogate"]].corr().to_numpy()
+    left = np.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
+    partial = (r[0, 1] - r[0, 2] * r[1, 2]) / left if left > 0 else np.nan
+    return pd.Series({"pearson": r[0, 1], "partial": partial})
 
 
 def _name(job: Mapping[str, Any]) -> str:
     """Return a job's method with the settings that its command changed."""
     changed = {key: value for key, value in job["overrides"].items() if key not in _NOT_SETTINGS}
     return ", ".join([job["method"], *(f"{key}={value}" for key, value in changed.items())])
-
-
-def _partial(table: pd.DataFrame) -> float:
-    """Return the correlation of a method with the truth over corpora, given the surrogate."""
-    r = table[["influence", "influence_truth", "surrogate"]].corr().to_numpy()
-    left = np.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
-    return float((r[0, 1] - r[0, 2] * r[1, 2]) / left)
 
 
 def by_world(table: pd.DataFrame, value: str) -> pd.DataFrame:

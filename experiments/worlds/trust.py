@@ -32,7 +32,7 @@ from untrac_exp.statistics.intervals import order_error
 from untrac_exp.statistics.ranking import Sampled, compare, resampled
 from untrac_exp.store import Store
 
-METHODS = {"ngram": [], "finetune": [], "untrac": [], "untrac_inv": []}
+METHODS: dict[str, list[str]] = {"ngram": [], "finetune": [], "untrac": [], "untrac_inv": []}
 """Name -> overrides with which it was run."""
 QUESTION, PAIR = ["testset", "subset"], ["first", "second"]
 CLAIM = [*QUESTION, *PAIR]
