@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.natural.trust import pairs
+from experiments.worlds.trust import pairs
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Loader, Subject, Subset

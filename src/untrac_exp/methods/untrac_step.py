@@ -7,7 +7,7 @@ r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set 
 
 with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
 step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
-nine evaluations of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
+nine evaluations of `probe` examples of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
 does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its mean over corpora,
 since the loss on hard text rises more.
 
@@ -34,7 +34,7 @@ _DOUBLINGS = 30
 """Maximum number of times the first-order step is doubled to reach the rise."""
 
 _READINGS = 9
-"""Evaluations of a subset in one search, as assumed by a plan."""
+"""Evaluations of the probe in one search, as assumed by a plan."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,21 @@ class UnTracStep(Method):
         rise: rise of the test subset's loss, in nats per token.
         direction: "sign" of the gradient or the "gradient" itself.
         relative: whether to scale the rise of a corpus' loss to the mean loss at θ0.
+        probe: number of the subset's examples on which the rise is measured.
 
     Raises:
-        ValueError: `rise` is not positive.
+        ValueError: `rise` or `probe` is not positive.
     """
 
     rise: float = 0.5
     direction: Literal["sign", "gradient"] = "sign"
     relative: bool = False
+    probe: int = 32
 
     def __post_init__(self) -> None:
-        if self.rise <= 0:
-            raise ValueError(f"method.rise={self.rise} must be positive")
+        for name in ("rise", "probe"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"method.{name}={getattr(self, name)} must be positive")
 
     def influences(self, subject: Subject) -> Influences:
         evaluated = EvaluationSet(subject.corpora)
@@ -78,23 +81,27 @@ class UnTracStep(Method):
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         evaluations = (1 + len(sizes.subsets)) * sizes.corpus_tokens
-        return (1 + _READINGS) * sizes.subset_tokens + evaluations, sizes.subset_tokens
+        probes = sum(
+            min(self.probe, size.n) * size.tokens // size.n for size in sizes.subsets.values()
+        )
+        return sizes.subset_tokens + _READINGS * probes + evaluations, sizes.subset_tokens
 
     def _step(self, subject: Subject, name: str, data: Encoded, evaluated: EvaluationSet) -> Part:
         """Compute nll (N,), nats of each evaluated example after the step, and own (2,), the
-        subset's loss before and after in nats per token.
+        probe's loss before and after in nats per token.
         """
 
         def compute() -> Arrays:
             slope = gradient(subject, data)
             step = slope.sign() if self.direction == "sign" else slope
-            start = subject.losses(data).mean
+            probe = data.sample(self.probe, seed=0)
+            start = subject.losses(probe).mean
             with subject.leaving_theta0() as model:
                 move = _Line(parameters(model), step)
 
                 def excess(eta: float) -> float:
                     move(eta)
-                    return subject.losses(data).mean - start - self.rise
+                    return subject.losses(probe).mean - start - self.rise
 
                 # d L / d η at 0; start the search at the first-order step
                 rate = float(slope.double() @ step.double())
