@@ -65,7 +65,6 @@ SETTINGS = {
 OBJECTIVES = {
     "npo": "",
     "kl": "objective.examples=4 objective.batch_size=2",
-    "fisher": "objective.examples=4",
 }
 
 
