@@ -46,18 +46,13 @@ STOP = "method.stopping.steps={} method.stopping.epochs=null method.stopping.eva
 UNLEARN = "method.batch_size=4 optimizer.lr=3e-3 " + STOP.format(3)
 EPS = "+optimizer.eps=1e-6"
 """For rows without input, where an encoder's gradient is zero but for rounding."""
-CALIBRATED = (
-    "method.batch_size=4 optimizer.lr=3e-3 method.objective.examples=4 method.objective.weight=1 "
-    "method.objective.batch_size=2 " + STOP.format(12)
-)
 METHODS = (
-    "untrac untrac_inv untrac_calibrated untrac_newton untrac_step ngram graddot gradcos tracin "
+    "untrac untrac_inv untrac_newton untrac_step ngram graddot gradcos tracin "
     "hif_frequency hif_lissa hif_arnoldi hif_ekfac"
 ).split()
 SETTINGS = {
     "untrac": UNLEARN,
     "untrac_inv": UNLEARN,
-    "untrac_calibrated": CALIBRATED,
     "hif_lissa": "method.samples=8 method.iterations=3",
     "hif_arnoldi": "method.samples=8 method.iterations=4 method.keep=3",
     "hif_ekfac": "method.samples=16",
