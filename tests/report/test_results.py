@@ -281,17 +281,6 @@ def test_jobs_of_other_data_are_named(sweep_dir):
     assert not any("other corpora" in text for text in collect(sweep_dir).warnings)
 
 
-def test_equal_seeds_are_explained_once(sweep_dir):
-    scores = files.read_table(sweep_dir / "untrac" / "seed0" / "scores.csv", files.SCORES)
-    for method in ("untrac", "graddot"):
-        files.write(sweep_dir / method / "seed0", "scores", scores)
-        files.write(sweep_dir / method / "seed1", "scores", scores)
-        for seed in range(2):
-            edit_metrics(sweep_dir / method / f"seed{seed}")
-    found = [text for text in collect(sweep_dir).warnings if "equal scores" in text]
-    assert len(found) == 1
-
-
 def test_the_loss_of_theta0_is_said(sweep_dir):
     for i, outdir in enumerate(sorted(sweep_dir.glob("*/seed*"))):
         edit_metrics(outdir, theta0_loss={"bias": {"loss": 3.0 + (i > 3), "uniform": 7.6}})
