@@ -249,7 +249,6 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         trainer=training.trainer,
         store=training.store,
         key=part_key(cfg, training, theta0),
-        outside_sample=partial(inputs.outside_sample, cfg.n_per_corpus, cfg.seed),
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,

@@ -98,9 +98,7 @@ def plain(trained, folder, seed=0):
         subject,
         subsets={**subject.subsets, Subset("copies", "threes"): copied},
         corpora={name: data.sample(8, seed) for name, data in samples.items()},
-        outside_sample=lambda: {
-            name: data.outside_sample(8, seed) for name, data in samples.items()
-        },
+        trained_on=samples,
     )
 
 

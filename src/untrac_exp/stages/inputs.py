@@ -63,13 +63,6 @@ class Inputs:
         table["subset"] = [subset.subset for subset in subsets]
         return table
 
-    def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
-        """Return at most `n` sequences of each corpus that are not in its sample of `n`."""
-        sequences = {
-            name: tokens.outside_sample(n, seed) for name, tokens in self.training.data.items()
-        }
-        return {name: outside for name, outside in sequences.items() if outside is not None}
-
 
 def encode_inputs(
     corpora: Sequence[Corpus],
