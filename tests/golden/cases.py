@@ -97,9 +97,6 @@ VARIANTS = {
     },
     "untrac-embeddings": one("untrac", "method.weights=embeddings"),
     "untrac-epochs": one("untrac", "method.stopping.steps=null method.stopping.epochs=1.5"),
-    "untrac-own_loss_rise": one(
-        "untrac", "method.stopping.own_loss_rise=0.05 method.stopping.steps=20"
-    ),
     "untrac_inv-micro_batches": one("untrac_inv", "trainer.max_tokens=32"),
     "untrac_step-gradient": one("untrac_step", "method.direction=gradient method.weights=all"),
     "graddot-embeddings": one("graddot", "method.weights=embeddings"),
