@@ -55,8 +55,9 @@ def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
         label: [corpus] for label, corpus in table.items()
     }
     assert columns[0]["is_truth"]
-    named = {label: c for c, told in sweep.first_ranked("bias").items() for label in told}
-    assert named == {label: table[label] for label in ("graddot", "untrac", "untrac_inv")}
+    text = " ".join(" ".join(read(render(sweep, [])).text).split())
+    for label in ("graddot", "untrac", "untrac_inv"):
+        assert f"{label} ranks {table[label]} first" in text
 
 
 def test_without_a_truth_the_page_says_so(made_up):

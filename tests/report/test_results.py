@@ -225,7 +225,6 @@ def test_without_a_truth_a_ranking_has_the_intervals_and_leads_of_its_file(made_
     rows = sweep.rankings["bias"].set_index(["label", "corpus"]).loc["untrac"]
     assert set(rows["ci_low"]) == {0.25}
     assert rows.loc[corpora[0], "lead_low"] == 0.1
-    assert sweep.first_ranked("bias")[corpora[0]]["untrac"] is True
 
 
 def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_dir):
