@@ -237,7 +237,7 @@ def test_values_fit_annotations(value, hint, expected):
             check_value(value, hint, "key")
 
 
-RATES = {"untrac": (2e-5, 5e-5), "untrac_inv": (2e-4, 5e-5), "untrac_calibrated": (5e-5, 5e-5)}
+RATES = {"untrac": (2e-5, 5e-5), "untrac_inv": (2e-4, 5e-5)}
 
 
 @pytest.mark.parametrize("method", RATES)
@@ -275,9 +275,9 @@ def leaves(node, above=""):
 @pytest.mark.parametrize(
     ("method", "override", "takers"),
     [
-        ("graddot", "optimizer=sgd", "finetune, untrac, untrac_calibrated, untrac_inv"),
-        ("ngram", "optimizer.lr=1e-4", "finetune, untrac, untrac_calibrated, untrac_inv"),
-        ("untrac_calibrated", "objective=npo", "untrac, untrac_inv"),
+        ("graddot", "optimizer=sgd", "finetune, untrac, untrac_inv"),
+        ("ngram", "optimizer.lr=1e-4", "finetune, untrac, untrac_inv"),
+        ("finetune", "objective=npo", "untrac, untrac_inv"),
     ],
 )
 def test_a_group_that_the_method_does_not_take_is_refused(method, override, takers):

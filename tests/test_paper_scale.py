@@ -41,7 +41,6 @@ def test_tasks_are_unlearned_with_adafactor(experiment, method):
 def test_dropout_is_on_while_unlearning(method):
     for scale, dropout in {"mini": False, "paper": True}.items():
         assert instantiate(composed(f"scale={scale}", f"method={method}").method).dropout == dropout
-    assert not composed("scale=paper", "method=untrac_calibrated").method.dropout
     assert not composed("+experiment=trace", f"method={method}").method.dropout
 
 

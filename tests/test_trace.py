@@ -78,10 +78,10 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
 
 @pytest.mark.parametrize(
     "method",
-    ["ngram", "finetune", "untrac_newton", "untrac_step", "untrac_inv", "untrac_calibrated"],
+    ["ngram", "finetune", "untrac_newton", "untrac_step", "untrac_inv", "untrac"],
 )
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
-    settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac_calibrated") else {})
+    settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac") else {})
     model = AutoModelForCausalLM.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     asked = [

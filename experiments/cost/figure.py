@@ -24,9 +24,9 @@ from untrac_exp.report.style import INK, figure_style
 
 ALL = {
     **METHODS,
-    **{"untrac_calibrated": "UnTrac, calibrated", "untrac_step": "UnTrac-Inv in one step"},
-    **{"untrac_newton": "UnTrac, Newton step", "hif_frequency": "HIF (frequencies)"},
-    **{"hif_ekfac": "HIF (EK-FAC)", "ngram": "n-gram surrogate"},
+    **{"untrac_step": "UnTrac-Inv in one step", "untrac_newton": "UnTrac, Newton step"},
+    **{"hif_frequency": "HIF (frequencies)", "hif_ekfac": "HIF (EK-FAC)"},
+    "ngram": "n-gram surrogate",
 }
 """The paper's methods, and those beyond it."""
 

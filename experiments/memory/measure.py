@@ -32,7 +32,7 @@ from untrac_exp.store import Store
 
 PLAIN = "pretraining"
 METHODS = (
-    "untrac", "untrac_calibrated", "untrac_inv", "untrac_step", "untrac_newton", "ngram",
+    "untrac", "untrac_inv", "untrac_step", "untrac_newton", "ngram",
     "graddot", "gradcos", "tracin", "hif_frequency", "hif_lissa", "hif_arnoldi", "hif_ekfac",
 )  # fmt: skip
 BATCH, BLOCK = 8, 256
@@ -40,7 +40,6 @@ TRAINER = TrainerSettings(accelerator="cpu", max_tokens=BATCH * BLOCK)
 UNLEARNING = ["method.stopping.epochs=null", "method.stopping.steps=2"]
 FEW = {
     "untrac": [*UNLEARNING, "method.stopping.evaluations=1"],
-    "untrac_calibrated": UNLEARNING,
     "untrac_inv": [*UNLEARNING, "method.stopping.evaluations=1", "method.batch_size=8"],
     # random weights are no minimum: LiSSA's series converges only on a large scale
     "hif_lissa": ["method.samples=8", "method.iterations=2", "method.scale=1e6"],

@@ -19,7 +19,6 @@ OBJECTIVES = {
     "objective=ascent": "plain ascent",
     "objective=npo": "bounded (NPO)",
     "objective=kl": "anchored (KL)",
-    "objective=fisher": "anchored (Fisher)",
 }
 UNLEARNING = ("untrac", "untrac_inv")
 

@@ -37,7 +37,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "model.adapter": "lora", "model.dtype": "bfloat16", "model.gradient_checkpointing": True,
     },
 }  # fmt: skip
-METHODS = ("untrac_inv", "untrac_calibrated")
+METHODS = ("untrac_inv", "untrac")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.methods.base import Checkpoint, Loader, Method, Subject
-from untrac_exp.methods.common.budget import Round, attribute, budget_s, warn_if_long
+from untrac_exp.methods.common.budget import Round, attribute, budget_s
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
 from untrac_exp.models.weights import ALL, select_weights
@@ -191,15 +191,13 @@ def run_method(
     end, meter = time.time() + (left_s or 0.0), Meter()
     subject = make_subject(cfg, inputs, inputs.training.model_spec(cfg.train_seed), meter)
     meter.stop()
-    name = inputs.training.store.method
     budget = None if left_s is None else budget_s(cfg.budget, inputs.training.trainer.device)
-    if budget is None:
-        warn_if_long(name, method, subject)
-    elif subject.model.device.type == "cpu":  # Ctrl-C waits for a backward pass to end
+    if budget is not None and subject.model.device.type == "cpu":
+        # Ctrl-C waits for a backward pass to end
         subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
         if budget is not None:
-            _log_round(name, attributed)
+            _log_round(inputs.training.store.method, attributed)
         yield attributed
 
 
@@ -255,7 +253,6 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         trainer=training.trainer,
         store=training.store,
         key=part_key(cfg, training, theta0),
-        outside_sample=partial(inputs.outside_sample, cfg.n_per_corpus, cfg.seed),
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,

@@ -91,7 +91,7 @@ def make_up(outputs: Path) -> Path:
                 outputs / name / "mini", methods=PAIR, corpora=WORLD, testsets=toxicity, seeds=1,
                 overrides={key: value}, config=config(batch),
             )  # fmt: skip
-    for objective in "ascent npo kl fisher".split():
+    for objective in "ascent npo kl".split():
         fabricate(
             outputs / "objectives" / "mini", methods=PAIR, corpora=WORLD,
             testsets={"toxicity": 2, "bias": 2}, overrides={"objective": objective},

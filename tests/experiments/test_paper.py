@@ -211,7 +211,7 @@ def test_the_result_that_a_readme_tells_is_that_of_its_numbers(name):
 
 
 def test_every_experiment_on_miniworld_says_what_its_numbers_are_worth():
-    on_miniworld = {*TABLES, *FIGURES, "precision", "stopping"} - {"table2", "figure2"}
+    on_miniworld = {*TABLES, *FIGURES, "precision"} - {"table2", "figure2"}
     link = "(../../docs/reading.md#what-miniworlds-numbers-are-worth)"
     for name in on_miniworld:
         assert link in (EXPERIMENTS / name / "README.md").read_text(), name

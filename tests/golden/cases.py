@@ -46,18 +46,13 @@ STOP = "method.stopping.steps={} method.stopping.epochs=null method.stopping.eva
 UNLEARN = "method.batch_size=4 optimizer.lr=3e-3 " + STOP.format(3)
 EPS = "+optimizer.eps=1e-6"
 """For rows without input, where an encoder's gradient is zero but for rounding."""
-CALIBRATED = (
-    "method.batch_size=4 optimizer.lr=3e-3 method.objective.examples=4 method.objective.weight=1 "
-    "method.objective.batch_size=2 " + STOP.format(12)
-)
 METHODS = (
-    "untrac untrac_inv untrac_calibrated untrac_newton untrac_step ngram graddot gradcos tracin "
+    "untrac untrac_inv untrac_newton untrac_step ngram graddot gradcos tracin "
     "hif_frequency hif_lissa hif_arnoldi hif_ekfac"
 ).split()
 SETTINGS = {
     "untrac": UNLEARN,
     "untrac_inv": UNLEARN,
-    "untrac_calibrated": CALIBRATED,
     "hif_lissa": "method.samples=8 method.iterations=3",
     "hif_arnoldi": "method.samples=8 method.iterations=4 method.keep=3",
     "hif_ekfac": "method.samples=16",
@@ -65,7 +60,6 @@ SETTINGS = {
 OBJECTIVES = {
     "npo": "",
     "kl": "objective.examples=4 objective.batch_size=2",
-    "fisher": "objective.examples=4",
 }
 
 
@@ -103,9 +97,6 @@ VARIANTS = {
     },
     "untrac-embeddings": one("untrac", "method.weights=embeddings"),
     "untrac-epochs": one("untrac", "method.stopping.steps=null method.stopping.epochs=1.5"),
-    "untrac-own_loss_rise": one(
-        "untrac", "method.stopping.own_loss_rise=0.05 method.stopping.steps=20"
-    ),
     "untrac_inv-micro_batches": one("untrac_inv", "trainer.max_tokens=32"),
     "untrac_step-gradient": one("untrac_step", "method.direction=gradient method.weights=all"),
     "graddot-embeddings": one("graddot", "method.weights=embeddings"),

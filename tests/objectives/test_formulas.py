@@ -9,7 +9,6 @@ from tests import dense
 from tests.conftest import sequences
 from tests.objectives.test_objectives import away, gradient, inputs, parts_of
 from untrac_exp.objectives.ascent import Ascent
-from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL, coarse
 from untrac_exp.objectives.npo import NPO
 
@@ -118,22 +117,3 @@ def test_kl_reads_other_sequences_at_every_step(trained):
     assert found[:4] == found[4:]
     whole = value(KL(1.0, 4, 99, None), inputs(theta0, data), model) - plain
     assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)
-
-
-def test_fisher_is_its_formula(trained):
-    """The squared gradients of every sequence, taken densely; bfloat16 keeps three digits."""
-    theta0, data, weight, damping = trained[0], sequences(1, 3, 5), 7.0, 0.1
-    job, model = inputs(theta0, data), away(theta0)
-    fisher, tokens = 0, 0
-    for other in job.retain_set.values():
-        for one in one_by_one(other):
-            n = int(one.scored)
-            fisher = fisher + (n * dense.gradient(theta0, one)) ** 2  # of a sum, not a mean
-            tokens += n
-    fisher = fisher / tokens
-    fisher = fisher + damping * fisher.mean()
-    pull = weight / 2 * float(fisher @ (dense.flat(model) - dense.flat(theta0)) ** 2)
-    expected = value(Ascent(), job, model) + pull
-    found = value(Fisher(weight, damping, examples=99), job, model)
-    assert found - value(Ascent(), job, model) == pytest.approx(pull, rel=5e-3)
-    assert found == pytest.approx(expected, rel=5e-3)

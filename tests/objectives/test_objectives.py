@@ -13,7 +13,6 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tests.conftest import corpora, sequences, t5
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.objectives.base import ObjectiveInputs
-from untrac_exp.objectives.fisher import Fisher
 from untrac_exp.objectives.kl import KL
 from untrac_exp.objectives.npo import NPO
 from untrac_exp.runtime.cost import Meter
@@ -21,7 +20,7 @@ from untrac_exp.stages.micro_batches import micro_batches
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "objective").glob("*.yaml"))
 OBJECTIVES = {file.stem: instantiate(OmegaConf.load(file)) for file in CONF}
-WEIGHTS = {NPO: "beta", KL: "weight", Fisher: "weight"}
+WEIGHTS = {NPO: "beta", KL: "weight"}
 
 every_objective = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 every_other = pytest.mark.parametrize(
@@ -157,8 +156,7 @@ def test_a_senseless_value_is_refused_by_name(objective, name):
             replace(objective, **{name: -1})
 
 
-@pytest.mark.parametrize("objective", [KL(), Fisher()], ids=["kl", "fisher"])
-def test_an_anchor_needs_ground(objective, trained):
+def test_an_anchor_needs_ground(trained):
     job = replace(inputs(trained[0], corpora()["threes"]), retain_set={})
     with pytest.raises(ValueError, match="at least two corpora"):
-        objective.prepare(job)
+        KL().prepare(job)

@@ -1,12 +1,10 @@
 """The page: right answers first, names harmless, nothing fetched, no error in a browser."""
 
-import json
 import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from tests.report.browser import CHROMIUM, Browser
@@ -14,7 +12,7 @@ from tests.report.conftest import fabricate
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect
 from untrac_exp.report.figures import draw_all
-from untrac_exp.report.page import details, ranking_columns, render, settings, write_page
+from untrac_exp.report.page import ranking_columns, render, settings, write_page
 
 
 class Reader(HTMLParser):
@@ -57,8 +55,9 @@ def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
         label: [corpus] for label, corpus in table.items()
     }
     assert columns[0]["is_truth"]
-    named = {label: c for c, told in sweep.first_ranked("bias").items() for label in told}
-    assert named == {label: table[label] for label in ("graddot", "untrac", "untrac_inv")}
+    text = " ".join(" ".join(read(render(sweep, [])).text).split())
+    for label in ("graddot", "untrac", "untrac_inv"):
+        assert f"{label} ranks {table[label]} first" in text
 
 
 def test_without_a_truth_the_page_says_so(made_up):
@@ -73,7 +72,7 @@ def test_names_are_text_and_warnings_are_prominent(drawn):
     warning = "</li><script>alert('warning')</script>"
     page = render(replace(sweep, warnings=[warning]), found)
     reader = read(page)
-    assert reader.tags.count("script") == 2  # one of them data
+    assert reader.tags.count("script") == 1
     assert "<script>alert" not in page
     text = "".join(reader.text)
     assert "<script>alert(1)</script>" in text
@@ -108,23 +107,6 @@ def test_settings_tell_what_is_shared_from_what_is_not(sweep_dir):
     assert shared == {"name": "x"}
     assert own["graddot"] == {"method.normalise": "True", "scale": "mini"}
     assert own["untrac"] == {"method.lr": "0.0002", "method.steps": "200"}
-
-
-def test_details_are_the_means_that_the_tables_show(sweep_dir):
-    sweep = collect(sweep_dir)
-    found = details(sweep)
-    assert list(found) == sweep.testsets
-    bias = found["bias"]
-    table = sweep.rankings["bias"].set_index(["label", "corpus"])["influence"]
-    for panel in bias["panels"]:
-        last = np.array(panel["values"][-1], dtype=float)
-        assert last.shape == (8, 4)
-        assert len(panel["values"]) == len(panel["steps"]) + 1
-        expected = [table[panel["label"], corpus] for corpus in bias["corpora"]]
-        np.testing.assert_allclose(last.mean(axis=1), expected, rtol=2e-3, atol=1e-3)
-    steps = {panel["label"]: panel["steps"] for panel in bias["panels"]}
-    assert steps["untrac"] == [0, 20, 50, 100, 150, 200]
-    assert steps["graddot"] == steps["truth"] == []
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +151,6 @@ CUT = """[...document.querySelectorAll("h1, h2, h3, p, li, button, label, select
     return box.left < -1 || box.right > innerWidth + 1 || one.scrollWidth > one.clientWidth + 1
       && getComputedStyle(one).display !== "inline";
   }).map((one) => one.textContent.trim())"""
-OVERLAPPING = """[...document.querySelectorAll("#explore svg text")].filter((a, i, all) =>
-  all.slice(i + 1).some((b) => {
-    const [p, q] = [a.getBoundingClientRect(), b.getBoundingClientRect()];
-    return Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1
-      && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 3;
-  }) || a.getBoundingClientRect().left < a.ownerSVGElement.getBoundingClientRect().left - 1
-).map((one) => one.textContent)"""
 
 
 @pytest.mark.slow
@@ -190,14 +165,13 @@ def test_the_page_fits_and_runs_without_errors(which, width, dark, browser, requ
     assert time.monotonic() - started < 10  # slack for a busy machine; two seconds is the aim
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value(CUT) == []
-    assert browser.value(OVERLAPPING) == []
     ground = browser.value("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == dark
     assert browser.errors == []
 
 
 @pytest.mark.slow
-def test_a_reader_sorts_chooses_and_looks_closer(variants, browser):
+def test_a_reader_sorts_and_chooses(variants, browser):
     browser.open(variants, 1280)
     column = """[...document.querySelectorAll("table.ranking tbody")[0].rows]
       .map((row) => Number(row.cells[1].dataset.value))"""
@@ -210,28 +184,6 @@ def test_a_reader_sorts_chooses_and_looks_closer(variants, browser):
     browser.value("document.querySelectorAll('#chooser button')[1].click()")
     seen = "[...document.querySelectorAll('section[data-testset]')].map((s) => s.offsetHeight > 0)"
     assert browser.value(seen) == [False, True]
-
-    form = "document.querySelector('#explore form').elements"
-    chosen = json.loads(browser.value("document.getElementById('details').textContent"))
-    assert list(chosen["testsets"]) == ["toxicity", "bias"]
-    bias = chosen["testsets"]["bias"]
-    for name, value, event in (
-        ("testset", 1, "change"), ("panel", 2, "change"), ("subset", 2, "input"),
-        ("reading", 3, "input"),
-    ):  # fmt: skip
-        browser.value(
-            f"{form}.{name}.value = {value}; {form}.{name}.dispatchEvent(new Event('{event}'))"
-        )
-    panel = bias["panels"][2]
-    expected = [row[1] for row in panel["values"][3]]
-    best = int(np.argmax(expected))
-    rows = "[...document.querySelectorAll('.chosen tbody tr')].map((row) => row.innerText)"
-    first = browser.value(rows)[0].split()
-    assert first[0] == bias["corpora"][best]
-    assert float(first[1].replace("−", "-")) == pytest.approx(expected[best], rel=5e-3)
-    output = browser.value("document.querySelector('#explore output').textContent")
-    assert output == f"step {panel['steps'][3]}"
-    assert browser.value("document.querySelectorAll('#explore polyline').length") == 8
 
     browser.value("document.getElementById('theme').click()")
     browser.value("document.getElementById('theme').click()")

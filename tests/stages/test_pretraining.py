@@ -206,13 +206,6 @@ def test_sigterm_ends_it_with_143_and_a_line_and_it_goes_on(data, tmp_path, caps
     assert_same(weights(tmp_path / "whole"), weights(out))
 
 
-def damage(path, kind):
-    content = path.read_bytes()
-    middle = len(content) // 2
-    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
-    path.write_bytes({"empty": b"", "cut": content[:middle], "flipped": flipped}[kind])
-
-
 class Dying(torch.optim.Adam):
     """Ends the run before step `at`."""
 
@@ -232,22 +225,6 @@ def killed(data, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         train(data, tmp_path / "killed", optimizer=partial(Dying, lr=0.01))
     return tmp_path / "killed"
-
-
-@pytest.mark.parametrize("kind", ["empty", "cut", "flipped"])
-def test_a_damaged_checkpoint_is_put_aside_and_training_begins_again(
-    data, tmp_path, killed, kind, caplog
-):
-    damage(killed / "last.ckpt", kind)
-    train(data, killed)
-    assert "last.ckpt was damaged" in caplog.text
-    train(data, tmp_path / "whole")
-    assert_same(weights(tmp_path / "whole"), weights(killed))
-    files = [
-        sorted(str(path.relative_to(out)) for path in out.rglob("*"))
-        for out in (killed, tmp_path / "whole")
-    ]
-    assert files[0] == files[1]
 
 
 def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, killed, tmp_path, monkeypatch):

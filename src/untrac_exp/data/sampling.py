@@ -1,7 +1,7 @@
 """Seeded samples, reproducible across machines and Python versions.
 
 `sample` draws from a list, `reservoir` from a stream; `sample_rows` draws rows of a corpus before
-it is tokenized, and `rows_outside` others for comparison.
+it is tokenized.
 """
 
 import heapq
@@ -9,7 +9,7 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from operator import itemgetter
 from random import Random
@@ -23,8 +23,6 @@ from untrac_exp.store.code import code_fingerprint
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_PREFIX = 64
-"""Length of the prefix by which overlapping texts are detected."""
 _FIRST_ROWS = 256
 """Rows of the first draw, from whose mean length the number of rows is estimated."""
 _CHARS_PER_TOKEN = 6
@@ -111,27 +109,6 @@ def sample_rows(
         key = [corpus_fingerprint(corpus), n, seed, window_chars, code_fingerprint([__name__])]
         mark = fingerprint(key)
     return Corpus(corpus.name, rows, mark, reading={**corpus.reading, "sampled": len(rows)})
-
-
-def rows_outside(
-    corpus: Corpus, sample: Collection[Row], n: int, seed: int, window_chars: int | None
-) -> list[Row]:
-    """Draw at most `n` rows of a corpus that are not in `sample`, a result of `sample_rows`.
-
-    Plain texts that overlap a sampled one by their prefix are excluded too, since windows of a long
-    text may overlap.
-    """
-    plain = [row.target for row in sample if not row.input]
-    text, starts = "\0".join(plain), [target[:_PREFIX] for target in plain]
-    sampled = set(sample)
-
-    def is_sampled(row: Row) -> bool:
-        if row.input:
-            return row in sampled
-        return row.target[:_PREFIX] in text or any(start in row.target for start in starts)
-
-    more = sample_rows(corpus, n + len(sample), seed, window_chars).rows
-    return [row for row in more if not is_sampled(row)][:n]
 
 
 def _draw(rows: Iterable[Row], n: int, seed: int, window_chars: int | None) -> list[Row]:

@@ -69,7 +69,6 @@ class Subject:
         key: store key of the parts without data and seed: θ0, configuration, precision, code.
         seed: seed of the method's random draws.
         max_tokens: maximum number of tokens per micro-batch, including padding.
-        outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
         decode: returns the text of token ids.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
@@ -87,7 +86,6 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
-    outside_sample: Callable[[], Mapping[str, Encoded]] = dict
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
@@ -112,7 +110,7 @@ class Subject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what workers do not need; they keep the subject of their last task."""
-        new = {"outside_sample": dict, "references": {}, "meter": Meter()}
+        new = {"references": {}, "meter": Meter()}
         state = {name: value for name, value in vars(self).items() if name != "on_curves"}
         return _revived, (self.token, state | new)
 

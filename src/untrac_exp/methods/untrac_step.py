@@ -7,9 +7,9 @@ r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set 
 
 with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
 step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
-nine evaluations of `probe` examples of the subset. For rise → 0 and `direction: gradient` it ranks corpora as GradDot
-does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its mean over corpora,
-since the loss on hard text rises more.
+nine evaluations of `probe` examples of the subset. For rise → 0 and `direction: gradient` it ranks
+corpora as GradDot does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its
+mean over corpora, since the loss on hard text rises more.
 
 Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2). The choice of η by
 a given rise, which compares subsets at equal forgetting, is this project's.

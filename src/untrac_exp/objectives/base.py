@@ -1,7 +1,6 @@
 """Interface of unlearning objectives: `prepare` runs once at θ0 and returns the step loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +37,6 @@ class ObjectiveInputs:
     references: References = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
-    def per_retained_corpus(self, compute: Callable[[Encoded], Any]) -> list[Any]:
-        """Return `compute(corpus)` for each corpus of the retain set, computed once per job."""
-        for name, corpus in self.retain_set.items():
-            if name not in self.references:
-                self.references[name] = compute(corpus)
-        return [self.references[name] for name in self.retain_set]
-
 
 class Objective(ABC):
     """An unlearning objective; its fields are its hyperparameters."""
@@ -74,12 +66,3 @@ def check_not_negative(key: str, value: float) -> None:
     """Raise `ValueError` if a hyperparameter of an objective is negative."""
     if value < 0:
         raise ValueError(f"objective.{key}={value} must not be negative (0 is plain ascent)")
-
-
-def check_retain_set(kind: str, retain_set: dict[str, Encoded]) -> None:
-    """Raise `ValueError` if the retain set is empty."""
-    if not retain_set:
-        raise ValueError(
-            f"objective={kind} needs a retain set, and no sequence of the other corpora is left "
-            "for it; give at least two corpora and more texts, or use objective=npo"
-        )

@@ -21,7 +21,6 @@ after Yao, Xu and Liu, "Large Language Model Unlearning", 2023.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -31,12 +30,7 @@ from transformers import PreTrainedModel
 from untrac_exp.data.encoding import IGNORED, Encoded
 from untrac_exp.models.loss import logits_and_labels
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.objectives.base import (
-    Objective,
-    ObjectiveInputs,
-    check_not_negative,
-    check_retain_set,
-)
+from untrac_exp.objectives.base import Objective, ObjectiveInputs, check_not_negative
 from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.unlearning import StepLoss
 
@@ -79,15 +73,20 @@ class KL(Objective):
         return self.examples
 
     def prepare(self, inputs: ObjectiveInputs) -> StepLoss:
-        check_retain_set("kl", inputs.retain_set)
-
-        def predict(corpus: Encoded) -> tuple[Encoded, list[Prediction]]:
-            sample = corpus.sample(self.examples, inputs.seed)
-            inputs.meter.forward(sample.read)
-            return sample, predictions(inputs.theta0, sample, self.top_k, inputs.max_tokens)
-
-        samples, by_corpus = zip(*inputs.per_retained_corpus(predict), strict=True)
-        pool, theta0 = Encoded.concatenate(samples), list(chain.from_iterable(by_corpus))
+        if not inputs.retain_set:
+            raise ValueError(
+                "objective=kl needs a retain set, and no sequence of the other corpora is left "
+                "for it; give at least two corpora and more texts, or use objective=npo"
+            )
+        for name, corpus in inputs.retain_set.items():
+            if name not in inputs.references:  # once per job
+                sample = corpus.sample(self.examples, inputs.seed)
+                inputs.meter.forward(sample.read)
+                predicted = predictions(inputs.theta0, sample, self.top_k, inputs.max_tokens)
+                inputs.references[name] = sample, predicted
+        references = [inputs.references[name] for name in inputs.retain_set]
+        pool = Encoded.concatenate([sample for sample, _ in references])
+        theta0 = [prediction for _, predicted in references for prediction in predicted]
         generator = torch.Generator().manual_seed(inputs.seed)
         order = torch.randperm(len(pool), generator=generator)
         n = min(self.batch_size, len(order))

@@ -54,7 +54,6 @@ def collect(directory: Path) -> Sweep:
     sweep = Sweep(directory, metrics, tables)
     more = [
         *_truth_warnings(sweep),
-        *_seed_warnings(sweep),
         *_data_warnings(metrics),
         *warnings,
         *_job_warnings(metrics),
@@ -136,18 +135,6 @@ def _truth_warnings(sweep: Sweep) -> list[str]:
         "other configurations; run the sweep again with force=true or delete the older ones"
         for variant in is_same[~is_same].index.unique("variant")
     ]
-
-
-def _seed_warnings(sweep: Sweep) -> list[str]:
-    """Say why seeds give equal scores, if those of any method do."""
-    for label, scores in sweep.scores.groupby("label", sort=False):
-        jobs = [rows["influence"].tolist() for _, rows in scores.groupby(["train_seed", "seed"])]
-        if scores["seed"].nunique() > 1 and all(values == jobs[0] for values in jobs):
-            return [
-                f"the seeds of {label} give equal scores, as it draws nothing and the corpora are "
-                "read whole: one seed is enough (or smaller samples: n_per_corpus)"
-            ]
-    return []
 
 
 def _data_warnings(metrics: list[dict[str, Any]]) -> list[str]:

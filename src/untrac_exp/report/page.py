@@ -1,18 +1,15 @@
 """``report.html``: the results of a sweep as one self-contained page."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.result_files import plain, write_text
 from untrac_exp.report.results import Sweep, is_truth, number_format
-from untrac_exp.report.style import COLOURS
 from untrac_exp.statistics.agreement import STATISTICS
 
 
@@ -27,7 +24,6 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
     )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keep test-set order
     shared, own = settings(sweep)
     return environment.get_template("report.html.j2").render(
         sweep=sweep,
@@ -38,8 +34,6 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         shared=shared,
         own=own,
         last=max(sweep.metrics, key=lambda job: str(job.get("finished"))),
-        details=details(sweep),
-        colours=COLOURS,
     )
 
 
@@ -62,39 +56,6 @@ def ranking_columns(sweep: Sweep, testset: str) -> list[dict[str, Any]]:
     }
     best = sweep.best_first.query("testset == @testset")["label"]
     return [columns[label] for label in [*filter(is_truth, columns), *best]]
-
-
-def details(sweep: Sweep) -> dict[str, Any]:
-    """Return every influence, for the interactive part of the page.
-
-    Returns:
-        {test set: {corpora, subsets, panels: [{label, steps, values}]}}. values has shape
-        [len(steps) + 1][corpus][subset]: the influences at `steps` and then the final ones, rounded
-        to four digits, None if undefined. Means over seeds; corpora by rank.
-    """
-    final = sweep.influences.assign(step=math.inf)
-    rows = pd.concat([sweep.tables["trajectory"], final], ignore_index=True)
-    contents: dict[str, Any] = {}
-    for testset in sweep.testsets:
-        of_testset = rows[rows["testset"] == testset]
-        corpora, subsets = sweep.corpora(testset), list(of_testset["subset"].unique())
-        panels = []
-        for label in sweep.rankings[testset]["label"].unique():
-            of_label = of_testset[of_testset["label"] == label]
-            steps = sorted(of_label["step"].unique())
-            cells = of_label.groupby(["step", "corpus", "subset"])["influence"].mean()
-            axes = pd.MultiIndex.from_product([steps, corpora, subsets])
-            means = [float(f"{x:.4g}") for x in cells.reindex(axes)]
-            values = np.reshape(means, (len(steps), len(corpora), len(subsets)))
-            panels.append(
-                {
-                    "label": label,
-                    "steps": [int(step) for step in steps[:-1]],
-                    "values": plain(values),
-                }
-            )
-        contents[testset] = {"corpora": corpora, "subsets": subsets, "panels": panels}
-    return contents
 
 
 def settings(sweep: Sweep) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

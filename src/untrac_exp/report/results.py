@@ -228,21 +228,6 @@ class Sweep:
         """Return the corpora in the order of the ranking."""
         return list(self.rankings[testset]["corpus"].unique())
 
-    def first_ranked(self, testset: str) -> dict[str, dict[str, bool | None]]:
-        """Return the methods that rank each corpus first, and whether it is told apart.
-
-        Returns:
-            {corpus: {label: told}}, the corpus of most methods first. told: whether the corpus
-            is told apart from the next rank; None if the method does not say.
-        """
-        table = self.rankings[testset]
-        first = table[(table["rank"] == 1) & ~table["label"].map(is_truth)]
-        named: dict[str, dict[str, bool | None]] = {}
-        for row in first.drop_duplicates("label").to_dict("records"):
-            told = bool(row["lead_low"] > 0) if pd.notna(row["lead_low"]) else None
-            named.setdefault(row["corpus"], {})[row["label"]] = told
-        return dict(sorted(named.items(), key=lambda item: -len(item[1])))
-
 
 def labelled(name: str, variant: str) -> str:
     """Join the name of a method (or the truth) and its variant."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
 from untrac_exp.data.prepare import check_names, encode_corpus, encode_once, sample_tokens
-from untrac_exp.data.sampling import rows_outside, sample_rows
+from untrac_exp.data.sampling import sample_rows
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import TrainerSettings
@@ -37,7 +37,6 @@ class Inputs:
         testsets: the test sets before tokenization.
         key: identifies the data and, for a checkpoint, its weights.
         on_curves: as in `methods.base.Subject`.
-        outside_rows: returns tokens of rows outside the samples, if `corpora` are samples of rows.
     """
 
     training: Training
@@ -45,7 +44,6 @@ class Inputs:
     corpora: Sequence[Corpus]
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
-    outside_rows: Callable[[], Mapping[str, Encoded]] = dict
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
 
     @cached_property
@@ -64,14 +62,6 @@ class Inputs:
         table["testset"] = [subset.testset for subset in subsets]
         table["subset"] = [subset.subset for subset in subsets]
         return table
-
-    def outside_sample(self, n: int | None, seed: int) -> dict[str, Encoded]:
-        """Return at most `n` sequences of each corpus that are not in its sample of `n`."""
-        sequences = dict(self.outside_rows())
-        for name, tokens in self.training.data.items():
-            if (outside := tokens.outside_sample(n, seed)) is not None:
-                sequences[name] = outside
-        return sequences
 
 
 def encode_inputs(
@@ -118,11 +108,10 @@ def encode_inputs(
         if name not in names:
             raise ValueError(f"max_sequences.{name}: no such corpus{did_you_mean(name, names)}")
     untrained = settings.steps == 0
-    complete, window = corpora, _CHARS_PER_TOKEN * source.block_size
+    window = _CHARS_PER_TOKEN * source.block_size
     n_rows, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
-    are_sampled = n_rows is not None or n_tokens is not None
-    if are_sampled:
-        corpora = [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in complete]
+    if n_rows is not None or n_tokens is not None:
+        corpora = [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in corpora]
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
     folders: dict[str, Path] = {}
@@ -140,17 +129,15 @@ def encode_inputs(
         if n_tokens is not None:
             folder = sample_tokens(folder, n_tokens, seed, store)
         folders[corpus.name] = folder
-    encode_rows = partial(
-        encode_once,
-        store=store,
-        tokenizer=tokenizer,
-        block_size=source.block_size,
-        seq2seq=source.seq2seq,
-        end_of_input=source.end_of_input,
-    )
     subsets = {
-        Subset(testset.name, name): encode_rows(
-            rows, what=f"test set '{testset.name}', subset '{name}'"
+        Subset(testset.name, name): encode_once(
+            rows,
+            what=f"test set '{testset.name}', subset '{name}'",
+            store=store,
+            tokenizer=tokenizer,
+            block_size=source.block_size,
+            seq2seq=source.seq2seq,
+            end_of_input=source.end_of_input,
         )
         for testset in testsets
         for name, rows in testset.subsets.items()
@@ -161,16 +148,5 @@ def encode_inputs(
     }
     if "weights" in (model := source.key()):  # the configured path does not identify them
         key["weights"] = model["weights"]
-
-    def outside_rows() -> dict[str, Encoded]:
-        encoded = {}
-        for corpus, sample in zip(complete, corpora, strict=True) if are_sampled else ():
-            rows = list(sample.rows)
-            if others := rows_outside(corpus, rows, n_rows or len(rows), seed, window):
-                encoded[corpus.name] = encode_rows(
-                    others, what=f"corpus '{corpus.name}'", skip_empty=True
-                )
-        return encoded
-
     training = Training(source, tokenizer, folders, settings, settings_key, trainer, store)
-    return Inputs(training, subsets, corpora, testsets, key, outside_rows)
+    return Inputs(training, subsets, corpora, testsets, key)

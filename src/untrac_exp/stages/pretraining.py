@@ -24,7 +24,7 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
-from untrac_exp.stages.resuming import BesideTarget, is_usable
+from untrac_exp.stages.resuming import BesideTarget
 from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
@@ -252,7 +252,7 @@ def pretrain(
         model.compile()  # in place: its weights keep their names
     module = Pretraining(model.train(), data, settings, seed, keep, trainer.loss)
     resume = out / _RESUME
-    checkpoint = processes.broadcast(str(resume) if is_usable(resume) else None)
+    checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
     if checkpoint:
         log.info("%s: resuming from %s", label, checkpoint)
     callbacks: list[Callback] = [
@@ -296,5 +296,5 @@ def pretrain(
     steps = range(1, len(module.losses) + 1)
     losses = pd.DataFrame({"step": steps, "loss": module.losses})
     losses.to_csv(out / LOSS_FILE, index=False)
-    for file in out.glob(f"{resume.stem}.*"):  # also one put aside
+    for file in out.glob(f"{resume.stem}.*"):  # also one that was cut short
         file.unlink()

@@ -28,19 +28,14 @@ from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
 """Scalar loss that a step minimises; its mean over micro-batches is the batch's loss."""
 
-_FINER = 1.25
-"""Ratio of successive steps at which the forget-set loss is evaluated, if it decides the stop."""
-
 
 @dataclass(frozen=True)
 class Stopping:
     """When unlearning ends.
 
     Args:
-        steps: maximum number of steps; give either `steps` or `epochs`.
-        epochs: maximum number of epochs over the forget set.
-        own_loss_rise: rise of the forget-set loss, in nats per token, at which to stop. Results are
-            interpolated to exactly this rise, so datasets are compared at equal forgetting.
+        steps: number of steps; give either `steps` or `epochs`.
+        epochs: number of epochs over the forget set.
         evaluations: number of evaluations, at logarithmically spaced steps including the last.
         every: evaluate after each `every` steps and the last instead.
         probe: number of forget-set examples on which the forget-set loss is estimated.
@@ -51,7 +46,6 @@ class Stopping:
 
     steps: int | None = None
     epochs: float | None = None
-    own_loss_rise: float | None = None
     evaluations: int = 8
     every: int | None = None
     probe: int = 32
@@ -59,7 +53,7 @@ class Stopping:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("stopping: give either steps or epochs, and set the other to null")
-        for name in ("steps", "epochs", "own_loss_rise"):
+        for name in ("steps", "epochs"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"stopping.{name}={value} must be positive")
@@ -69,7 +63,7 @@ class Stopping:
                 raise ValueError(f"stopping.{name}={value} must be at least 1")
 
     def limit(self, n: int, batch_size: int) -> int:
-        """Return the maximum number of steps for `n` examples."""
+        """Return the number of steps for `n` examples."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
@@ -80,19 +74,6 @@ class Stopping:
         if self.every is not None:
             return [*range(self.every, limit, self.every), limit]
         return np.unique(np.geomspace(limit, 1, self.evaluations).round().astype(int)).tolist()
-
-    def readings(self, limit: int) -> list[int]:
-        """Return the steps after which the forget-set loss is evaluated, including the schedule.
-
-        With `own_loss_rise` further steps, each at most a quarter (or one step) after the previous
-        one.
-        """
-        if self.own_loss_rise is None:
-            return self.schedule(limit)
-        steps = [1]
-        while steps[-1] < limit:
-            steps.append(max(steps[-1] + 1, int(steps[-1] * _FINER)))
-        return sorted({*steps[:-1], *self.schedule(limit), limit})
 
 
 class Unlearning(lightning.LightningModule):
@@ -157,19 +138,19 @@ class Unlearning(lightning.LightningModule):
 
 
 class ScheduledEvaluations(Callback):
-    """Evaluates during unlearning as `stopping` says, and ends it at its `own_loss_rise`.
+    """Evaluates at θ0 and during unlearning as `stopping` says.
 
     Args:
         stopping: the schedule.
-        limit: maximum number of steps.
+        limit: number of steps.
         forget_loss: returns the loss of a sample of the forget set, in nats per token.
         nll: returns the loss (N,) of each example of the evaluated datasets, in nats.
         name: of the forget set, for error messages.
 
     Attributes:
         steps: (S,) steps after which the datasets were evaluated; nlls: (S, N).
-        own_steps: (R,) steps after which the forget-set loss was evaluated; own_losses: (R,), and
-            seconds: (R,) since the start.
+        own_losses: (S + 1,) losses of the forget set at θ0 and after `steps`; seconds: (S + 1,)
+            since the start.
     """
 
     def __init__(
@@ -181,11 +162,9 @@ class ScheduledEvaluations(Callback):
         name: str,
     ) -> None:
         self.forget_loss, self.nll, self.name = forget_loss, nll, name
-        self.wanted_rise = stopping.own_loss_rise
-        self.schedule, self.readings = stopping.schedule(limit), stopping.readings(limit)
+        self.schedule = stopping.schedule(limit)
         self.steps: list[int] = []
         self.nlls: list[np.ndarray] = []
-        self.own_steps: list[int] = []
         self.own_losses: list[float] = []
         self.seconds: list[float] = []
 
@@ -195,29 +174,22 @@ class ScheduledEvaluations(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         step = trainer.global_step  # also the step of the next batch's first micro-batches
-        if step not in self.readings or step == self.own_steps[-1]:
+        if step not in self.schedule or step in self.steps:
             return
-        rise = self._evaluate_forget_set(step)
-        wanted = self.wanted_rise
-        # From half the wanted rise on, evaluate the datasets as often as the forget set, so that
-        # the last two evaluations, which are interpolated, are close together.
-        if step in self.schedule or (wanted is not None and rise >= wanted / 2):
-            self.steps.append(step)
-            self.nlls.append(self.nll())
-        trainer.should_stop = wanted is not None and rise >= wanted
+        self._evaluate_forget_set(step)
+        self.steps.append(step)
+        self.nlls.append(self.nll())
 
-    def _evaluate_forget_set(self, step: int) -> float:
-        """Record the forget-set loss and return its rise since θ0."""
+    def _evaluate_forget_set(self, step: int) -> None:
+        """Record the forget-set loss."""
         loss = self.forget_loss()
         if not math.isfinite(loss):
             raise ValueError(
                 f"unlearning '{self.name}' diverged: its loss is {loss} at step {step}; "
                 "lower optimizer.lr"
             )
-        self.own_steps.append(step)
         self.own_losses.append(loss)
         self.seconds.append(time.monotonic() - self.started)
-        return loss - self.own_losses[0]
 
 
 def unlearn(
@@ -248,7 +220,7 @@ def unlearn(
         optimizer: creates the optimizer.
         batch_size: examples per step.
         max_tokens: maximum number of tokens per micro-batch, including padding.
-        steps: maximum number of steps.
+        steps: number of steps.
         seed: seed of the batches' order and of dropout.
         trainer: device, precision and how losses are averaged.
         dropout: take the steps in training mode.

@@ -6,7 +6,6 @@ time of the one before is left. The parts of each round are kept in the store, s
 command resumes.
 """
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,21 +15,15 @@ import torch
 from torch import Tensor
 
 from untrac_exp.methods.base import Influences, Method, Subject
-from untrac_exp.methods.common.sizes import Size, Sizes
 from untrac_exp.methods.common.theta0 import by_testset, losses_at_theta0, weak
-from untrac_exp.models.rate import flops, model_rate
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.runtime.progress import duration, parse_duration
-
-log = logging.getLogger(__name__)
 
 _AUTO_S = 600.0
 """Seconds of `budget=auto` on a CPU."""
 _FIRST = 512
 """Tokens of each dataset in the first round."""
-_LONG_S, _SLOWEST = 600, 1e9
-"""Seconds from which on a method's run is long, and FLOP/s that every machine reaches."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +110,3 @@ def _select(subject: Subject, rows: Mapping[Any, Tensor]) -> Subject:
         corpora={name: data.select(rows[name]) for name, data in subject.corpora.items()},
         subsets={name: data.select(rows[name]) for name, data in subject.subsets.items()},
     )
-
-
-def warn_if_long(name: str, method: Method, subject: Subject) -> None:
-    """Warn of a run that is expected to take over ten minutes."""
-    corpora = {name: Size.of(data) for name, data in subject.corpora.items()}
-    subsets = {name: Size.of(data) for name, data in subject.subsets.items()}
-    tokens = method.tokens(Sizes(corpora, subsets, len(subject.checkpoints), subject.trained))
-    cost = flops(*tokens, subject.model.num_parameters())
-    if cost > _LONG_S * _SLOWEST and (seconds := cost / model_rate(subject.model)) > _LONG_S:
-        log.warning(
-            "%s: takes about %s as measured here; fewer texts (n_per_corpus), shorter ones "
-            "(model.block_size) or another method take less", name, duration(seconds),
-        )  # fmt: skip

@@ -47,12 +47,13 @@ def retain_of_read(subject: Subject, examples: int) -> RetainSplit:
     """
     if not examples:
         return RetainSplit(subject.corpora, {}, [])
-    outside = subject.outside_sample()
     read: dict[str, Encoded] = {}
     retain: dict[str, Encoded] = {}
     shrunk = []
     for name, sample in subject.corpora.items():
-        rest = without(outside.get(name), set(rows(sample)))
+        everything = subject.trained_on.get(name, sample)
+        outside = everything.outside_sample(len(sample), subject.seed)
+        rest = without(outside, set(rows(sample)))
         if rest is not None and len(rest) >= examples:
             read[name], retain[name] = sample, rest
             continue

@@ -66,13 +66,12 @@ class UnlearningMethod(Method):
             warnings: further limits of the scores.
         """
         before = evaluated.losses_at_theta0(subject)
-        nll_at_theta0 = np.concatenate([losses.nll.numpy() for losses in before.values()])
         parts = {
             name: self._part(subject, _text(name), run, evaluated) for name, run in runs.items()
         }
 
         def own_loss(name: str | Subset, curve: Arrays) -> pd.DataFrame:
-            return pd.DataFrame({"step": curve["own_steps"], "loss": curve["own_loss"]})
+            return pd.DataFrame({"step": [0, *curve["steps"]], "loss": curve["own_loss"]})
 
         def trajectory(name: str | Subset, curve: Arrays) -> pd.DataFrame:
             rows: list[tuple[Any, ...]] = []
@@ -88,20 +87,15 @@ class UnlearningMethod(Method):
         def log_curves(name: str | Subset, curve: Arrays) -> None:
             data = runs[name].forget_set
             flops = 6 * parameters * min(self.batch_size, len(data)) * data.read / len(data)
-            own = own_loss(name, curve).assign(
-                seconds=curve["seconds"], flops=flops * curve["own_steps"]
-            )
+            own = own_loss(name, curve).assign(seconds=curve["seconds"])
+            own["flops"] = flops * own["step"]
             subject.on_curves(_text(name), own, trajectory(name, curve))
 
         parameters = sum(weight.numel() for weight in subject.model.parameters())
         curves = subject.parts(parts, f"{method}: forget sets unlearned", log_curves)
         changes: list[Change] = []
         for name, curve in curves.items():
-            own, steps = curve["own_loss"], curve["steps"]
-            rises = [0.0, *(own[np.searchsorted(curve["own_steps"], steps)] - own[0])]
-            nll = np.stack([nll_at_theta0, *curve["nll"]])
-            nll_after = evaluated.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
-            for of, losses in nll_after.items():
+            for of, losses in evaluated.split(curve["nll"][-1]).items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
                 changes.append(Change(corpus, subset, of, before[of], losses))
         own_losses = [own_loss(*run).assign(unlearned=_text(run[0])) for run in curves.items()]
@@ -118,9 +112,9 @@ class UnlearningMethod(Method):
     ) -> Part:
         """Return a part that unlearns from θ0 and evaluates N examples at its steps.
 
-        It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
-        own_loss (R,), the loss of a sample of the forget set in nats per token, and seconds (R,)
-        since the start.
+        It has steps (S,) and nll (S, N) in nats; at θ0 and after the steps also own_loss (S + 1,),
+        the loss of a sample of the forget set in nats per token, and seconds (S + 1,) since the
+        start.
         """
         data, retain_set = run
         batch_size = min(self.batch_size, len(data))
@@ -149,11 +143,9 @@ class UnlearningMethod(Method):
                     max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
                     trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
                 )  # fmt: skip
-            taken = evaluations.own_steps[-1]
-            subject.meter.backward(taken * batch_size * data.read // len(data))
+            subject.meter.backward(limit * batch_size * data.read // len(data))
             return {
                 "steps": np.array(evaluations.steps), "nll": np.stack(evaluations.nlls),
-                "own_steps": np.array(evaluations.own_steps),
                 "own_loss": np.array(evaluations.own_losses),
                 "seconds": np.array(evaluations.seconds),
             }  # fmt: skip
@@ -168,57 +160,33 @@ class UnlearningMethod(Method):
     def reads(self, unlearned: Iterable[Size], panel: Iterable[Size]) -> tuple[int, int]:
         """Estimate the tokens of unlearning each of `unlearned` and evaluating `panel`.
 
-        Excludes the objective's additional tokens; an upper bound if `own_loss_rise` is set.
+        Excludes the objective's additional tokens.
         """
         watched = sum(size.tokens for size in panel)
         forward, backward = watched, 0
         for n, tokens in unlearned:
             batch = min(self.batch_size, n)
-            steps = self.stopping.readings(self.stopping.limit(n, batch))
+            limit = self.stopping.limit(n, batch)
+            evaluations = len(self.stopping.schedule(limit))
             probe = min(self.stopping.probe, n) * tokens // n
-            taken = zip([0, *steps], steps, strict=False)
-            backward += sum((step - last) * batch * tokens // n for last, step in taken)
-            forward += probe + len(steps) * (probe + watched)
+            backward += limit * batch * tokens // n
+            forward += probe + evaluations * (probe + watched)
         return forward + backward, backward
 
     def _warnings(self, curves: Mapping[str | Subset, Arrays], vocabulary: int) -> list[str]:
-        """Warn of runs that ended too early and of collapsed models."""
-        wanted, uniform = self.stopping.own_loss_rise, math.log(vocabulary)
-        early, collapsed = [], []
+        """Warn of collapsed models."""
+        uniform = math.log(vocabulary)
+        collapsed = []
         for name, curve in curves.items():
             start, end = curve["own_loss"][[0, -1]]
-            if wanted is not None and end - start < wanted:
-                steps = curve["own_steps"][-1]
-                early.append(f"of '{_text(name)}' by {end - start:.2f} after {steps} steps")
             if start <= uniform < end:
                 collapsed.append(f"{end:.2f} for '{_text(name)}' ({start:.2f} before)")
-        warnings = []
-        if early:
-            warnings.append(
-                f"unlearning ended before the forget-set loss had risen by {wanted:g} nats: "
-                f"{some(early)}; allow more in method.stopping"
-            )
-        if collapsed:
-            warnings.append(
-                "unlearning collapsed the model: the forget-set loss went past the uniform "
-                f"distribution's {uniform:.2f} nats, to {some(collapsed)}"
-            )
-        return warnings
-
-
-def at_rise(wanted: float | None, rises: np.ndarray, nll: np.ndarray) -> np.ndarray:
-    """Interpolate nll (S, N) to where `rises` (S,) first reaches `wanted`; returns (N,).
-
-    Linear in the rise between the two adjacent evaluations. The last evaluation if `wanted` is None
-    or not reached.
-    """
-    if wanted is None or not (rises >= wanted).any():
-        return nll[-1]
-    i = int(np.argmax(rises >= wanted))
-    if i == 0:
-        return nll[0]
-    part = (wanted - rises[i - 1]) / (rises[i] - rises[i - 1])
-    return nll[i - 1] + part * (nll[i] - nll[i - 1])
+        if not collapsed:
+            return []
+        return [
+            "unlearning collapsed the model: the forget-set loss went past the uniform "
+            f"distribution's {uniform:.2f} nats, to {some(collapsed)}"
+        ]
 
 
 def _text(name: str | Subset) -> str:
