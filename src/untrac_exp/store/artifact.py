@@ -52,10 +52,10 @@ def short_name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def damage(path: Path, *, quick: bool = False) -> str | None:
+def damage(path: Path) -> str | None:
     """Return what is wrong with the artifact at `path`, naming the file; None if it is intact.
 
-    Checksums are verified once per process; `quick` compares file sizes only.
+    Checksums are verified once per process.
     """
     try:
         stamp = (path / MANIFEST).stat().st_mtime_ns
@@ -65,14 +65,13 @@ def damage(path: Path, *, quick: bool = False) -> str | None:
             file = path / name
             if (size := file.stat().st_size) != expected["size"]:
                 return f"{name} has {size} bytes instead of {expected['size']}"
-            if not quick and _sha256(file) != expected["sha256"]:
+            if _sha256(file) != expected["sha256"]:
                 return f"{name} has another checksum"
     except FileNotFoundError as err:
         return f"{Path(err.filename).relative_to(path)} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is unreadable"
-    if not quick:
-        _verified[path] = stamp
+    _verified[path] = stamp
     return None
 
 
