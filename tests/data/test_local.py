@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.fingerprint import corpus_fingerprint
-from untrac_exp.data.prepare import READING, encode_corpus, sample_tokens
+from untrac_exp.data.prepare import READING, encode_corpus
 from untrac_exp.data.sources import local
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.store import Store
@@ -180,8 +180,6 @@ def test_what_was_read_is_beside_the_tokens_and_in_the_log(write, tmp_path, capl
     }  # fmt: skip
     said = "corpus 'a': 2 files, 9 rows, 54 characters, 1 skipped, 9 cut"
     assert said in caplog.messages
-    fewer = json.loads((sample_tokens(folder, 8, 0, store) / READING).read_text())
-    assert fewer == reading
 
 
 def test_columns_and_split_of_one_corpus(write, saved):
