@@ -140,7 +140,7 @@ def test_a_method_leaves_theta0_with_its_own_head(method, training, source):
 
 def test_an_adapter_leaves_the_head(model):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    settings = {"block_size": None, "seq2seq": None, "gradient_checkpointing": False}
+    settings = {"block_size": None, "seq2seq": None}
     lora = {"r": 2, "target_modules": "all-linear"}
     settings |= {"adapter": "lora", "lora": lora}
     with borrowed(model, word_tokenizer(), settings) as source:

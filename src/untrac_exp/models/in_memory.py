@@ -24,7 +24,6 @@ class InMemory(ModelSource):
     seq2seq: bool
     adapter: Literal["lora"] | None
     lora: Mapping[str, Any]
-    gradient_checkpointing: bool
     attention: str = "sdpa"
     undo: list[Any] = field(default_factory=list)
     mark: str = field(default_factory=lambda: uuid4().hex)
@@ -63,7 +62,6 @@ def borrowed(
         bool(model.config.is_encoder_decoder) if seq2seq is None else seq2seq,
         settings["adapter"],
         settings["lora"],
-        settings["gradient_checkpointing"],
     )
     check_block_size(model, source)
     device = model.device

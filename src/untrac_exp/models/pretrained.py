@@ -68,9 +68,8 @@ class Pretrained(ModelSource):
     the end-of-text token. safetensors_only: reject other formats;
     if false, .bin files are read with `weights_only`, so no code in them runs. trust_remote_code:
     run the model's own code. adapter: "lora" trains only an adapter's weights (needs peft); lora:
-    arguments of `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward
-    pass. n_parameters: parameter count that `plan=true` uses if the checkpoint is not on this
-    machine.
+    arguments of `peft.LoraConfig`. n_parameters: parameter count that `plan=true` uses if the
+    checkpoint is not on this machine.
     """
 
     path: str
@@ -83,7 +82,6 @@ class Pretrained(ModelSource):
     trust_remote_code: bool = False
     adapter: Literal["lora"] | None = None
     lora: Mapping[str, Any] | None = None
-    gradient_checkpointing: bool = False
     n_parameters: int | None = None
     end_of_input: bool = True
     undo: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)

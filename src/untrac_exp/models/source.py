@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.models.adapter import add_lora
 from untrac_exp.store import Store
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ class ModelSource(ABC):
     """`lora` trains only the weights of an adapter (needs peft)."""
     lora: Mapping[str, Any] | None = None
     """Arguments of `peft.LoraConfig`."""
-    gradient_checkpointing: bool = False
-    """Whether activations are recomputed in the backward pass."""
     undo: list[Callable[[], Any]]
     """Functions that restore a model after `for_unlearning`, the last one first."""
 
@@ -101,9 +99,7 @@ class ModelSource(ABC):
             )
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""
-        if self.gradient_checkpointing:
-            self.undo.append(checkpoint_activations(model))
+        """Prepare the model at θ0 for gradient steps."""
         if self.adapter is not None:
             self.undo.append(add_lora(model, self.lora or {}).unload)
         return model
