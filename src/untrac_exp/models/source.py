@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,8 +51,6 @@ class ModelSource(ABC):
     """`lora` trains only the weights of an adapter (needs peft)."""
     lora: Mapping[str, Any] | None = None
     """Arguments of `peft.LoraConfig`."""
-    undo: list[Callable[[], Any]]
-    """Functions that restore a model after `for_unlearning`, the last one first."""
 
     n_parameters: int | None = None
     """Parameter count that `plan=true` uses if the model is not on this machine."""
@@ -101,7 +99,7 @@ class ModelSource(ABC):
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
         """Prepare the model at θ0 for gradient steps."""
         if self.adapter is not None:
-            self.undo.append(add_lora(model, self.lora or {}).unload)
+            add_lora(model, self.lora or {})
         return model
 
     @abstractmethod
