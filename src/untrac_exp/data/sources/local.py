@@ -102,7 +102,6 @@ def corpora(
     target_column: str = "target",
     messages_column: str = "messages",
     split: str = "train",
-    chat_template: bool = False,
 ) -> list[Corpus]:
     """Return one corpus per name, lazily read.
 
@@ -110,15 +109,12 @@ def corpora(
         paths: see `Paths`.
         text_column, input_column, target_column, messages_column: see `rows`.
         split: of saved dataset dictionaries and hub datasets.
-        chat_template: see `rows.Columns`.
 
     Raises:
         ValueError: a path cannot be read or has no text, or is in two corpora. Errors after the
             first text of a corpus are raised when it is read.
     """
-    columns = Columns(
-        text_column, input_column, target_column, messages_column, chat_template=chat_template
-    )
+    columns = Columns(text_column, input_column, target_column, messages_column)
     owners: dict[object, str] = {}
     result = []
     for name, (parts, reading) in _resolve("corpora", paths, split, columns).items():
@@ -145,15 +141,12 @@ def testsets(
     subset_column: str = "subset",
     messages_column: str = "messages",
     split: str = "train",
-    chat_template: bool = False,
 ) -> list[TestSet]:
     """Return one test set per name, with a subset per value of the subset column.
 
     Without that column there is one subset `all`. Other arguments as for `corpora`.
     """
-    columns = Columns(
-        text_column, input_column, target_column, messages_column, subset_column, chat_template
-    )
+    columns = Columns(text_column, input_column, target_column, messages_column, subset_column)
     result = []
     for name, (parts, reading) in _resolve("testset", paths, split, columns).items():
         subsets: dict[str | None, list[Row]] = {}
