@@ -270,7 +270,7 @@ def test_the_fingerprint_follows_content_and_columns_not_the_name(write):
     assert local.corpora({"x": "a.txt"}, text_column="t")[0].fingerprint != a
 
 
-def test_a_large_file_is_hashed_in_part_and_still_by_its_content(write, monkeypatch):
+def test_a_large_file_is_known_by_its_size_and_times(write, monkeypatch):
     monkeypatch.setattr("untrac_exp.data.files.SMALL", 2**16)
     content = "".join(f"text {i}\n\n" for i in range(99_999))
     path = Path(write("a.txt", content))
