@@ -50,7 +50,7 @@ def test_splits_are_joined_and_only_so_many_documents_are_taken(pile):
     assert few != list(corpus(pile, seed=4, split="train+few", documents=7).rows)
     assert sample_rows(of, 60, 0).rows == few
     assert set(sample_rows(of, 3, 5).rows) < set(few)
-    with pytest.raises(ValueError, match="give one of these as split"):
+    with pytest.raises(ValueError, match="give one of its configs, splits"):
         list(corpus(pile, split="train+dev").rows)
 
 
@@ -98,9 +98,9 @@ def test_both_are_sampled_from_a_shuffled_stream(pile):
 
 
 WRONG = [
-    ({"config": "Pile-XX"}, r"'Pile-XX' not found.*'Pile-CC'.*give one of these as its config"),
-    ({"config": None}, r"give one of these as its config"),
-    ({"split": "test"}, r"give one of these as split"),
+    ({"config": "Pile-XX"}, r"'Pile-XX' not found.*'Pile-CC'.*give one of its configs"),
+    ({"config": None}, r"give one of its configs"),
+    ({"split": "test"}, r"give one of its configs, splits"),
     ({"column": "body"}, r"has no column 'body' but text, domain; name another"),
     ({"colum": "text"}, r"corpora.datasets.pile_cc: .*'colum'.* it takes path, config"),
 ]
@@ -117,7 +117,7 @@ def test_what_is_wrong_in_the_configuration_is_named_in_one_line(pile, settings,
 @pytest.mark.parametrize(
     ("paths", "says"),
     [
-        ("hub:{}@Pile-CC", r"'.*pile' .*dev.*; give one of these as split"),
+        ("hub:{}@Pile-CC", r"'.*pile' .*dev.*; give one of its configs, splits"),
         ("hub:", r"write hub:owner/name, and nothing else beside it"),
         (["hub:{}@Pile-CC", "one"], r"write hub:owner/name, and nothing else beside it"),
         ("hub:some/where", r"'some/where' is on the hub, which cannot be reached; connect, or"),
@@ -137,7 +137,7 @@ def test_what_is_wrong_in_an_address_is_named_in_one_line(pile, paths, says, mon
 
 def test_a_folder_without_data_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"corpora.datasets.pile_cc: .* has no data files; give"):
+    with pytest.raises(ValueError, match=r"corpora.datasets.pile_cc: .* cannot be read: .*; give"):
         list(corpus(str(tmp_path / "empty"), config=None).rows)
 
 
@@ -164,9 +164,12 @@ REFUSALS = [
     (errors.RepositoryNotFoundError("404", response=response(404)), "or set HF_TOKEN if it is pr"),
     (
         DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub."),
-        "has no revision 'main'; give one that it has",
+        "is there, but Revision 'v9' doesn't exist",
     ),
-    (RuntimeError("Dataset scripts are no longer supported, but found y.py"), "loading script"),
+    (
+        RuntimeError("Dataset scripts are no longer supported, but found y.py"),
+        "scripts are no longer supported.*; give one with parquet",
+    ),
     (ConnectionError("Couldn't reach 'x/y' on the Hub (ConnectError)"), "cannot be reached"),
     (errors.OfflineModeIsEnabled("offline"), "'x/y' is on the hub, which cannot be reached; conn"),
     (httpx.ConnectTimeout("slow"), "cannot be reached"),

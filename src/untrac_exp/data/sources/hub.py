@@ -24,16 +24,14 @@ PREFIX = "hub:"
 _GATED = "accept its terms at https://huggingface.co/datasets/{path} and set HF_TOKEN"
 _REMEDIES = {
     ("GatedRepoError", "LocalTokenNotFoundError", "gated dataset"): "is gated; " + _GATED,
-    ("RevisionNotFoundError", "Revision '"): "has no revision '{revision}'; give one that it has",
+    ("Config name", "BuilderConfig", "Unknown split", "Bad split", "Revision '"): "is there, but "
+    "{text}; give one of its configs, splits and revisions",
     ("RepositoryNotFoundError", "DatasetNotFoundError"): "does not exist for your account; correct "
     "it, or set HF_TOKEN if it is private",
-    ("Config name is missing", "BuilderConfig"): "{text}; give one of these as its config",
-    ("Unknown split", "Bad split"): "{text}; give one of these as split",
-    ("scripts are no longer supported",): "is a loading script, which datasets does not run; give "
-    "another id or revision with parquet, arrow or jsonl files",
     ("ConnectionError", "TransportError", "LocalEntryNotFoundError"): "is on the hub, which cannot "
     "be reached; connect, or give a folder that holds its files",
-    ("FileNotFoundError",): "has no data files; give another path",
+    ("FileNotFoundError", "scripts are no longer supported"): "cannot be read: {text}; give one "
+    "with parquet, arrow or jsonl files",
 }
 """What is wrong and its remedy, by names of an error's classes or words of its text."""
 
@@ -124,8 +122,7 @@ class HubDataset(Records):
                     )
                 yield row if columns is None else {name: row[name] for name in columns}
         except Exception as error:
-            where = {"path": self.path, "revision": self.revision}
-            if remedy := remedy_of(error, _REMEDIES, **where):
+            if remedy := remedy_of(error, _REMEDIES, path=self.path):
                 raise ValueError(f"{self} {remedy}") from error
             raise
 
