@@ -147,19 +147,6 @@ def test_untrac_inv_takes_50_steps_on_tasks_and_reads_every_fifth():
     assert harms.stopping.schedule(harms.stopping.limit(256, 256))[-1] == 5
 
 
-def test_winobias_is_written_and_chosen_as_the_authors_do():
-    node = composed("scale=paper", "testset=bias_paper").testset
-    assert node.pronouns == {"female": ["she", "her"], "male": ["he", "his", "him"]}
-    assert node.detokenised is False
-    assert composed("scale=paper", "testset=harms_paper").testset.bias == node
-
-
-def test_truthfulqa_is_repeated():
-    node = composed("scale=paper", "testset=truthfulness_paper").testset
-    assert node.repeat is True
-    assert composed("scale=paper", "testset=harms_paper").testset.truthfulness == node
-
-
 DOCUMENTS = {
     "equal": {
         "bookcorpus": 4_000_000, "stories": 10_000, "cc_news": 200_000, "gutenberg": 1_000,
