@@ -162,12 +162,13 @@ DOCUMENTS = {
 @pytest.mark.parametrize("sizes", DOCUMENTS)
 def test_corpora_are_of_the_pile_with_the_authors_number_of_documents(sizes):
     cfg = composed("scale=paper", f"corpora={sizes}_paper")
-    corpora = cfg.corpora.datasets
+    corpora = cfg.corpora.paths
     assert {name: given.documents for name, given in corpora.items()} == DOCUMENTS[sizes]
+    pile = "hub:ArmelR/the-pile-splitted@"
     of_the_pile = {
-        name: (given.config, given.split)
+        name: (given.path.removeprefix(pile), given.split)
         for name, given in corpora.items()
-        if given.path == "ArmelR/the-pile-splitted"
+        if given.path.startswith(pile)
     }
     assert of_the_pile == {
         "hackernews": ("HackerNews", "train+test"),
@@ -176,9 +177,11 @@ def test_corpora_are_of_the_pile_with_the_authors_number_of_documents(sizes):
         "wikipedia": ("Wikipedia (en)", "train+test"),
         "gutenberg": ("Gutenberg (PG-19)", "train+test"),
     }
-    made = {corpus.name: corpus.rows for corpus in instantiate(cfg.corpora)}
-    assert {name: rows.documents for name, rows in made.items()} == DOCUMENTS[sizes]
-    assert all(isinstance(rows, hub.HubDataset) for rows in made.values())
+    for corpus in instantiate(cfg.corpora):  # reads nothing yet
+        [dataset] = corpus.rows.parts
+        assert isinstance(dataset, hub.HubDataset)
+        assert dataset.documents == DOCUMENTS[sizes][corpus.name]
+        assert (dataset.seed, corpus.excerpt) == (0, None)
 
 
 @pytest.mark.parametrize("experiment", PAPERS)
