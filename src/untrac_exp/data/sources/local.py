@@ -179,7 +179,8 @@ def _resolve(
     for name, given in paths.items():
         if not isinstance(name, str):
             raise ValueError(f"{above}: {not_text(name)}")
-        key, own, own_split, of_hub = f"{above}.{name}", columns, split, {}
+        key, own, own_split = f"{above}.{name}", columns, split
+        of_hub: dict[str, Any] = {}
         if isinstance(given, Mapping):
             own, own_split, of_hub = _own_settings(key, given, columns, split)
             given = given.get("path")
