@@ -31,7 +31,6 @@ from joblib.externals.loky.backend import fork_exec
 
 from tests.command import _run, overrides, write_texts
 from tests.test_resume import CALM, SWEEP, alive, results
-from untrac_exp.runtime.parallel import Parallel
 
 LONG = {**SWEEP, "pretraining.steps": "200", "pretraining.checkpoint_every": "20"}
 """Trains for so long that the second process lives for half of the run."""
@@ -43,8 +42,6 @@ def start(folder: Path, settings: dict[str, str]) -> int:
     if child == 0:
         os.setsid()
         fork_exec.fork_exec = fork_worker
-        # it would fork while the first process imports
-        Parallel.warm_up = lambda self: None  # type: ignore[method-assign]
         _run(overrides(settings), str(folder), None, {})
     return child
 

@@ -1,4 +1,4 @@
-"""Memory saved by LoRA, bfloat16 and gradient checkpointing, and their effect on influences.
+"""Memory saved by LoRA and bfloat16, and their effect on influences.
 
     python -m experiments.trace.checkpoint
     python -m experiments.trace.lora            (needs peft: pip install 'untrac-exp[peft]')
@@ -32,11 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "bfloat16": {"model.dtype": "bfloat16"},
     "LoRA": {"model.adapter": "lora"},
     "LoRA, bfloat16": {"model.adapter": "lora", "model.dtype": "bfloat16"},
-    "activations twice": {"model.gradient_checkpointing": True},
-    "LoRA, bfloat16, activations twice": {
-        "model.adapter": "lora", "model.dtype": "bfloat16", "model.gradient_checkpointing": True,
-    },
-}  # fmt: skip
+}
 METHODS = ("untrac_inv", "untrac")
 
 

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TextIO, cast
 
@@ -18,7 +17,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from untrac_exp.config.errors import one_line
-from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import config_dir, parse_overrides, shrink
 from untrac_exp.report.callback import Report, report
 
@@ -38,7 +36,6 @@ def job(cfg: DictConfig) -> float | None:
         Its mean agreement as a share of the attainable, for sweepers that optimise it; None without
         a truth.
     """
-    _warm_up(cfg)
     # slow imports, which --help does not need
     from untrac_exp.config.checks import check
     from untrac_exp.job import run
@@ -54,17 +51,6 @@ def job(cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
             log.error("failed: %s", one_line(error))
         raise
-
-
-def _warm_up(cfg: DictConfig) -> None:
-    """Start workers early, so that their imports run while this process imports.
-
-    The configuration has not been validated yet.
-    """
-    finished = Path(HydraConfig.get().runtime.output_dir) / "metrics.json"
-    with suppress(Exception):
-        if cfg.budget is None and not cfg.plan and not finished.exists():
-            parallel_of(cfg).warm_up()
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ from untrac_exp.data.sources import local
 from untrac_exp.data.sources.local import Texts
 from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
-from untrac_exp.models.in_memory import borrowed
 from untrac_exp.statistics.evidence import data_warnings, evidence
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.store import Store
@@ -44,7 +43,8 @@ def trace(
     Runs the same code as `python -m untrac_exp +experiment=trace` and returns the same numbers.
 
     Args:
-        model: a folder or hub id, or a model in memory, whose weights are restored on return.
+        model: a folder or hub id; or a model in memory, of which a copy is saved to a temporary
+            folder and read from there, in its dtype.
         tokenizer: the model's tokenizer; None loads it from the model's folder or hub id.
         corpora: texts the model was trained on, by name. A `str` or `pathlib.Path` is a path, glob
             or folder, as in `corpora.paths`; a list of `str` are texts; a list of `Path` are paths;
@@ -55,7 +55,7 @@ def trace(
             `budget="5min"` is a time limit within which the scores are refined on growing samples;
             Ctrl-C returns the scores so far. The default is 10 minutes on a CPU and no limit on a
             GPU; None reads the whole sample. `store="folder"` keeps intermediate results so that an
-            interrupted run of a model on disk can resume.
+            interrupted run can resume.
 
     Returns:
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
@@ -68,21 +68,27 @@ def trace(
         ValueError: invalid input; the message names the argument or file and the remedy.
     """
     with ExitStack() as stack:
-        cfg = _configuration(model, method, settings)
-        if not {"store", "outputs"} & settings.keys():
-            cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
-        prepare_process(cfg.threads)
         if isinstance(model, PreTrainedModel):
             if tokenizer is None:
                 raise ValueError("tokenizer=None: give the tokenizer of a model in memory")
-            source = stack.enter_context(borrowed(model, tokenizer, cfg.model))
-        else:
-            source = instantiate(cfg.model)
+            settings = {"model.dtype": str(model.dtype).removeprefix("torch."), **settings}
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
+            model.save_pretrained(folder)
+            model = folder
+        elif not isinstance(model, str | Path):
+            raise ValueError(
+                f"model is a {type(model).__name__}; give a path or a PreTrainedModel of "
+                "transformers (of a PEFT model, what merge_and_unload() returns)"
+            )
+        cfg = _configuration(str(model), method, settings)
+        if not {"store", "outputs"} & settings.keys():
+            cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
+        prepare_process(cfg.threads)
         data = encode_data(
             cfg,
             local.corpora(**_data(corpora, cfg.corpora)),
             local.testsets(**_data(testsets, cfg.testset)),
-            source,
+            instantiate(cfg.model),
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
         )
@@ -109,17 +115,8 @@ def trace(
     return scores
 
 
-def _configuration(model: Any, method: str, settings: Mapping[str, Any]) -> DictConfig:
+def _configuration(path: str, method: str, settings: Mapping[str, Any]) -> DictConfig:
     """Compose the configuration of `+experiment=trace` with overrides."""
-    if isinstance(model, str | Path):
-        path = str(model)
-    elif isinstance(model, PreTrainedModel):
-        path = "in memory"
-    else:
-        raise ValueError(
-            f"model is a {type(model).__name__}; give a path or a PreTrainedModel of transformers "
-            "(of a PEFT model, what merge_and_unload() returns)"
-        )
     given = {"model.path": path, "corpora.paths": {}, "testset.paths": {}, **settings}
     groups = {key: value for key, value in given.items() if (config_dir() / key).is_dir()}
     choices = [f"{group}={'null' if x is None else x}" for group, x in groups.items()]

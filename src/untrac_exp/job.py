@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 _COVERED_BY_THETA0 = (
     *("path", "revision", "safetensors_only", "trust_remote_code"),
-    *("block_size", "gradient_checkpointing", "n_parameters", "end_of_input"),
+    *("block_size", "n_parameters", "end_of_input"),
 )
 """Model keys that determine only weights or tokens, which store keys identify by content."""
 _INTERRUPTIBLE_TOKENS = 1024

@@ -26,9 +26,9 @@ def pile(tmp_path, repository):
     return repository(tmp_path / "pile", tables)
 
 
-def corpus(path, seed=3, **settings):
-    entry = {"path": path, "config": "Pile-CC", **settings}
-    [found] = hub.corpora({"pile_cc": entry}, seed=seed, buffer_size=10)
+def corpus(path, seed=3, config="@Pile-CC", **settings):
+    entry = {"path": f"hub:{path}{config}", "seed": seed, "buffer_size": 10, **settings}
+    [found] = local.corpora({"pile_cc": entry})
     return found
 
 
@@ -50,29 +50,29 @@ def test_splits_are_joined_and_only_so_many_documents_are_taken(pile):
     assert few != list(corpus(pile, seed=4, split="train+few", documents=7).rows)
     assert sample_rows(of, 60, 0).rows == few
     assert set(sample_rows(of, 3, 5).rows) < set(few)
-    with pytest.raises(ValueError, match="give one of these as split"):
+    with pytest.raises(ValueError, match="give one of its configs, splits"):
         list(corpus(pile, split="train+dev").rows)
 
 
 def test_the_fingerprint_tells_sources_apart_without_reading_them():
     entries = [
-        {"path": "not/there"},
-        {"path": "not/there", "config": "x"},
-        {"path": "not/there", "revision": "abc"},
-        {"path": "not/there", "split": "test"},
-        {"path": "not/there", "column": "body"},
-        {"path": "not/there", "buffer_size": 2},
-        {"path": "not/there", "documents": 2},
-        {"path": "not/elsewhere"},
+        {"path": "hub:not/there"},
+        {"path": "hub:not/there@x"},
+        {"path": "hub:not/there", "revision": "abc"},
+        {"path": "hub:not/there", "split": "test"},
+        {"path": "hub:not/there", "text_column": "body"},
+        {"path": "hub:not/there", "buffer_size": 2},
+        {"path": "hub:not/there", "documents": 2},
+        {"path": "hub:not/elsewhere"},
     ]
-    found = {hub.corpora({"a": entry}, seed=s)[0].fingerprint for entry in entries for s in (0, 1)}
+    found = {
+        local.corpora({"a": {**entry, "seed": seed}})[0].fingerprint
+        for entry in entries
+        for seed in (0, 1)
+    }
     assert len(found) == 2 * len(entries)
-    [one], [same] = (hub.corpora({name: entries[0]}) for name in ("a", "b"))
+    [one], [same] = (local.corpora({name: entries[0]}) for name in ("a", "b"))
     assert one.fingerprint == same.fingerprint  # whatever it is called
-
-
-def test_a_corpus_of_a_preset_can_be_taken_out(pile):
-    assert hub.corpora({"pile_cc": None}) == []
 
 
 def test_an_address_is_a_corpus_or_a_test_set(pile):
@@ -98,11 +98,11 @@ def test_both_are_sampled_from_a_shuffled_stream(pile):
 
 
 WRONG = [
-    ({"config": "Pile-XX"}, r"'Pile-XX' not found.*'Pile-CC'.*give one of these as its config"),
-    ({"config": None}, r"give one of these as its config"),
-    ({"split": "test"}, r"give one of these as split"),
-    ({"column": "body"}, r"has no column 'body' but text, domain; name another"),
-    ({"colum": "text"}, r"corpora.datasets.pile_cc: .*'colum'.* it takes path, config"),
+    ({"config": "@Pile-XX"}, r"'Pile-XX' not found.*'Pile-CC'.*give one of its configs"),
+    ({"config": ""}, r"give one of its configs"),
+    ({"split": "test"}, r"give one of its configs, splits"),
+    ({"text_column": "body"}, r"has no column 'body' or .* but \['text', 'domain'\]; set text_col"),
+    ({"colum": "text"}, r"there is no 'colum'; it takes path, split, text_column, .*, documents"),
 ]
 
 
@@ -111,13 +111,13 @@ def test_what_is_wrong_in_the_configuration_is_named_in_one_line(pile, settings,
     with pytest.raises(ValueError, match=says) as caught:
         list(corpus(pile, **settings).rows)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("corpora.datasets.pile_cc: ")
+    assert str(caught.value).startswith("corpora.paths.pile_cc: ")
 
 
 @pytest.mark.parametrize(
     ("paths", "says"),
     [
-        ("hub:{}@Pile-CC", r"'.*pile' .*dev.*; give one of these as split"),
+        ("hub:{}@Pile-CC", r"'.*pile' .*dev.*; give one of its configs, splits"),
         ("hub:", r"write hub:owner/name, and nothing else beside it"),
         (["hub:{}@Pile-CC", "one"], r"write hub:owner/name, and nothing else beside it"),
         ("hub:some/where", r"'some/where' is on the hub, which cannot be reached; connect, or"),
@@ -130,15 +130,21 @@ def test_what_is_wrong_in_an_address_is_named_in_one_line(pile, paths, says, mon
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     addresses = [p.format(pile) for p in ([paths] if isinstance(paths, str) else paths)]
     with pytest.raises(ValueError, match=says) as caught:
-        local.corpora({"forum": addresses}, split="dev")
+        [list(found.rows) for found in local.corpora({"forum": addresses}, split="dev")]
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("corpora.paths.forum: ")
 
 
 def test_a_folder_without_data_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"corpora.datasets.pile_cc: .* has no data files; give"):
-        list(corpus(str(tmp_path / "empty"), config=None).rows)
+    with pytest.raises(ValueError, match=r"corpora.paths.pile_cc: .* cannot be read: .*; give"):
+        list(corpus(str(tmp_path / "empty"), config="").rows)
+
+
+def test_files_take_no_settings_of_the_hub(tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(ValueError, match=r"corpora.paths.a.documents is only for hub:owner/name"):
+        local.corpora({"a": {"path": str(tmp_path / "a.txt"), "documents": 3}})
 
 
 def response(status):
@@ -164,9 +170,12 @@ REFUSALS = [
     (errors.RepositoryNotFoundError("404", response=response(404)), "or set HF_TOKEN if it is pr"),
     (
         DatasetNotFoundError("Revision 'v9' doesn't exist for dataset 'x/y' on the Hub."),
-        "has no revision 'main'; give one that it has",
+        "is there, but Revision 'v9' doesn't exist",
     ),
-    (RuntimeError("Dataset scripts are no longer supported, but found y.py"), "loading script"),
+    (
+        RuntimeError("Dataset scripts are no longer supported, but found y.py"),
+        "scripts are no longer supported.*; give one with parquet",
+    ),
     (ConnectionError("Couldn't reach 'x/y' on the Hub (ConnectError)"), "cannot be reached"),
     (errors.OfflineModeIsEnabled("offline"), "'x/y' is on the hub, which cannot be reached; conn"),
     (httpx.ConnectTimeout("slow"), "cannot be reached"),

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.fingerprint import corpus_fingerprint
-from untrac_exp.data.prepare import READING, encode_corpus, sample_tokens
+from untrac_exp.data.prepare import READING, encode_corpus
 from untrac_exp.data.sources import local
 from untrac_exp.models.scratch import Scratch
 from untrac_exp.store import Store
@@ -180,8 +180,6 @@ def test_what_was_read_is_beside_the_tokens_and_in_the_log(write, tmp_path, capl
     }  # fmt: skip
     said = "corpus 'a': 2 files, 9 rows, 54 characters, 1 skipped, 9 cut"
     assert said in caplog.messages
-    fewer = json.loads((sample_tokens(folder, 8, 0, store) / READING).read_text())
-    assert fewer == reading
 
 
 def test_columns_and_split_of_one_corpus(write, saved):
@@ -272,7 +270,7 @@ def test_the_fingerprint_follows_content_and_columns_not_the_name(write):
     assert local.corpora({"x": "a.txt"}, text_column="t")[0].fingerprint != a
 
 
-def test_a_large_file_is_hashed_in_part_and_still_by_its_content(write, monkeypatch):
+def test_a_large_file_is_known_by_its_size_and_times(write, monkeypatch):
     monkeypatch.setattr("untrac_exp.data.files.SMALL", 2**16)
     content = "".join(f"text {i}\n\n" for i in range(99_999))
     path = Path(write("a.txt", content))

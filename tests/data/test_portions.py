@@ -5,7 +5,7 @@ import pytest
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.data.prepare import encode, encode_corpus, sample_tokens
+from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.store import Store
 
@@ -46,9 +46,9 @@ def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
         sample = sample_rows(corpus, None, 0, window_chars=4 * 64, n_tokens=6000)
         folder = encode_corpus(
             sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
-            pack=False,
+            pack=False, n_tokens=6000,
         )  # fmt: skip
-        read[corpus.name] = Encoded.load(sample_tokens(folder, 6000, 0, store)).read
+        read[corpus.name] = Encoded.load(folder).read
     assert 6000 <= read["short"] < 6064
     assert 6000 <= read["long"] < 6064
     assert read["few"] == encoded(ROWS[:3]).read

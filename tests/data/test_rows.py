@@ -79,14 +79,6 @@ def test_every_format_is_one_row(name):
     assert parse("here", record, Columns()) == row
 
 
-def test_contexts_of_text_are_a_users_turn_only_where_that_is_asked_for():
-    columns = Columns(chat_template=True)
-    record = {"input": "who?", "target": "me"}
-    assert parse("here", record, columns) == Row(" me", "who?", (Turn("user", "who?"),))
-    assert parse("here", {"target": "me"}, columns) == Row("me")
-    assert parse("here", {"text": "x"}, columns) == Row("x")
-
-
 def test_one_file_may_mix_formats_and_rows_with_nothing_to_score_are_counted(tmp_path, caplog):
     path = tmp_path / "mixed.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record, _ in FORMATS.values()))

@@ -69,6 +69,8 @@ def test_a_group_that_is_too_small_is_taken_whole_and_said(path, caplog):
     assert "toxicity/group0: 300 texts are available of the 301 requested" in caplog.text
 
 
-def test_nothing_left_is_an_error(path):
-    with pytest.raises(ValueError, match="no toxic statement of 30 to 40 words"):
-        toxigen.testsets(path, min_words=30, max_words=40)
+def test_nothing_left_is_an_error(tmp_path, repository):
+    table = datasets.Dataset.from_list([row("group0", "too short")], features=FEATURES)
+    path = repository(tmp_path / "short", {("train", "train"): table})
+    with pytest.raises(ValueError, match="no toxic statement of 9 to 24 words"):
+        toxigen.testsets(path)

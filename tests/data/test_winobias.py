@@ -62,15 +62,18 @@ def path(tmp_path_factory, repository):
     return repository(tmp_path_factory.mktemp("wino"), tables)
 
 
-def test_subsets_hold_what_the_paper_keeps(path):
+def test_subsets_hold_what_the_authors_keep(path):
+    """Five pronouns as they are written, and tokens joined by spaces."""
     [testset] = winobias.testsets(path)
     assert list(testset.subsets) == ["pro_female", "pro_male", "anti_female", "anti_male"]
+    # of 280, a third has "She" and a third "herself"; a third of the others has "He"
+    kept = {"female": [1], "male": [1, 2]}
     for subset, rows in testset.subsets.items():
         stereotype, gender = subset.split("_")
-        assert len(rows) == len(set(rows)) == 256
+        assert len(rows) == len(set(rows)) == 2 * sum(i % 3 in kept[gender] for i in range(140))
         tags = {target.split()[1] for target, *_ in rows}
         assert tags == {f"type1_{stereotype}-validation", f"type1_{stereotype}-test"}
-        ending = "couldn't stay." if gender == "female" else ", the cook's friend."
+        ending = "her could n't stay ." if gender == "female" else " , the cook 's friend ."
         assert all(target.endswith(ending) for target, *_ in rows)
 
 
@@ -80,47 +83,17 @@ def test_the_sample_is_the_seeds(path):
     assert one.subsets["pro_male"] != other.subsets["pro_male"]
 
 
-AUTHORS = {"pronouns": {"female": ["she", "her"], "male": ["he", "his", "him"]}}
-
-
-def test_the_authors_take_fewer_pronouns_as_they_are_written_and_join_tokens(path):
-    [testset] = winobias.testsets(path, **AUTHORS, detokenised=False)
-    female, male = testset.subsets["pro_female"], testset.subsets["anti_male"]
-    # of 280, a third has "She" and a third "herself"; a third of the others has "He"
-    assert len(female) == 2 * len([i for i in range(140) if i % 3 == 1])
-    assert len(male) == 2 * len([i for i in range(140) if i % 3])
-    assert all(" her could n't stay ." in row.target for row in female)
-    assert all(row.target.endswith(" , the cook 's friend .") for row in male)
-
-
-def test_an_excluded_form_of_the_other_gender_drops_no_sentence():
-    words = "She saw him".split()
-    assert winobias.pronoun_gender(words) is None
-    assert winobias.pronoun_gender(words, AUTHORS["pronouns"]) == "male"
-
-
 @pytest.mark.parametrize(
     ("words", "gender"),
     [
-        ("The cook met She", "female"),
-        ("HIS dog", "male"),
+        ("The cook met her", "female"),
+        ("his dog", "male"),
         ("he and her", None),
         ("they saw them", None),
         ("the shepherd", None),
+        ("She saw him", "male"),
+        ("herself", None),
     ],
 )
 def test_gender_is_that_of_the_only_pronoun(words, gender):
     assert winobias.pronoun_gender(words.split()) == gender
-
-
-@pytest.mark.parametrize(
-    ("tokens", "text"),
-    [
-        ("The cook did n't eat .", "The cook didn't eat."),
-        ("`` Go , '' he said ; she 'll go !", '"Go," he said; she\'ll go!'),
-        ("the guards ' keys ( all three ) cost $ 5", "the guards' keys (all three) cost $5"),
-        ("the CEO 's plan", "the CEO's plan"),
-    ],
-)
-def test_tokens_are_joined_as_people_write(tokens, text):
-    assert winobias.detokenise(tokens.split()) == text

@@ -104,10 +104,6 @@ def test_one_key_chooses_the_world():
 def test_wrong_worlds_are_refused():
     with pytest.raises(ValueError, match=r"corpora\.world is 12; there are worlds 0 to 11"):
         worlds.corpora(12)
-    with pytest.raises(ValueError, match=r"corpora\.n is 40; choose 1 to 32 corpora"):
-        worlds.corpora(0, n=40)
-    with pytest.raises(ValueError, match=r"testset\.n is 17; world 0 has 1\d test sets"):
-        worlds.testsets(0, n=17)
     with pytest.raises(ValueError, match="use natural or tuning"):
         natural.corpora("worlds")
 

@@ -8,12 +8,10 @@ from tests.trace_checkpoints import BAD, SEQ2SEQ, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.data.base import Row
 from untrac_exp.data.prepare import encode
-from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.weights import parameters
 
-FIRST = (".input_layernorm", ".self_attn_layer_norm", ".ln_1", ".layer.0")
-"""What a layer computes first: going backward, the last of it need not be computed again."""
 OPTIONS = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
 STEPS = {"method.stopping.steps": 3, "threads": 1, "trainer.accelerator": "cpu"}
 
@@ -28,33 +26,6 @@ def batch(folder, architecture):
     rows = [Row(text) for text in BAD]
     data = encode(rows, tokenizer, 32, architecture in SEQ2SEQ, "texts")
     return data.batch(slice(None))
-
-
-@pytest.mark.parametrize("architecture", ["llama", "opt", "t5", "gpt2"])
-def test_checkpointed_activations_leave_the_gradient_as_it_is(architecture, tmp_path):
-    model = loaded(tmp_path, architecture)
-    inputs = batch(tmp_path, architecture)
-    calls = []
-    module = next(m for n, m in model.named_modules() if n.endswith(FIRST))
-    module.register_forward_hook(lambda *_: calls.append(None))
-    mean_loss(model, inputs).backward()
-    before = [p.grad.clone() for p in parameters(model)]
-    assert len(calls) == 1
-    model.zero_grad()
-    undo = checkpoint_activations(model)
-    mean_loss(model, inputs).backward()
-    assert len(calls) == 3  # forward, and again going backward
-    assert all(torch.equal(p.grad, b) for p, b in zip(parameters(model), before, strict=True))
-    undo()
-    mean_loss(model, inputs).backward()
-    assert len(calls) == 4
-
-
-def test_a_model_without_marked_layers_is_named():
-    with pytest.raises(
-        ValueError, match=r"model.gradient_checkpointing: Linear has no layers that"
-    ):
-        checkpoint_activations(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +56,7 @@ def test_lora_traces_and_leaves_the_model_as_it_was(method, tmp_path):
     model = loaded(tmp_path, "llama")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    lora = {"model.adapter": "lora", "model.gradient_checkpointing": True}
+    lora = {"model.adapter": "lora"}
     scores = trace(model, tokenizer, TEXTS, {"t": BAD}, method, **STEPS, **lora)
     assert (scores["influence"] != 0).all()
     after = model.state_dict()

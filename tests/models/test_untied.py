@@ -16,7 +16,7 @@ from tests.conftest import CPU
 from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
 from tests.test_config import composed
 from untrac_exp.methods.base import Checkpoint, Loader, Subject, Subset
-from untrac_exp.models.in_memory import borrowed
+from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.weights import parameters, select_weights
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.sharding import rebuilt
@@ -140,13 +140,10 @@ def test_a_method_leaves_theta0_with_its_own_head(method, training, source):
 
 def test_an_adapter_leaves_the_head(model):
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    settings = {"block_size": None, "seq2seq": None, "gradient_checkpointing": False}
-    lora = {"r": 2, "target_modules": "all-linear"}
-    settings |= {"adapter": "lora", "lora": lora}
-    with borrowed(model, word_tokenizer(), settings) as source:
-        adapted = source.for_unlearning(model)
-        assert not adapted.lm_head.weight.requires_grad
-        assert_untied(adapted)
+    adapter = add_lora(model, {"r": 2, "target_modules": "all-linear"})
+    assert not model.lm_head.weight.requires_grad
+    assert_untied(model)
+    adapter.unload()
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 

@@ -1,6 +1,7 @@
 """Error messages in one line that names the key or file and the remedy."""
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
@@ -18,6 +19,8 @@ from omegaconf.errors import (
 from yaml import MarkedYAMLError, YAMLError
 
 _GRAMMAR = "hydra.cc/docs/1.3/advanced/override_grammar/basic"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
 """Launchers that an extra of the package installs: Hydra's name -> the extra."""
@@ -37,6 +40,11 @@ def one_line(error: BaseException) -> str:
         if isinstance(cause, MissingConfigException):
             break
         cause = cause.__cause__
+    if any(os.strerror(number) in str(cause) for number in _FULL):  # whatever library wrote
+        return (
+            f"no space left ({_flat(cause)}): free some, as with `python -m untrac_exp.store gc "
+            "--older-than 30d`, or choose another disk with outputs=…"
+        )
     return (
         _message_of(cause)
         or f"{type(error).__name__}: {_flat(error)} (HYDRA_FULL_ERROR=1 shows where)"
@@ -128,9 +136,7 @@ def _system(error: OSError) -> str | None:
     if error.filename is None or error.strerror is None:
         return None
     remedy = "check the path"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "free some space, or choose another disk with outputs=…"
-    elif error.errno == errno.ENAMETOOLONG:
+    if error.errno == errno.ENAMETOOLONG:
         remedy = "put some overrides into a YAML file of conf/experiment, or set hydra.run.dir"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "get access to it, or choose another path"

@@ -1,7 +1,4 @@
-"""Where the independent parts of a job are computed, from its configuration.
-
-It imports nothing slow unless there may be GPUs, so that workers can start before the job imports.
-"""
+"""Where the independent parts of a job are computed, from its configuration."""
 
 from dataclasses import replace
 

@@ -63,8 +63,8 @@ class Config:
     plan: bool = False
     """Print what would be trained and read, its cost, and what is there, without running it."""
     plan_flops_per_s: float | None = None
-    """FLOP/s assumed by a plan; null measures this machine, or assumes 5e13 if the device is not
-    present."""
+    """FLOP/s assumed by a plan; null measures the model on this machine, or assumes 5e13 if device
+    or model are not here, or the model has over 600 million parameters."""
     corpora: Any = MISSING
     """Training corpora."""
     testset: Any = MISSING

@@ -10,7 +10,7 @@ import torch
 from untrac_exp.data.base import Row
 from untrac_exp.data.encoding import IGNORED, Encoded, cut, pad
 from untrac_exp.data.sampling import reservoir
-from untrac_exp.data.tokenizing import ROWS_A_CALL, Pair, Tokenization
+from untrac_exp.data.tokenizing import Pair, Tokenization
 from untrac_exp.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,11 @@ def packed(
 
     def filled() -> Iterator[array]:
         nonlocal count
-        pairs = tokenization.pairs(rows)
-        while some := _until(pairs, ROWS_A_CALL):
-            for pair in some:
-                if not (pair.plain and count):
-                    kept.append(pair)
-                if pair.plain:
-                    stream.extend([*pair.target, tokenization.end])
+        for pair in tokenization.pairs(rows):
+            if not (pair.plain and count):
+                kept.append(pair)
+            if pair.plain:
+                stream.extend([*pair.target, tokenization.end])
             n = len(stream) // size
             for i in range(n):
                 count += 1
@@ -90,15 +88,6 @@ def packed(
     if others:
         parts.append(padded(others, tokenization, block_size, skip_empty=True))
     return Encoded.concatenate(parts)
-
-
-def _until(pairs: Iterator[Pair], plain: int) -> list[Pair]:
-    """Return the next pairs, up to `plain` plain ones."""
-    some: list[Pair] = []
-    while plain and (pair := next(pairs, None)) is not None:
-        some.append(pair)
-        plain -= pair.plain
-    return some
 
 
 def padded(

@@ -5,7 +5,6 @@ Order: rows, (input, target) token ids (`tokenizing`), packed or padded (`packin
 
 import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,6 +50,8 @@ def encode_corpus(
     store: Store,
     pack: bool = True,
     end_of_input: bool = True,
+    n_tokens: int | None = None,
+    seed: int = 0,
 ) -> Path:
     """Encode a corpus and return the folder of its tokens, for `Encoded.load`.
 
@@ -59,6 +60,7 @@ def encode_corpus(
         max_sequences: number of sequences to keep; None keeps all. See `packed`.
         pack: pack plain text into blocks if the model is causal; else each row is a sequence.
         end_of_input: as in `Tokenization`.
+        n_tokens: keep a sample of about so many tokens; None keeps all. seed: of this sample.
 
     Raises:
         ValueError: there is nothing to score, or plain text does not fill a block.
@@ -70,7 +72,8 @@ def encode_corpus(
         "seq2seq": seq2seq,
         "max_sequences": max_sequences,
         "pack": pack,
-        **({} if end_of_input else {"end_of_input": False}),
+        "end_of_input": end_of_input,
+        "sample": None if n_tokens is None else [n_tokens, seed],
         "code": code_fingerprint([__name__, "untrac_exp.data.tokenizing", "untrac_exp.data.rows"]),
     }
 
@@ -81,32 +84,15 @@ def encode_corpus(
             data = packed(corpus.rows, tokenization, block_size, max_sequences)
         else:
             data = padded(tokenization.pairs(corpus.rows), tokenization, block_size, True)
-        data.sample(max_sequences, seed=0).save(out)
+        data = data.sample(max_sequences, seed=0)
+        if n_tokens is not None:
+            data = data.select(data.token_sample(n_tokens, seed))
+        data.save(out)
         reading = {**corpus.reading, **tokenization.counts}
         (out / READING).write_text(json.dumps(reading))
         counts = [f"{count} {what}" for what, count in reading.items() if what != "ignored"]
         if counts:
             log.info("corpus '%s': %s", corpus.name, ", ".join(counts))
-
-    return store.get("tokens", key, build)
-
-
-def sample_tokens(folder: Path, n_tokens: int, seed: int, store: Store) -> Path:
-    """Return the folder of a sample of about `n_tokens` tokens; `folder` if it has no more."""
-    data = Encoded.load(folder)
-    rows = data.token_sample(n_tokens, seed)
-    if len(rows) == len(data):
-        return folder
-    key = {
-        "of": folder.name,
-        "tokens": n_tokens,
-        "seed": seed,
-        "code": code_fingerprint([__name__]),
-    }
-
-    def build(out: Path) -> None:
-        data.select(rows).save(out)
-        shutil.copy(folder / READING, out)
 
     return store.get("tokens", key, build)
 

@@ -35,18 +35,13 @@ Record = tuple[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names.
-
-    chat_template: treat a text context as a user message and render it by the tokenizer's chat
-    template; else it precedes the target verbatim.
-    """
+    """Column names."""
 
     text: str = "text"
     input: str = "input"
     target: str = "target"
     messages: str = "messages"
     subset: str | None = None
-    chat_template: bool = False
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -160,7 +155,7 @@ def parse(where: str, record: Mapping[str, Any], columns: Columns) -> Row | None
     target = _string(f"{where}: column '{name}' holds", value)
     if before and not before[-1].isspace() and not target[0].isspace():
         target = f" {target}"
-    return Row(target, before, (Turn("user", before),) if before and columns.chat_template else ())
+    return Row(target, before)
 
 
 def _is_blank(value: Any) -> bool:

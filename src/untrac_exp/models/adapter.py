@@ -1,12 +1,10 @@
-"""Memory savings for unlearning large models: LoRA and activation checkpointing."""
+"""LoRA, to unlearn large models with less memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 _NAME = "untrac"
 
@@ -44,40 +42,3 @@ def add_lora(model: PreTrainedModel, options: Mapping[str, Any]) -> Any:
             parameter.data = parameter.data.float()
     model.eval()  # peft creates the adapter's dropout in training mode
     return handle
-
-
-def checkpoint_activations(model: PreTrainedModel) -> Callable[[], None]:
-    """Keep only the activations at layer boundaries; recompute the others in the backward pass.
-
-    `gradient_checkpointing_enable` of transformers only works in training mode, which would enable
-    dropout. Unlearning runs in evaluation mode.
-
-    Returns:
-        A function that undoes the change.
-
-    Raises:
-        ValueError: the architecture has no `GradientCheckpointingLayer`.
-    """
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    if not layers:
-        raise ValueError(
-            f"model.gradient_checkpointing: {type(model).__name__} has no layers that "
-            "support recomputation; set it to false"
-        )
-    for layer in layers:
-        layer.forward = _twice(layer.forward)
-
-    def undo() -> None:
-        for layer in layers:
-            del layer.forward
-
-    return undo
-
-
-def _twice(forward: Any) -> Any:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-    return run

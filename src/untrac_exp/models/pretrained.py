@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -68,9 +68,8 @@ class Pretrained(ModelSource):
     the end-of-text token. safetensors_only: reject other formats;
     if false, .bin files are read with `weights_only`, so no code in them runs. trust_remote_code:
     run the model's own code. adapter: "lora" trains only an adapter's weights (needs peft); lora:
-    arguments of `peft.LoraConfig`. gradient_checkpointing: recompute activations in the backward
-    pass. n_parameters: parameter count that `plan=true` uses if the checkpoint is not on this
-    machine.
+    arguments of `peft.LoraConfig`. n_parameters: parameter count that `plan=true` uses if the
+    checkpoint is not on this machine.
     """
 
     path: str
@@ -83,10 +82,8 @@ class Pretrained(ModelSource):
     trust_remote_code: bool = False
     adapter: Literal["lora"] | None = None
     lora: Mapping[str, Any] | None = None
-    gradient_checkpointing: bool = False
     n_parameters: int | None = None
     end_of_input: bool = True
-    undo: list[Any] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.path.expanduser(self.path))
@@ -179,7 +176,7 @@ class Pretrained(ModelSource):
             return "it is a file; give the folder that contains it and config.json"
         if not folder.is_dir():
             return _unreachable(self.path) if _HUB_ID.fullmatch(self.path) else _NOT_FOUND
-        if (folder / "adapter_config.json").exists() and not _has_weights(folder):
+        if (folder / "adapter_config.json").exists() and not config.exists():
             return (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
                 "save_pretrained, and give that folder"
@@ -215,15 +212,6 @@ class Pretrained(ModelSource):
 
     def _error(self, fault: str) -> ValueError:
         return ValueError(f"model.path='{self.path}': {fault}")
-
-
-def _has_weights(folder: Path) -> bool:
-    """Return whether a folder has a model's weights, other than an adapter's."""
-    return (folder / "config.json").exists() and any(
-        not file.name.startswith("adapter_")
-        for pattern in _WEIGHTS
-        for file in folder.glob(pattern)
-    )
 
 
 @cache

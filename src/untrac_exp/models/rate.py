@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from untrac_exp.models.checks import context
 from untrac_exp.models.loss import mean_loss
 
-_ABSENT_DEVICE = 5e13
-"""FLOP/s assumed for a device that is not present."""
+_ASSUMED = 5e13
+"""FLOP/s assumed where nothing can be measured."""
 _LARGEST_TIMED = 600_000_000
-"""Parameters of the largest model that is timed without its weights."""
+"""Parameters of the largest model that is timed for a plan."""
 _LONG_ENOUGH_S = 0.4
 """Shortest time that counts as a measurement."""
 _WIDTH, _MOST_TOKENS = 32, 2048
@@ -63,13 +63,8 @@ def planned_rate(
         skeleton: the model on the meta device; None if that needs a download.
         device: None if it is not present.
     """
-    if device is None:
-        return _ABSENT_DEVICE, "assumed, as the device is not present"
-    if skeleton is None or skeleton.num_parameters() > _LARGEST_TIMED:
-        matrix = torch.zeros(4096, 4096, device=device)
-        start = time.monotonic()
-        float((matrix @ matrix)[0, 0])
-        return 2.0 * 4096**3 / (time.monotonic() - start), "of a matrix product, as measured here"
+    if device is None or skeleton is None or skeleton.num_parameters() > _LARGEST_TIMED:
+        return _ASSUMED, "assumed; plan_flops_per_s gives another"
     model = skeleton.to_empty(device=device)
     with torch.no_grad():  # uninitialised memory may hold subnormals, which are slow
         for tensor in (*model.parameters(), *model.buffers()):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -99,18 +99,17 @@ class Scratch(ModelSource):
         }
 
     def _train(self, corpora: Sequence[Corpus], out: Path) -> None:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
         assert self.vocab_size is not None
-        trainer = trainers.BpeTrainer(
+        bpe = ByteLevelBPETokenizer()
+        texts = (row.input + row.target for corpus in corpora for row in corpus.rows)
+        bpe.train_from_iterator(
+            texts,
             vocab_size=self.vocab_size,
+            min_frequency=0,
             special_tokens=[PAD, END],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        texts = (row.input + row.target for corpus in corpora for row in corpus.rows)
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer = Tokenizer.from_str(bpe.to_str())
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, bos_token=END
         ).save_pretrained(out)

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.models.adapter import add_lora, checkpoint_activations
+from untrac_exp.models.adapter import add_lora
 from untrac_exp.store import Store
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,6 @@ class ModelSource(ABC):
     """`lora` trains only the weights of an adapter (needs peft)."""
     lora: Mapping[str, Any] | None = None
     """Arguments of `peft.LoraConfig`."""
-    gradient_checkpointing: bool = False
-    """Whether activations are recomputed in the backward pass."""
-    undo: list[Callable[[], Any]]
-    """Functions that restore a model after `for_unlearning`, the last one first."""
 
     n_parameters: int | None = None
     """Parameter count that `plan=true` uses if the model is not on this machine."""
@@ -101,11 +97,9 @@ class ModelSource(ABC):
             )
 
     def for_unlearning(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Prepare the model at θ0 for gradient steps: adapter and activation checkpointing."""
-        if self.gradient_checkpointing:
-            self.undo.append(checkpoint_activations(model))
+        """Prepare the model at θ0 for gradient steps."""
         if self.adapter is not None:
-            self.undo.append(add_lora(model, self.lora or {}).unload)
+            add_lora(model, self.lora or {})
         return model
 
     @abstractmethod

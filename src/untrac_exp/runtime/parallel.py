@@ -137,17 +137,6 @@ class Parallel:
         single = tasks == 1 and not self.devices
         return self.backend == "loky" and (single or self.processes == 1)
 
-    def warm_up(self) -> None:
-        """Start loky workers in the background, so that they import while this process does."""
-        if self.backend == "loky" and self.processes > 1:
-            threading.Thread(target=self._warm_up, daemon=True).start()
-
-    def _warm_up(self) -> None:
-        with suppress(Exception):
-            # blocked in this thread, and so in the workers until `_start` ignores it
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            list(self.run([int] * self.processes))
-
     def _loky(self, calls: Sequence[_Call]) -> Iterator[_Done]:
         from joblib import Parallel as Joblib
         from joblib import delayed
@@ -162,7 +151,7 @@ class Parallel:
             batch_size=1,
             max_nbytes=None,
             initializer=_start,
-            initargs=(os.getpid(), self.devices, self.prepare, self.threads),
+            initargs=(os.getpid(), self.devices),
         )
         return run(starmap(delayed(_call), calls))
 
@@ -211,7 +200,8 @@ def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:
     logging.getLogger().addHandler(handler)
     result, failed = None, None
     try:
-        _prepare(parallel.prepare, parallel.threads, parallel.code)
+        if parallel.prepare is not None:
+            pkgutil.resolve_name(parallel.prepare)(parallel.threads, parallel.code)
         result = task()
     except Exception as error:
         error.add_note(traceback.format_exc())
@@ -221,7 +211,7 @@ def _call(parallel: Parallel, index: int, task: Callable[[], Any]) -> _Done:
     return index, result, failed, list(records.queue)
 
 
-def _start(parent: int, devices: Sequence[str], prepare: str | None, threads: int | None) -> None:
+def _start(parent: int, devices: Sequence[str]) -> None:
     """Prepare a new loky worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -229,12 +219,6 @@ def _start(parent: int, devices: Sequence[str], prepare: str | None, threads: in
     progress = logging.getLogger("untrac_exp.runtime.progress")
     progress.addHandler(logging.StreamHandler(sys.stdout))
     progress.setLevel(logging.INFO)
-    _prepare(prepare, threads)
-
-
-def _prepare(function: str | None, threads: int | None, code: str | None = None) -> None:
-    if function is not None:
-        pkgutil.resolve_name(function)(threads, code)
 
 
 def _end_with(parent: int) -> None:

@@ -14,7 +14,7 @@ from untrac_exp.data.base import Corpus, Subset, TestSet
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import testset_fingerprint
-from untrac_exp.data.prepare import check_names, encode_corpus, encode_once, sample_tokens
+from untrac_exp.data.prepare import check_names, encode_corpus, encode_once
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import PretrainingSettings
@@ -116,7 +116,7 @@ def encode_inputs(
         tokenizer = source.tokenizer(corpora, store)
     folders: dict[str, Path] = {}
     for corpus in corpora:
-        folder = encode_corpus(
+        folders[corpus.name] = encode_corpus(
             corpus,
             tokenizer,
             block_size=source.block_size,
@@ -125,10 +125,9 @@ def encode_inputs(
             store=store,
             pack=not untrained,
             end_of_input=source.end_of_input,
+            n_tokens=n_tokens,
+            seed=seed,
         )
-        if n_tokens is not None:
-            folder = sample_tokens(folder, n_tokens, seed, store)
-        folders[corpus.name] = folder
     subsets = {
         Subset(testset.name, name): encode_once(
             rows,

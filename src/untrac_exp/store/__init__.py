@@ -6,14 +6,12 @@ One process at a time builds it, under a lock, in `<hash>.partial/`, which is re
 `manifest.json` has a checksum of each file, which each process verifies once.
 """
 
-import errno
 import logging
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,7 +31,6 @@ from untrac_exp.store.artifact import (
     remove,
     seal,
     short_name,
-    sync,
     trust,
 )
 from untrac_exp.store.key import fingerprint as fingerprint
@@ -46,14 +43,7 @@ HERE = Parallel()
 _USED = ".used"
 """Touched on every use of an artifact; its mtime is the time of last use."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-
 _POLL_S = 0.1
-
-
-class StoreError(ValueError):
-    """The store cannot be read or written; the message is one line with a remedy."""
 
 
 Force = bool | Literal["all"]
@@ -98,8 +88,7 @@ class Store:
         Builds and removes nothing.
         """
         path = self.path(kind, key)
-        with self._explained():
-            return self._touch(path) if self._has(kind, path) else None
+        return self._touch(path) if self._has(kind, path) else None
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Return the artifact's folder; build it first if it is missing, damaged or forced.
@@ -108,9 +97,6 @@ class Store:
         can resume from checkpoints and remove them at its end. If several processes request the
         same artifact, one builds it and the others wait. A forced rebuild happens beside the old
         artifact, which is replaced when the new one is complete.
-
-        Raises:
-            StoreError: the store's disk is full, or it cannot be read or written.
         """
         [(_, path)] = self._get_all([Artifact(kind, key, build)], HERE)
         return path
@@ -128,26 +114,25 @@ class Store:
         self, artifacts: Sequence[Artifact], parallel: Parallel
     ) -> Iterator[tuple[int, Path]]:
         left, is_logged = dict(enumerate(artifacts)), False
-        with self._explained():
-            while True:
-                # A complete artifact needs no lock, so a read-only store works
-                there = [
-                    i
-                    for i, artifact in left.items()
-                    if processes.is_first() and self._has(artifact.kind, self._path(artifact))
-                ]
-                for i in processes.broadcast(there):
-                    yield i, self._touch(self._path(left.pop(i)))
-                if not left:
-                    return
-                missing = list(left)
-                tasks = [partial(self._try_build, left[i]) for i in missing]
-                for n, is_built in parallel.run(tasks):
-                    if is_built:
-                        yield missing[n], self._touch(self._path(left.pop(missing[n])))
-                if left and processes.is_first():
-                    self._wait([self._path(artifact) for artifact in left.values()], is_logged)
-                    is_logged = True
+        while True:
+            # A complete artifact needs no lock, so a read-only store works
+            there = [
+                i
+                for i, artifact in left.items()
+                if processes.is_first() and self._has(artifact.kind, self._path(artifact))
+            ]
+            for i in processes.broadcast(there):
+                yield i, self._touch(self._path(left.pop(i)))
+            if not left:
+                return
+            missing = list(left)
+            tasks = [partial(self._try_build, left[i]) for i in missing]
+            for n, is_built in parallel.run(tasks):
+                if is_built:
+                    yield missing[n], self._touch(self._path(left.pop(missing[n])))
+            if left and processes.is_first():
+                self._wait([self._path(artifact) for artifact in left.values()], is_logged)
+                is_logged = True
 
     def _try_build(self, artifact: Artifact) -> bool:
         """Build an artifact, unless another process is building it."""
@@ -226,34 +211,10 @@ class Store:
             (path / _USED).touch()
         return path
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the operating system's errors about this store into `StoreError`."""
-        try:
-            yield
-        except Exception as err:
-            number = getattr(err, "errno", None)
-            # safetensors raises its own error, without an errno
-            name = getattr(err, "filename", None)
-            is_ours = name is None or Path(str(name)).is_relative_to(self.root)
-            is_full = number in _FULL or any(os.strerror(full) in str(err) for full in _FULL)
-            if is_full and is_ours:
-                raise StoreError(
-                    f"no space left for the store {self.root}: free some, as with `python -m "
-                    f"untrac_exp.store gc --older-than 30d --root {self.root}`, or use another disk"
-                ) from err
-            if number in _UNUSABLE and name and is_ours:
-                raise StoreError(
-                    f"the store {self.root} cannot be used ({os.strerror(number)}: {name}): make "
-                    "it a folder that you may read and write, or choose another"
-                ) from err
-            raise
-
 
 def _replace(path: Path, partial: Path) -> None:
     """Give a sealed partial folder its name, in place of an older artifact."""
     if path.is_dir():
         remove(path)
     partial.rename(path)
-    sync(path.parent)
     trust(path)

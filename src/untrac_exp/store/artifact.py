@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -52,10 +51,10 @@ def short_name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def damage(path: Path, *, quick: bool = False) -> str | None:
+def damage(path: Path) -> str | None:
     """Return what is wrong with the artifact at `path`, naming the file; None if it is intact.
 
-    Checksums are verified once per process; `quick` compares file sizes only.
+    Checksums are verified once per process.
     """
     try:
         stamp = (path / MANIFEST).stat().st_mtime_ns
@@ -65,14 +64,13 @@ def damage(path: Path, *, quick: bool = False) -> str | None:
             file = path / name
             if (size := file.stat().st_size) != expected["size"]:
                 return f"{name} has {size} bytes instead of {expected['size']}"
-            if not quick and _sha256(file) != expected["sha256"]:
+            if _sha256(file) != expected["sha256"]:
                 return f"{name} has another checksum"
     except FileNotFoundError as err:
         return f"{Path(err.filename).relative_to(path)} is missing"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} is unreadable"
-    if not quick:
-        _verified[path] = stamp
+    _verified[path] = stamp
     return None
 
 
@@ -96,13 +94,15 @@ def remove(folder: Path) -> None:
 
 
 def seal(partial: Path, kind: str, key: Mapping[str, Any], command: str) -> None:
-    """Flush the built files to disk and write their manifest; command: as in `Store`."""
+    """Write the manifest of the built files; command: as in `Store`.
+
+    Nothing is flushed to disk: files that a power failure cuts have another checksum.
+    """
     files, mode = {}, partial.stat().st_mode & 0o666
     for file in sorted(partial.rglob("*")):
         name = file.relative_to(partial).as_posix()
         if name != MANIFEST and not file.is_dir():
             file.chmod(mode)  # safetensors writes files that only their owner can read
-            sync(file)
             files[name] = {"sha256": _sha256(file), "size": file.stat().st_size}
     manifest = {
         "kind": kind,
@@ -112,19 +112,7 @@ def seal(partial: Path, kind: str, key: Mapping[str, Any], command: str) -> None
         "files": files,
         "versions": versions(),
     }
-    file = partial / MANIFEST
-    file.write_text(json.dumps(manifest, indent=1, default=dict) + "\n")
-    for made in (file, *(d for d in partial.rglob("*") if d.is_dir()), partial):
-        sync(made)
-
-
-def sync(path: Path) -> None:
-    """Flush a file or a folder's entries to disk (fsync)."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, default=dict) + "\n")
 
 
 def _sha256(file: Path) -> str:

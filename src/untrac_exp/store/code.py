@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.machinery import ModuleSpec
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,8 @@ def _imported(tree: ast.Module, module: str, spec: ModuleSpec) -> Iterator[str]:
             for alias in node.names:
                 yield from _modules(alias.name)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")
-                above = above[: len(above) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
+            base = "." * node.level + (node.module or "")
+            base = resolve_name(base, package) if node.level else base
             for alias in node.names:
                 yield from _modules(f"{base}.{alias.name}")
 

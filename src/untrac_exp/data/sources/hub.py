@@ -6,15 +6,14 @@ of some of them.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from typing import Any
 
-from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.remedies import remedy_of
-from untrac_exp.data.rows import Columns, Record, Records, parse
+from untrac_exp.data.rows import Record, Records
 from untrac_exp.store import fingerprint
 
 DEFAULT_REVISION = "main"
@@ -24,16 +23,14 @@ PREFIX = "hub:"
 _GATED = "accept its terms at https://huggingface.co/datasets/{path} and set HF_TOKEN"
 _REMEDIES = {
     ("GatedRepoError", "LocalTokenNotFoundError", "gated dataset"): "is gated; " + _GATED,
-    ("RevisionNotFoundError", "Revision '"): "has no revision '{revision}'; give one that it has",
+    ("Config name", "BuilderConfig", "Unknown split", "Bad split", "Revision '"): "is there, but "
+    "{text}; give one of its configs, splits and revisions",
     ("RepositoryNotFoundError", "DatasetNotFoundError"): "does not exist for your account; correct "
     "it, or set HF_TOKEN if it is private",
-    ("Config name is missing", "BuilderConfig"): "{text}; give one of these as its config",
-    ("Unknown split", "Bad split"): "{text}; give one of these as split",
-    ("scripts are no longer supported",): "is a loading script, which datasets does not run; give "
-    "another id or revision with parquet, arrow or jsonl files",
     ("ConnectionError", "TransportError", "LocalEntryNotFoundError"): "is on the hub, which cannot "
     "be reached; connect, or give a folder that holds its files",
-    ("FileNotFoundError",): "has no data files; give another path",
+    ("FileNotFoundError", "scripts are no longer supported"): "cannot be read: {text}; give one "
+    "with parquet, arrow or jsonl files",
 }
 """What is wrong and its remedy, by names of an error's classes or words of its text."""
 
@@ -58,24 +55,22 @@ class HubDataset(Records):
         config: name of a configuration of the dataset.
         split: name of the split, or several joined by "+", which follow one another.
         revision: branch, tag or commit; only a commit is immutable.
-        column: the only column of a corpus to read; None for all.
         seed: of the order; None keeps the dataset's.
         buffer_size: rows of the shuffle buffer.
-        documents: number of rows of a corpus to take, in this order; None for all.
+        documents: number of rows to take, in this order; None for all. Samples are drawn of these.
     """
 
     path: str
     config: str | None = None
     split: str = "train"
     revision: str = DEFAULT_REVISION
-    column: str | None = None
     seed: int | None = None
     buffer_size: int = 2_000
     documents: int | None = None
 
     @property
-    def size(self) -> int:  # unknown, and taken as large
-        return sys.maxsize
+    def size(self) -> int:  # unknown, and large unless it is cut to its first documents
+        return sys.maxsize if self.documents is None else 0
 
     def __str__(self) -> str:
         return f"{self.key}: '{self.path}'"
@@ -85,9 +80,8 @@ class HubDataset(Records):
         return f"{PREFIX}{self.path}@{self.config}@{self.split}"
 
     def digest(self) -> str:
-        limit = [] if self.documents is None else [self.documents]
-        order = [self.seed, self.buffer_size, *limit]
-        return fingerprint([self.identity, self.revision, self.column, *order])
+        order = [self.seed, self.buffer_size, self.documents]
+        return fingerprint([self.identity, self.revision, *order])
 
     def read(
         self, columns: Sequence[str] | None = None, streaming: bool = False
@@ -124,51 +118,15 @@ class HubDataset(Records):
                     )
                 yield row if columns is None else {name: row[name] for name in columns}
         except Exception as error:
-            where = {"path": self.path, "revision": self.revision}
-            if remedy := remedy_of(error, _REMEDIES, **where):
+            if remedy := remedy_of(error, _REMEDIES, path=self.path):
                 raise ValueError(f"{self} {remedy}") from error
             raise
 
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
-        columns = None if self.column is None else [self.column]
-        rows = islice(self.read(columns, streaming=True), self.documents)
+        rows = islice(self.read(streaming=True), self.documents)
         for number, record in enumerate(rows, 1):
             yield f"{self} row {number}", record
 
-    def __iter__(self) -> Iterator[Row]:
-        records = self.records()
-        return (row for where, record in records if (row := parse(where, record, self.columns)))
-
-    def excerpt(self, n: int, seed: int) -> Iterator[Row]:
-        """Yield `n` rows of shuffled files and a shuffle buffer, or fewer."""
-        return islice(replace(self, seed=(self.seed or 0) + seed), n)
-
-
-def corpora(
-    datasets: Mapping[str, Mapping[str, Any] | None], seed: int = 0, buffer_size: int = 10_000
-) -> list[Corpus]:
-    """Return corpora of the hub.
-
-    Args:
-        datasets: by corpus name, {path, config, revision, split, column, buffer_size, documents},
-            of which only path is required; column is "text". None leaves a corpus out.
-        seed: of the order.
-        buffer_size: default of the rows of the shuffle buffer; use less for long texts.
-    """
-    result = []
-    for name, settings in datasets.items():
-        if settings is None:  # a corpus of a preset, taken out: corpora.datasets.stories=null
-            continue
-        key = f"corpora.datasets.{name}"
-        given = {"column": "text", "buffer_size": buffer_size, "seed": seed, **settings}
-        try:
-            rows = HubDataset(key, Columns(text=given["column"]), **given)
-        except TypeError as error:
-            raise ValueError(
-                f"{key}: {error}; it takes path, config, revision, split, column, buffer_size and "
-                "documents"
-            ) from error
-        # of a corpus that is cut to its first documents, samples are drawn of all these
-        excerpt = rows.excerpt if rows.documents is None else None
-        result.append(Corpus(name, rows, rows.digest(), excerpt))
-    return result
+    def shuffled(self, seed: int) -> "HubDataset":
+        """Return the dataset in another order of its files and through a shuffle buffer."""
+        return replace(self, seed=(self.seed or 0) + seed)

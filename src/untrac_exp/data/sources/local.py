@@ -4,7 +4,8 @@ Formats: `.txt`, `.jsonl`, `.json` (a list, or an object a line), `.csv` (also w
 `.tsv`, each also compressed (gzip, xz, bzip2, zstd), `.parquet` and `.arrow`. A folder means all of
 these below it, and one that `save_to_disk` of `datasets` wrote, its data. Each file is read once,
 whatever links lead to it; hidden files and other formats are ignored, and the log says which.
-`hub:owner/name` and `hub:owner/name@config` are streamed from the Hugging Face hub. `rows`
+`hub:owner/name` and `hub:owner/name@config` are streamed from the Hugging Face hub, with the
+settings of `HubDataset`. `rows`
 documents the columns; formats of rows may be mixed in a file. In `.txt` files, corpora have a
 document between blank lines, test sets a text per line. Rows without text to score are skipped and
 counted.
@@ -22,6 +23,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -39,6 +41,8 @@ SPREAD = 8
 """Rows read per row sampled of a large corpus."""
 LEAST_PIECES = 64
 """Pieces read of a large corpus, if it has as many."""
+_HUB = ("revision", "seed", "buffer_size", "documents")
+"""Settings of `HubDataset` beside a path."""
 
 
 class Texts(list[Any]):
@@ -80,7 +84,7 @@ class LocalRows:
     def excerpt(self, n: int, seed: int) -> Iterator[Row]:
         """Yield the rows of random pieces to draw `n` from."""
         if isinstance(self.parts[0], HubDataset):
-            yield from self.parts[0].excerpt(n, seed)
+            yield from islice(LocalRows([self.parts[0].shuffled(seed)], self.reading), n)
             return
         random = Random(f"pieces/{seed}").random
         pieces = [(part, i) for part in self.parts for i in range(part.n_pieces)]
@@ -102,7 +106,6 @@ def corpora(
     target_column: str = "target",
     messages_column: str = "messages",
     split: str = "train",
-    chat_template: bool = False,
 ) -> list[Corpus]:
     """Return one corpus per name, lazily read.
 
@@ -110,15 +113,12 @@ def corpora(
         paths: see `Paths`.
         text_column, input_column, target_column, messages_column: see `rows`.
         split: of saved dataset dictionaries and hub datasets.
-        chat_template: see `rows.Columns`.
 
     Raises:
         ValueError: a path cannot be read or has no text, or is in two corpora. Errors after the
-            first text of a corpus are raised when it is read.
+            first text of a corpus, and those of the hub, are raised when it is read.
     """
-    columns = Columns(
-        text_column, input_column, target_column, messages_column, chat_template=chat_template
-    )
+    columns = Columns(text_column, input_column, target_column, messages_column)
     owners: dict[object, str] = {}
     result = []
     for name, (parts, reading) in _resolve("corpora", paths, split, columns).items():
@@ -127,7 +127,8 @@ def corpora(
             if owner != name:
                 raise ValueError(f"{part} is in both '{owner}' and '{name}'; give each its own")
         rows = LocalRows(parts, reading)
-        next(iter(rows))  # raises if there is no text
+        if not isinstance(parts[0], HubDataset):  # not streamed if the store has its tokens
+            next(iter(rows))  # raises if there is no text
         digests = [part.digest() for part in parts]
         content = "\0".join([repr(parts[0].columns), *filter(None, digests)])
         mark = hashlib.sha256(content.encode()).hexdigest() if all(digests) else None
@@ -145,15 +146,12 @@ def testsets(
     subset_column: str = "subset",
     messages_column: str = "messages",
     split: str = "train",
-    chat_template: bool = False,
 ) -> list[TestSet]:
     """Return one test set per name, with a subset per value of the subset column.
 
     Without that column there is one subset `all`. Other arguments as for `corpora`.
     """
-    columns = Columns(
-        text_column, input_column, target_column, messages_column, subset_column, chat_template
-    )
+    columns = Columns(text_column, input_column, target_column, messages_column, subset_column)
     result = []
     for name, (parts, reading) in _resolve("testset", paths, split, columns).items():
         subsets: dict[str | None, list[Row]] = {}
@@ -182,8 +180,9 @@ def _resolve(
         if not isinstance(name, str):
             raise ValueError(f"{above}: {not_text(name)}")
         key, own, own_split = f"{above}.{name}", columns, split
+        of_hub: dict[str, Any] = {}
         if isinstance(given, Mapping):
-            own, own_split = _own_settings(key, given, columns, split)
+            own, own_split, of_hub = _own_settings(key, given, columns, split)
             given = given.get("path")
         if hasattr(given, "to_dict") and hasattr(given, "notna"):  # a DataFrame
             given = Texts(given.astype(object).where(given.notna(), None).to_dict("records"))
@@ -201,7 +200,9 @@ def _resolve(
             path, _, config = first.removeprefix(PREFIX).partition("@")
             if not path or len(patterns) > 1:
                 raise ValueError(f"{key}: write {PREFIX}owner/name, and nothing else beside it")
-            resolved[name] = [HubDataset(key, own, path, config or None, own_split)], {}
+            resolved[name] = [HubDataset(key, own, path, config or None, own_split, **of_hub)], {}
+        elif of_hub:
+            raise ValueError(f"{key}.{min(of_hub)} is only for {PREFIX}owner/name; leave it out")
         else:
             is_corpus = group == "corpora"
             files, ignored = find_files(key, [str(pattern) for pattern in patterns], own_split)
@@ -212,15 +213,16 @@ def _resolve(
 
 def _own_settings(
     key: str, given: Mapping[str, Any], columns: Columns, split: str
-) -> tuple[Columns, str]:
-    """Return columns and split of one corpus or test set that sets its own beside its path."""
+) -> tuple[Columns, str, dict[str, Any]]:
+    """Return columns, split and hub settings of what sets its own beside its path."""
     names = {f"{name}_column": name for name in ("text", "input", "target", "messages", "subset")}
-    own = {name: value for name, value in given.items() if name not in ("path", "split")}
-    if unknown := [name for name in own if name not in names]:
-        known = ", ".join(["path", "split", *names])
-        raise ValueError(f"{key}: there is no '{unknown[0]}'; it takes {known}")
+    of_hub = {name: given[name] for name in _HUB if name in given}
+    own = {name: given[name] for name in names if name in given}
+    known = ["path", "split", *names, *_HUB]
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(f"{key}: there is no '{unknown[0]}'; it takes {', '.join(known)}")
     columns = replace(columns, **{names[name]: value for name, value in own.items()})
-    return columns, given.get("split", split)
+    return columns, given.get("split", split), of_hub
 
 
 def _parsed(

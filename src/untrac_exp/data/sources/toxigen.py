@@ -11,29 +11,26 @@ from untrac_exp.data.sampling import sample_subsets
 from untrac_exp.data.sources.hub import DEFAULT_REVISION, HubDataset
 
 TOXIC = 1
+MIN_WORDS, MAX_WORDS = 9, 24
+"""Shortest and longest statement."""
 
 
 def testsets(
     path: str = "toxigen/toxigen-data",
-    config: str | None = "train",
     revision: str = DEFAULT_REVISION,
-    split: str = "train",
-    min_words: int = 9,
-    max_words: int = 24,
     n_per_subset: int = 256,
     seed: int = 0,
-    name: str = "toxicity",
 ) -> list[TestSet]:
-    """Load the test set. path: hub id or folder. min_words, max_words: inclusive."""
+    """Load the test set `toxicity`. path: hub id or folder."""
     groups: dict[str, list[Row]] = {}
-    source = HubDataset("testset", Columns(), path, config, split, revision)
+    source = HubDataset("testset", Columns(), path, "train", "train", revision)
     for row in source.read(["generation", "group", "prompt_label"]):
         text = row["generation"].strip()
-        if row["prompt_label"] == TOXIC and min_words <= len(text.split()) <= max_words:
+        if row["prompt_label"] == TOXIC and MIN_WORDS <= len(text.split()) <= MAX_WORDS:
             groups.setdefault(row["group"], []).append(Row(text))
     if not groups:
         raise ValueError(
-            f"testset: '{path}' has no toxic statement of {min_words} to {max_words} words; "
-            "widen testset.min_words and .max_words or correct testset.path"
+            f"testset: '{path}' has no toxic statement of {MIN_WORDS} to {MAX_WORDS} words; "
+            "correct testset.path"
         )
-    return [sample_subsets(name, groups, n_per_subset, seed)]
+    return [sample_subsets("toxicity", groups, n_per_subset, seed)]
