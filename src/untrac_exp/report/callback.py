@@ -5,13 +5,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from glob import has_magic
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from untrac_exp.config.schema import parse_overrides
 
@@ -56,9 +57,9 @@ class Report(Callback):
 
 
 def _check(config: DictConfig) -> None:
-    """Exit with a line on stderr if the folder of the sweep is no folder of its own.
+    """Exit with a line on stderr if a folder is no folder of its own or a path does not exist.
 
-    Before it is made; Hydra would turn an exception into a warning.
+    Before folders are made and slow modules imported; Hydra would turn an exception into a warning.
     """
     place = PurePath(config.outputs) / str(config.name)
     fault = None
@@ -68,6 +69,14 @@ def _check(config: DictConfig) -> None:
         )
     elif Path(place, "x").absolute().is_relative_to(Path(config.store).absolute()):
         fault = f"name={config.name} is the folder of the store; use another name"
+    for key in ("corpora.paths", "testset.paths"):
+        given: Any = OmegaConf.select(config, key)
+        for name, path in given.items() if hasattr(given, "items") else ():
+            if not isinstance(path, str) or path.startswith("hub:") or has_magic(path):
+                continue
+            if not Path(path).expanduser().exists():
+                missing = f"no file at '{path}' (from {Path.cwd()}); check the path or pattern"
+                fault = fault or ".".join((key, str(name))) + f": {missing}"
     if fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(1)
