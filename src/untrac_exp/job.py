@@ -134,8 +134,11 @@ def encode_data(
 ) -> Inputs:
     """Tokenize these corpora and test sets with the configured sizes; see `encode_inputs`."""
     settings: PretrainingSettings = instantiate(cfg.pretraining)
-    if settings.steps == 0 and cfg.truth:
-        raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
+    if settings.steps == 0 and cfg.truth and instantiate(cfg.truth).trains:
+        raise ValueError(
+            "truth: pretraining.steps=0 trains no model to compare; use truth=none, or "
+            "truth=checkpoints for models that others have trained"
+        )
     return encode_inputs(
         corpora,
         testsets,
