@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.models.in_memory import borrowed
 from untrac_exp.statistics.evidence import data_warnings, evidence
 from untrac_exp.statistics.intervals import with_intervals
+from untrac_exp.statistics.tokens import token_influences
 from untrac_exp.store import Store
 
 Data = Mapping[str, str | Path | Sequence[str | Path | Mapping[str, Any]]]
@@ -60,9 +62,9 @@ def trace(
     Returns:
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
-        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"duplicates"` (as ranking.csv,
-        examples.csv and duplicates.csv) and `"warnings"`, `"cost"`, `"rounds"` and
-        `"theta0_loss"` (as in metrics.json).
+        on the subset. `.attrs` has `"ranking"`, `"examples"`, `"duplicates"` and `"tokens"`
+        (as ranking.csv, examples.csv, duplicates.csv and tokens.csv) and `"warnings"`, `"cost"`,
+        `"rounds"` and `"theta0_loss"` (as in metrics.json).
 
     Raises:
         ValueError: invalid input; the message names the argument or file and the remedy.
@@ -96,6 +98,10 @@ def trace(
                 raise
         attributed = rounds[-1]
         tables, warnings = evidence(attributed.influences, attributed.rows, data)
+        decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+        tables["tokens"] = token_influences(
+            attributed.influences, attributed.rows, decode, cfg.tokens
+        )
     scores = with_intervals(attributed.influences)
     scores.attrs["warnings"] = [
         *attributed.influences.warnings,

@@ -261,6 +261,7 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         on_curves=inputs.on_curves,
         trained_on=training.data,
         decode=partial(training.tokenizer.decode, skip_special_tokens=True),
+        by_token=cfg.tokens > 0,
     )
 
 
@@ -291,6 +292,7 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         "model": settings,
         "precision": training.trainer.precision,
         **({"compile": True} if training.trainer.compile else {}),
+        **({"by_token": True} if cfg.tokens else {}),
         **({"loss": asdict(loss)} if (loss := training.trainer.loss) != TOKENS else {}),
         "code": code_fingerprint([*targets(method), type(training.source).__module__]),
     }

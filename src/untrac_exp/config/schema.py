@@ -43,6 +43,9 @@ class Config:
     max_sequences: dict[str, int] | None = field(default_factory=dict)  # null has no keys to set
     """Largest number of sequences of each corpus in the training mixture, by name; a corpus that is
     not named has no limit."""
+    tokens: int = 0
+    """Texts of each test set and corpus, those that it moved most, of which tokens.csv has the
+    influence on each token; of methods that evaluate test texts. 0 writes none."""
     threads: int | None = MISSING
     """CPU threads per process; null leaves the choice to torch."""
     debug: bool = False

@@ -68,6 +68,7 @@ class Subject:
         outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
         decode: returns the text of token ids.
+        by_token: whether losses of tokens are kept too, by methods that evaluate test subsets.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
             (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
     """
@@ -86,6 +87,7 @@ class Subject:
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
+    by_token: bool = False
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 
@@ -112,7 +114,7 @@ class Subject:
         be unlearning the model.
         """
         self.meter.forward(data.read)
-        return example_losses(self.model, data, self.max_tokens)
+        return example_losses(self.model, data, self.max_tokens, self.by_token)
 
     @contextmanager
     def leaving_theta0(self) -> Iterator[PreTrainedModel]:
@@ -231,6 +233,7 @@ class Change(NamedTuple):
 
     corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
     losses at θ0. nll_after: (N,) nats. unit: the influence is the change per token divided by it.
+    token_nll_after: (M,) as in `Losses`, empty unless the subject asks for it.
     """
 
     corpus: str
@@ -239,6 +242,7 @@ class Change(NamedTuple):
     before: Losses
     nll_after: np.ndarray
     unit: float = 1.0
+    token_nll_after: np.ndarray = np.zeros(0)
 
 
 @dataclass(frozen=True)

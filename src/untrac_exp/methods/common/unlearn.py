@@ -10,7 +10,7 @@ import pandas as pd
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject, Subset
-from untrac_exp.methods.common.scores import EvaluationSet, scored, some
+from untrac_exp.methods.common.scores import EvaluationSet, joined, scored, some
 from untrac_exp.methods.common.sizes import Size
 from untrac_exp.models.loss import vocab_size
 from untrac_exp.objectives.base import Objective, ObjectiveInputs
@@ -66,7 +66,7 @@ class UnlearningMethod(Method):
             warnings: further limits of the scores.
         """
         before = evaluated.losses_at_theta0(subject)
-        nll_at_theta0 = np.concatenate([losses.nll.numpy() for losses in before.values()])
+        at_theta0 = joined(before.values())
         parts = {
             name: self._part(subject, _text(name), run, evaluated) for name, run in runs.items()
         }
@@ -99,11 +99,16 @@ class UnlearningMethod(Method):
         for name, curve in curves.items():
             own, steps = curve["own_loss"], curve["steps"]
             rises = [0.0, *(own[np.searchsorted(curve["own_steps"], steps)] - own[0])]
-            nll = np.stack([nll_at_theta0, *curve["nll"]])
-            nll_after = evaluated.split(at_rise(self.stopping.own_loss_rise, np.array(rises), nll))
-            for of, losses in nll_after.items():
+            nll, token_nll = (
+                at_rise(self.stopping.own_loss_rise, np.array(rises), np.stack([start, *curve[of]]))
+                for of, start in at_theta0.items()
+            )
+            of_tokens = evaluated.split_tokens(token_nll)
+            for of, losses in evaluated.split(nll).items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(Change(corpus, subset, of, before[of], losses))
+                changes.append(
+                    Change(corpus, subset, of, before[of], losses, token_nll_after=of_tokens[of])
+                )
         own_losses = [own_loss(*run).assign(unlearned=_text(run[0])) for run in curves.items()]
         return scored(
             changes,
@@ -118,9 +123,9 @@ class UnlearningMethod(Method):
     ) -> Part:
         """Return a part that unlearns from θ0 and evaluates N examples at its steps.
 
-        It has steps (S,), nll (S, N) in nats, own_steps (R,), which has 0 and all of steps, and
-        own_loss (R,), the loss of a sample of the forget set in nats per token, and seconds (R,)
-        since the start.
+        It has steps (S,), nll (S, N) and token_nll (S, M) in nats, own_steps (R,), which has 0 and
+        all of steps, and own_loss (R,), the loss of a sample of the forget set in nats per token,
+        and seconds (R,) since the start.
         """
         data, retain_set = run
         batch_size = min(self.batch_size, len(data))
@@ -132,7 +137,7 @@ class UnlearningMethod(Method):
                 self.stopping,
                 limit,
                 forget_loss=lambda: subject.losses(sample).mean,
-                nll=lambda: evaluated.evaluate(subject)["nll"],
+                nll=lambda: np.concatenate([*evaluated.evaluate(subject).values()]),
                 name=name,
             )
             with subject.leaving_theta0() as model:
@@ -149,10 +154,11 @@ class UnlearningMethod(Method):
                     max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
                     trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
                 )  # fmt: skip
-            taken = evaluations.own_steps[-1]
+            taken, nll = evaluations.own_steps[-1], np.stack(evaluations.nlls)
             subject.meter.backward(taken * batch_size * data.read // len(data))
             return {
-                "steps": np.array(evaluations.steps), "nll": np.stack(evaluations.nlls),
+                "steps": np.array(evaluations.steps),
+                "nll": nll[:, : len(evaluated.data)], "token_nll": nll[:, len(evaluated.data) :],
                 "own_steps": np.array(evaluations.own_steps),
                 "own_loss": np.array(evaluations.own_losses),
                 "seconds": np.array(evaluations.seconds),
