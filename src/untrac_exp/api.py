@@ -24,7 +24,12 @@ from untrac_exp.data.sources.local import Texts
 from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.models.in_memory import borrowed
-from untrac_exp.statistics.evidence import data_warnings, evidence
+from untrac_exp.statistics.evidence import (
+    candidate_scores,
+    candidate_warnings,
+    data_warnings,
+    evidence,
+)
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.statistics.tokens import token_influences
 from untrac_exp.store import Store
@@ -39,6 +44,7 @@ def trace(
     corpora: Data,
     testsets: Data,
     method: str = "ngram",
+    candidates: Data | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Estimate the influence of each training corpus on a model's loss on given texts.
@@ -53,6 +59,8 @@ def trace(
             a list of mappings are rows (`text`, `prompt` and `completion`, `messages`, ...).
         testsets: texts to attribute, in the same forms; rows may have a `subset`.
         method: name of a file in conf/method.
+        candidates: texts the model was not trained on, in the same forms: what would adding them
+            do?
         settings: configuration keys, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
             `budget="5min"` is a time limit within which the scores are refined on growing samples;
             Ctrl-C returns the scores so far. The default is 10 minutes on a CPU and no limit on a
@@ -63,7 +71,8 @@ def trace(
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
         on the subset. `.attrs` has `"ranking"`, `"examples"`, `"duplicates"` and `"tokens"`
-        (as ranking.csv, examples.csv, duplicates.csv and tokens.csv) and `"warnings"`, `"cost"`,
+        (as ranking.csv, examples.csv, duplicates.csv and tokens.csv), `"candidates"` if there are
+        any (candidates.csv), and `"warnings"`, `"cost"`,
         `"rounds"` and `"theta0_loss"` (as in metrics.json).
 
     Raises:
@@ -87,6 +96,9 @@ def trace(
             source,
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
+            local.corpora(**_data(candidates, cfg.corpora), group="candidates")
+            if candidates
+            else [],
         )
         left_s = budget_s(cfg.budget, data.training.trainer.device)
         rounds: list[Round] = []
@@ -99,6 +111,9 @@ def trace(
         attributed = rounds[-1]
         tables, warnings = evidence(attributed.influences, attributed.rows, data)
         decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+        if attributed.candidates is not None:
+            tables["candidates"] = candidate_scores(attributed.influences, attributed.candidates)
+            warnings += candidate_warnings(data)
         tables["tokens"] = token_influences(
             attributed.influences, attributed.rows, decode, cfg.tokens
         )

@@ -70,6 +70,9 @@ class Config:
     present."""
     corpora: Any = MISSING
     """Training corpora."""
+    candidates: Any = None
+    """Texts at `paths`, as of corpora=local, that the model was not trained on: candidates.csv has
+    what adding them would do."""
     testset: Any = MISSING
     """Test sets whose loss is attributed."""
     model: Any = MISSING

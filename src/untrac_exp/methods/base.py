@@ -53,6 +53,13 @@ class Part(NamedTuple):
     draws: bool = True
 
 
+class Candidate(NamedTuple):
+    """Sequences of a text that the model was not trained on: a sample of them, and all."""
+
+    sample: Encoded
+    whole: Encoded
+
+
 @dataclass
 class Subject:
     """The trained model and the data to attribute.
@@ -68,6 +75,8 @@ class Subject:
         outside_sample: draws sequences of each corpus that are not in its sample, for a retain set.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
         decode: returns the text of token ids.
+        candidates: texts to read as if they had been trained on, by name.
+        only: the corpus whose influence is asked for; a method may leave out others. None for all.
         by_token: whether losses of tokens are kept too, by methods that evaluate test subsets.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
             (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
@@ -88,6 +97,8 @@ class Subject:
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
     by_token: bool = False
+    candidates: Mapping[str, "Candidate"] = field(default_factory=dict)
+    only: str | None = None
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 
@@ -98,7 +109,7 @@ class Subject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what workers do not need; they keep the subject of their last task."""
-        new = {"outside_sample": dict, "references": {}, "meter": Meter()}
+        new = {"outside_sample": dict, "references": {}, "meter": Meter(), "candidates": {}}
         state = {name: value for name, value in vars(self).items() if name != "on_curves"}
         return _revived, (self.token, state | new)
 

@@ -58,7 +58,8 @@ class FineTune(Method):
         if len(subject.corpora) < 2:
             raise ValueError("method=finetune leaves out one corpus; give at least two corpora")
         evaluated = EvaluationSet(subject.subsets)
-        runs = {name: self._run(subject, name, evaluated) for name in (_ALL, *subject.corpora)}
+        names = subject.corpora if subject.only is None else [subject.only]
+        runs = {name: self._run(subject, name, evaluated) for name in (_ALL, *names)}
         losses = {
             name: evaluated.losses(subject, seen)
             for name, seen in subject.parts(runs, "finetune: models").items()

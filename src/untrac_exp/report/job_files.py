@@ -22,7 +22,12 @@ from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.stages.training import Training
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
-from untrac_exp.statistics.evidence import data_warnings, evidence
+from untrac_exp.statistics.evidence import (
+    candidate_scores,
+    candidate_warnings,
+    data_warnings,
+    evidence,
+)
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.statistics.tokens import token_influences
 from untrac_exp.store import fingerprint
@@ -114,6 +119,9 @@ def write_results(
         tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
         warnings += more_warnings
         tables |= tables_of_evidence
+    if attributed.candidates is not None:
+        tables["candidates"] = candidate_scores(answer, attributed.candidates)
+        warnings += candidate_warnings(inputs)
     if cfg.tokens:
         decode = partial(inputs.training.tokenizer.decode, skip_special_tokens=True)
         tables["tokens"] = token_influences(answer, attributed.rows, decode, cfg.tokens)
@@ -144,6 +152,7 @@ def write_results(
                 name: json.loads((folder / READING).read_text())
                 for name, folder in inputs.training.corpora.items()
             },
+            "candidates_already_there": inputs.already_there,
             "cost": attributed.cost.as_dict(),
             "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
             "rounds": attributed.rounds,

@@ -32,6 +32,7 @@ SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
 TABLES = {
     "scores": SCORES,
     "trajectory": TRAJECTORY,
+    "candidates": SCORES,  # of texts that were not trained on: what adding them would do
     "truth": TRUTH,  # influence by retraining, for each train seed
     "models": MODELS,  # loss change of each model trained without several corpora, listed as JSON
     "own_loss": OWN_LOSS,  # of the forget set

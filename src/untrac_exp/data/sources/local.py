@@ -103,6 +103,7 @@ def corpora(
     messages_column: str = "messages",
     split: str = "train",
     chat_template: bool = False,
+    group: str = "corpora",
 ) -> list[Corpus]:
     """Return one corpus per name, lazily read.
 
@@ -111,6 +112,7 @@ def corpora(
         text_column, input_column, target_column, messages_column: see `rows`.
         split: of saved dataset dictionaries and hub datasets.
         chat_template: see `rows.Columns`.
+        group: name of the key above `paths`, for messages.
 
     Raises:
         ValueError: a path cannot be read or has no text, or is in two corpora. Errors after the
@@ -121,7 +123,7 @@ def corpora(
     )
     owners: dict[object, str] = {}
     result = []
-    for name, (parts, reading) in _resolve("corpora", paths, split, columns).items():
+    for name, (parts, reading) in _resolve(group, paths, split, columns).items():
         for part in parts:
             owner = owners.setdefault(part.identity, name)
             if owner != name:
@@ -203,7 +205,7 @@ def _resolve(
                 raise ValueError(f"{key}: write {PREFIX}owner/name, and nothing else beside it")
             resolved[name] = [HubDataset(key, own, path, config or None, own_split)], {}
         else:
-            is_corpus = group == "corpora"
+            is_corpus = group != "testset"
             files, ignored = find_files(key, [str(pattern) for pattern in patterns], own_split)
             parts = [File(key, own, path, documents=is_corpus) for path in files]
             resolved[name] = list(parts), {"files": len(parts), "ignored": ignored}
