@@ -53,7 +53,9 @@ class Inputs:
 
     @cached_property
     def already_there(self) -> dict[str, dict[str, float]]:
-        """Return for each candidate the corpora that have texts of it, and which share of them."""
+        """For each candidate the corpora that have texts of it, and which share of them."""
+        if not self.candidates:
+            return {}  # without reading the corpora
         corpora = {of.name: (row.input + row.target for row in of.rows) for of in self.corpora}
         texts: dict[Hashable, list[str]] = {
             of.name: [row.input + row.target for row in of.rows] for of in self.candidates
