@@ -62,7 +62,7 @@ class Inputs:
         }
         found = shared_texts(corpora, texts).groupby(["subset", "corpus"], sort=False).size()
         shares: dict[str, dict[str, float]] = {of.name: {} for of in self.candidates}
-        for (candidate, corpus), n in found.items():
+        for candidate, corpus, n in found.reset_index().itertuples(index=False):
             shares[candidate][corpus] = n / len(texts[candidate])
         return shares
 
