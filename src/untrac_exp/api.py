@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,14 @@ from untrac_exp.data.sources import local
 from untrac_exp.data.sources.local import Texts
 from untrac_exp.job import encode_data, prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
-from untrac_exp.statistics.evidence import data_warnings, evidence
+from untrac_exp.statistics.evidence import (
+    candidate_scores,
+    candidate_warnings,
+    data_warnings,
+    evidence,
+)
 from untrac_exp.statistics.intervals import with_intervals
+from untrac_exp.statistics.tokens import token_influences
 from untrac_exp.store import Store
 
 Data = Mapping[str, str | Path | Sequence[str | Path | Mapping[str, Any]]]
@@ -36,6 +43,7 @@ def trace(
     corpora: Data,
     testsets: Data,
     method: str = "ngram",
+    candidates: Data | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
     """Estimate the influence of each training corpus on a model's loss on given texts.
@@ -51,6 +59,8 @@ def trace(
             a list of mappings are rows (`text`, `prompt` and `completion`, `messages`, ...).
         testsets: texts to attribute, in the same forms; rows may have a `subset`.
         method: name of a file in conf/method.
+        candidates: texts the model was not trained on, in the same forms: what would adding them
+            do?
         settings: configuration keys, as in `seed=1` or `**{"optimizer.lr": 1e-4}`.
             `budget="5min"` is a time limit within which the scores are refined on growing samples;
             Ctrl-C returns the scores so far. The default is 10 minutes on a CPU and no limit on a
@@ -60,9 +70,10 @@ def trace(
     Returns:
         A row per corpus, test set and subset, with columns corpus, testset, subset, influence,
         ci_low and ci_high in nats per token. Influence is positive if the corpus lowers the loss
-        on the subset. `.attrs` has `"ranking"`, `"examples"` and `"duplicates"` (as ranking.csv,
-        examples.csv and duplicates.csv) and `"warnings"`, `"cost"`, `"rounds"` and
-        `"theta0_loss"` (as in metrics.json).
+        on the subset. `.attrs` has `"ranking"`, `"examples"`, `"duplicates"` and `"tokens"`
+        (as ranking.csv, examples.csv, duplicates.csv and tokens.csv), `"candidates"` if there are
+        any (candidates.csv), and `"warnings"`, `"cost"`,
+        `"rounds"` and `"theta0_loss"` (as in metrics.json).
 
     Raises:
         ValueError: invalid input; the message names the argument or file and the remedy.
@@ -91,6 +102,9 @@ def trace(
             instantiate(cfg.model),
             Store(cfg.store, cfg.force, method=method),
             tokenizer,
+            local.corpora(**_data(candidates, cfg.corpora), group="candidates")
+            if candidates
+            else [],
         )
         left_s = budget_s(cfg.budget, data.training.trainer.device)
         rounds: list[Round] = []
@@ -102,6 +116,13 @@ def trace(
                 raise
         attributed = rounds[-1]
         tables, warnings = evidence(attributed.influences, attributed.rows, data)
+        decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
+        if attributed.candidates is not None:
+            tables["candidates"] = candidate_scores(attributed.influences, attributed.candidates)
+            warnings += candidate_warnings(data)
+        tables["tokens"] = token_influences(
+            attributed.influences, attributed.rows, decode, cfg.tokens
+        )
     scores = with_intervals(attributed.influences)
     scores.attrs["warnings"] = [
         *attributed.influences.warnings,

@@ -24,7 +24,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.methods.base import Checkpoint, Loader, Method, Subject
+from untrac_exp.data.sources import local
+from untrac_exp.methods.base import Candidate, Checkpoint, Loader, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
@@ -121,7 +122,9 @@ def prepare_process(threads: int | None, code: str | None = None) -> None:
 def load(cfg: DictConfig, store: Store) -> Inputs:
     """Load and tokenize the configured corpora and test sets."""
     corpora, testsets, source = map(instantiate, (cfg.corpora, cfg.testset, cfg.model))
-    return encode_data(cfg, corpora, testsets, source, store)
+    paths = plain(cfg.candidates)["paths"]
+    candidates = local.corpora(paths, group="candidates") if paths else []
+    return encode_data(cfg, corpora, testsets, source, store, candidates=candidates)
 
 
 def encode_data(
@@ -131,11 +134,15 @@ def encode_data(
     source: ModelSource,
     store: Store,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    candidates: Sequence[Corpus] = (),
 ) -> Inputs:
     """Tokenize these corpora and test sets with the configured sizes; see `encode_inputs`."""
     settings: PretrainingSettings = instantiate(cfg.pretraining)
-    if settings.steps == 0 and cfg.truth:
-        raise ValueError("truth: pretraining.steps=0 trains no model to compare; use truth=none")
+    if settings.steps == 0 and cfg.truth and instantiate(cfg.truth).trains:
+        raise ValueError(
+            "truth: pretraining.steps=0 trains no model to compare; use truth=none, or "
+            "truth=checkpoints for models that others have trained"
+        )
     return encode_inputs(
         corpora,
         testsets,
@@ -149,6 +156,7 @@ def encode_data(
         max_sequences=cfg.max_sequences or {},
         seed=cfg.seed,
         tokenizer=tokenizer,
+        candidates=candidates,
     )
 
 
@@ -240,7 +248,8 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         )
         for path, start, end in zip(paths, [0, *ends], ends, strict=False)
     ]
-    data = [*inputs.subsets.values(), *training.data.values()]
+    added = inputs.candidate_tokens
+    data = [*inputs.subsets.values(), *training.data.values(), *added.values()]
     largest = max(int(max(tokens.input_ids.max(), tokens.labels.max())) for tokens in data)
     return Subject(
         load=Loader(partial(_load, training, theta0, cfg.method.get("weights", ALL), largest)),
@@ -261,6 +270,11 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         decode=partial(training.tokenizer.decode, skip_special_tokens=True),
         training=training,
         train_seed=cfg.train_seed,
+        by_token=cfg.tokens > 0,
+        candidates={
+            name: Candidate(tokens.sample(cfg.n_per_corpus, cfg.seed), tokens)
+            for name, tokens in added.items()
+        },
     )
 
 
@@ -291,6 +305,7 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         "model": settings,
         "precision": training.trainer.precision,
         **({"compile": True} if training.trainer.compile else {}),
+        **({"by_token": True} if cfg.tokens else {}),
         **({"loss": asdict(loss)} if (loss := training.trainer.loss) != TOKENS else {}),
         "code": code_fingerprint([*targets(method), type(training.source).__module__]),
     }

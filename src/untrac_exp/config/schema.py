@@ -43,6 +43,9 @@ class Config:
     max_sequences: dict[str, int] | None = field(default_factory=dict)  # null has no keys to set
     """Largest number of sequences of each corpus in the training mixture, by name; a corpus that is
     not named has no limit."""
+    tokens: int = 0
+    """Texts of each test set and corpus, those that it moved most, of which tokens.csv has the
+    influence on each token; of methods that evaluate test texts. 0 writes none."""
     threads: int | None = MISSING
     """CPU threads per process; null leaves the choice to torch."""
     debug: bool = False
@@ -67,6 +70,9 @@ class Config:
     or model are not here, or the model has over 600 million parameters."""
     corpora: Any = MISSING
     """Training corpora."""
+    candidates: Any = None
+    """Texts at `paths`, as of corpora=local, that the model was not trained on: candidates.csv has
+    what adding them would do."""
     testset: Any = MISSING
     """Test sets whose loss is attributed."""
     model: Any = MISSING

@@ -57,6 +57,13 @@ class Part(NamedTuple):
     draws: bool = True
 
 
+class Candidate(NamedTuple):
+    """Sequences of a text that the model was not trained on: a sample of them, and all."""
+
+    sample: Encoded
+    whole: Encoded
+
+
 @dataclass
 class Subject:
     """The trained model and the data to attribute.
@@ -71,6 +78,9 @@ class Subject:
         max_tokens: maximum number of tokens per micro-batch, including padding.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
         decode: returns the text of token ids.
+        candidates: texts to read as if they had been trained on, by name.
+        only: the corpus whose influence is asked for; a method may leave out others. None for all.
+        by_token: whether losses of tokens are kept too, by methods that evaluate test subsets.
         on_curves: called with each unlearning run when it is there: the forget set's name, its loss
             (columns step, loss, seconds, flops) and the trajectory, as in `Influences`.
         training: the training of θ0, with `train_seed`.
@@ -89,6 +99,9 @@ class Subject:
     references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
+    by_token: bool = False
+    candidates: Mapping[str, "Candidate"] = field(default_factory=dict)
+    only: str | None = None
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     training: Training | None = None
     train_seed: int = 0
@@ -110,7 +123,7 @@ class Subject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what workers do not need; they keep the subject of their last task."""
-        new = {"references": {}, "meter": Meter()}
+        new = {"references": {}, "meter": Meter(), "candidates": {}}
         state = {name: value for name, value in vars(self).items() if name != "on_curves"}
         return _revived, (self.token, state | new)
 
@@ -126,7 +139,7 @@ class Subject:
         be unlearning the model.
         """
         self.meter.forward(data.read)
-        return example_losses(self.model, data, self.max_tokens)
+        return example_losses(self.model, data, self.max_tokens, self.by_token)
 
     @contextmanager
     def leaving_theta0(self) -> Iterator[PreTrainedModel]:
@@ -245,6 +258,7 @@ class Change(NamedTuple):
 
     corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
     losses at θ0. nll_after: (N,) nats. unit: the influence is the change per token divided by it.
+    token_nll_after: (M,) as in `Losses`, empty unless the subject asks for it.
     """
 
     corpus: str
@@ -253,6 +267,7 @@ class Change(NamedTuple):
     before: Losses
     nll_after: np.ndarray
     unit: float = 1.0
+    token_nll_after: np.ndarray = np.zeros(0)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject
 from untrac_exp.methods.common.scores import EvaluationSet, scored
 from untrac_exp.methods.common.sizes import Sizes
-from untrac_exp.models.loss import Losses, mean_loss
+from untrac_exp.models.loss import mean_loss
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.schedule import Schedule
 from untrac_exp.stages.unlearning import unlearn
@@ -58,19 +58,21 @@ class FineTune(Method):
         if len(subject.corpora) < 2:
             raise ValueError("method=finetune leaves out one corpus; give at least two corpora")
         evaluated = EvaluationSet(subject.subsets)
-        runs = {name: self._run(subject, name, evaluated) for name in (_ALL, *subject.corpora)}
-        nll = {
-            name: evaluated.split(seen["nll"])
+        names = subject.corpora if subject.only is None else [subject.only]
+        runs = {name: self._run(subject, name, evaluated) for name in (_ALL, *names)}
+        losses = {
+            name: evaluated.losses(subject, seen)
             for name, seen in subject.parts(runs, "finetune: models").items()
         }
-        together = nll.pop(_ALL)
+        together = losses.pop(_ALL)
         changes = [
-            Change(corpus, subset, subset, Losses(torch.from_numpy(nll_of), data.scored), after)
-            for corpus, without in nll.items()
-            for (subset, data), nll_of, after in zip(
-                subject.subsets.items(), together.values(), without.values(), strict=True
+            Change(
+                corpus, subset, subset, together[subset], without[subset].nll.numpy(),
+                token_nll_after=without[subset].token_nll.numpy(),
             )
-        ]
+            for corpus, without in losses.items()
+            for subset in subject.subsets
+        ]  # fmt: skip
         return scored(changes, subject.subsets)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:

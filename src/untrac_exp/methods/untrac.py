@@ -28,6 +28,8 @@ class UnTrac(UnlearningMethod):
         split = retain_of_forgotten(subject, self.objective.retain_size)
         runs: dict[str | Subset, UnlearningRun] = {}
         for corpus, data in subject.corpora.items():
+            if subject.only not in (None, corpus):
+                continue
             others = {name: kept for name, kept in split.retain.items() if name != corpus}
             runs[corpus] = UnlearningRun(data, others)
         evaluated = EvaluationSet(subject.subsets)

@@ -84,10 +84,13 @@ class UnTracNewton(Method):
                 "untrac_newton: corpora unlearned",
             )
         changes = [
-            Change(corpus, subset, subset, before[subset], nll, unit)
+            Change(
+                corpus, subset, subset, before[subset], after.nll.numpy(), unit,
+                after.token_nll.numpy(),
+            )
             for corpus, one in seen.items()
-            for subset, nll in evaluated.split(one["nll"]).items()
-        ]
+            for subset, after in evaluated.losses(subject, one).items()
+        ]  # fmt: skip
         return scored(changes, subject.subsets)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 `Averaging` says how the losses of tokens become the loss of a dataset or of a step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,13 @@ class Losses:
         nll: (N,) float64, negative log-likelihood summed over the scored tokens, in nats.
         tokens: (N,) int64, number of scored tokens. With the mean of batches (`Averaging`), 1 for
             each example, and nll its share of its batch's loss per token.
+        token_nll: (M,) float64, what each scored token adds to nll, in the order of the examples;
+            empty unless asked for.
     """
 
     nll: Tensor
     tokens: Tensor
+    token_nll: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
 
     @property
     def mean(self) -> float:
@@ -64,7 +67,10 @@ class Averaging:
             return losses
         batch = torch.arange(len(losses.tokens)) // self.evaluation
         tokens_per_example = torch.bincount(batch, losses.tokens.double()) / torch.bincount(batch)
-        return Losses(losses.nll / tokens_per_example[batch], torch.ones_like(losses.tokens))
+        size, of_tokens = tokens_per_example[batch], losses.token_nll
+        if len(of_tokens):
+            of_tokens = of_tokens / size.repeat_interleave(losses.tokens)
+        return Losses(losses.nll / size, torch.ones_like(losses.tokens), of_tokens)
 
 
 TOKENS = Averaging()
@@ -132,18 +138,32 @@ def example_nll(model: PreTrainedModel, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def example_losses(model: PreTrainedModel, data: Encoded, max_tokens: int) -> Losses:
+def example_losses(
+    model: PreTrainedModel, data: Encoded, max_tokens: int, by_token: bool = False
+) -> Losses:
     """Compute the loss of each example of `data`, sharded over processes.
 
     Args:
         model: the model, in evaluation mode.
         data: N examples.
         max_tokens: maximum number of tokens per batch, including padding.
+        by_token: whether to return the losses of tokens too.
 
     Returns:
         The losses of all N examples, on every process.
     """
     nll = torch.zeros(len(data), dtype=torch.float64)
+    of_tokens = torch.zeros(int(data.scored.sum()) if by_token else 0, dtype=torch.float64)
+    starts = data.scored.cumsum(0) - data.scored
     for indices, batch in processes.shard(data.batches(max_tokens)):
-        nll[indices] = example_nll(model, batch)
-    return Losses(processes.all_reduce(nll), data.scored)
+        values = token_nll(model, batch)[0]
+        nll[indices] = values.sum(1).cpu().double()
+        if by_token:
+            is_scored = batch["labels"] != IGNORED
+            if not data.seq2seq:  # the loss of a token is at the one before it
+                is_scored = F.pad(is_scored[:, 1:], (0, 1))
+            places = starts[indices, None] + is_scored.cumsum(1) - 1
+            of_tokens[places[is_scored]] = values.cpu().double()[is_scored]
+    if by_token:
+        of_tokens = processes.all_reduce(of_tokens)
+    return Losses(processes.all_reduce(nll), data.scored, of_tokens)

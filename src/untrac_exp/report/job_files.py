@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,14 @@ from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.stages.training import Training
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
-from untrac_exp.statistics.evidence import data_warnings, evidence
+from untrac_exp.statistics.evidence import (
+    candidate_scores,
+    candidate_warnings,
+    data_warnings,
+    evidence,
+)
 from untrac_exp.statistics.intervals import with_intervals
+from untrac_exp.statistics.tokens import token_influences
 from untrac_exp.store import fingerprint
 from untrac_exp.store.artifact import versions
 from untrac_exp.store.code import code_fingerprint, targets
@@ -35,7 +42,11 @@ _IGNORED_KEYS = (
     *("plan", "plan_flops_per_s"),
 )
 """Keys that do not affect results."""
-_STATISTICS = ("untrac_exp.statistics.agreement", "untrac_exp.statistics.evidence")
+_STATISTICS = (
+    "untrac_exp.statistics.agreement",
+    "untrac_exp.statistics.evidence",
+    "untrac_exp.statistics.tokens",
+)
 """Modules that compute a job's result files from the output of its method."""
 
 
@@ -108,6 +119,12 @@ def write_results(
         tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
         warnings += more_warnings
         tables |= tables_of_evidence
+    if attributed.candidates is not None:
+        tables["candidates"] = candidate_scores(answer, attributed.candidates)
+        warnings += candidate_warnings(inputs)
+    if cfg.tokens:
+        decode = partial(inputs.training.tokenizer.decode, skip_special_tokens=True)
+        tables["tokens"] = token_influences(answer, attributed.rows, decode, cfg.tokens)
     files.begin(outdir)
     for name, table in tables.items():
         if table is not None:
@@ -135,6 +152,7 @@ def write_results(
                 name: json.loads((folder / READING).read_text())
                 for name, folder in inputs.training.corpora.items()
             },
+            "candidates_already_there": inputs.already_there,
             "cost": attributed.cost.as_dict(),
             "budget_s": budget_s(cfg.budget, inputs.training.trainer.device),
             "rounds": attributed.rounds,

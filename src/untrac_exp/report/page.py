@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from untrac_exp.report.coloured import coloured_texts, environment
 from untrac_exp.report.figures import Drawing
 from untrac_exp.report.result_files import plain, write_text
 from untrac_exp.report.results import Sweep, is_truth, number_format
@@ -20,12 +21,9 @@ def write_page(sweep: Sweep, drawings: Sequence[Drawing]) -> Path:
 
 def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
     """Render the page as HTML. Names from data are escaped."""
-    environment = Environment(
-        loader=PackageLoader("untrac_exp.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=lambda value: "" if value is None else value,
-    )  # fmt: skip
+    templates = environment()
     shared, own = settings(sweep)
-    return environment.get_template("report.html.j2").render(
+    return templates.get_template("report.html.j2").render(
         sweep=sweep,
         columns_of={testset: ranking_columns(sweep, testset) for testset in sweep.testsets},
         agreement=plain(sweep.best_first.to_dict("records")),
@@ -34,7 +32,20 @@ def render(sweep: Sweep, drawings: Sequence[Drawing]) -> str:
         shared=shared,
         own=own,
         last=max(sweep.metrics, key=lambda job: str(job.get("finished"))),
+        coloured=coloured(sweep),
     )
+
+
+def coloured(sweep: Sweep) -> dict[str, dict[str, dict[str, Markup]]]:
+    """Return the coloured texts by test set, label and corpus, of a label's first job."""
+    tokens = sweep.tables["tokens"]
+    first = tokens["job"] == tokens.groupby("label")["job"].transform("min")
+    texts: dict[str, dict[str, dict[str, Markup]]] = {}
+    for names, rows in tokens[first].groupby(["testset", "label", "corpus"], sort=False):
+        testset, label, corpus = map(str, names)
+        of_label = texts.setdefault(testset, {}).setdefault(label, {})
+        of_label[corpus] = Markup(coloured_texts(rows))
+    return texts
 
 
 def ranking_columns(sweep: Sweep, testset: str) -> list[dict[str, Any]]:

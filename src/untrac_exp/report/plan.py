@@ -157,20 +157,23 @@ def _models(
     if truth is not None and inputs is not None:
         jobs = truth.jobs(training, inputs.subsets)
         evaluated = {(job.seed, job.without): job.is_done for job in jobs}
-    for seed, without in {(cfg.train_seed, ()): None, **evaluated} if settings.steps else ():
+    theta0 = {(cfg.train_seed, ()): None} if settings.steps else {}
+    trained = {*theta0, *(evaluated if truth is not None and truth.trains else ())}
+    for seed, without in {**theta0, **evaluated}:
         kept, steps = n - sum(sizes.corpora[corpus].n for corpus in without), settings.steps
         budget: Budget = "steps" if truth is None else truth.budget
         if without and budget == "epochs":
             steps = max(1, round(steps * kept / n))
         name = f"{named(without)}, train seed {seed}"
         id_, there = f"{name}, {steps} steps", None
-        if training is not None:
+        if training is not None and (seed, without) in trained:
             key, store = training.model_spec(seed, without, budget).key, training.store
             id_, there = store.path("model", key).name, store.find("model", key) is not None
         tokens = steps * min(settings.batch_size, kept) * sizes.corpus_tokens // n
         # float32 weights, and θ0's checkpoints
         size = 4 * (parameters or 0) * (1 if without else 1 + steps // settings.checkpoint_every)
-        yield "model", name, id_, steps, tokens, tokens, size, there
+        if (seed, without) in trained:
+            yield "model", name, id_, steps, tokens, tokens, size, there
         if (seed, without) in evaluated:
             yield "losses", name, id_, 0, sizes.subset_tokens, 0, 0, evaluated[seed, without]
 

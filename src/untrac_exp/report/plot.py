@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from untrac_exp.report.coloured import Html, coloured_texts, environment
 from untrac_exp.report.drawings import INFLUENCE, TITLE, bar_axes, influence_panel
 from untrac_exp.report.style import INK, figure_style, shortened
 
@@ -75,6 +76,32 @@ def heatmap(scores: pd.DataFrame, testset: str | None = None, axes: Axes | None 
         influence_panel(axes, matrix)
         axes.set_title(str(part["testset"].iloc[0]), pad=14, **TITLE)
     return axes
+
+
+def tokens(scores: pd.DataFrame, corpus: str, testset: str | None = None) -> Html:
+    """Show the test texts that a corpus moved most, each token coloured by the influence on it.
+
+    Args:
+        scores: of `untrac_exp.trace`, whose ``attrs["tokens"]`` is shown; or a table as tokens.csv.
+        corpus: name of the corpus.
+        testset: name of the test set; may be None if there is only one.
+
+    Returns:
+        Markup, which a notebook shows.
+
+    Raises:
+        ValueError: there are no tokens of the corpus, or of the test set.
+    """
+    table = scores.attrs.get("tokens", scores)
+    names = [] if "token" not in table else list(table["corpus"].unique())
+    if corpus not in names:
+        raise ValueError(
+            f"corpus={corpus!r}: there are tokens of {', '.join(names) or 'no corpus'}; methods "
+            "that evaluate test texts give them, with tokens=10 or another number of texts"
+        )
+    part = _of(table, testset)
+    style = environment().get_template("coloured.css").render()
+    return Html(f"<style>{style}</style>{coloured_texts(part[part['corpus'] == corpus])}")
 
 
 def _of(scores: pd.DataFrame, testset: str | None) -> pd.DataFrame:

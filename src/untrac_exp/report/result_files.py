@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.statistics.ranking import EXAMPLES, RANKING
+from untrac_exp.statistics.tokens import TOKENS
 
 SCORES = ["corpus", "testset", "subset", "influence", "ci_low", "ci_high"]
 TRAJECTORY = ["corpus", "testset", "subset", "step", "influence"]
@@ -31,19 +32,21 @@ SHARED = ["corpus", "testset", "subset", "test_index", "share", "excerpt"]
 TABLES = {
     "scores": SCORES,
     "trajectory": TRAJECTORY,
+    "candidates": SCORES,  # of texts that were not trained on: what adding them would do
     "truth": TRUTH,  # influence by retraining, for each train seed
     "models": MODELS,  # loss change of each model trained without several corpora, listed as JSON
     "own_loss": OWN_LOSS,  # of the forget set
     "ranking": RANKING,  # with the lead over the next corpus
     "examples": EXAMPLES,  # texts whose loss rose most
+    "tokens": TOKENS,  # nats of each token of the texts that a corpus moved most, if asked for
     "duplicates": SHARED,  # test texts that are also in a corpus' sample
 }
 """Columns of each file; influences, losses and changes are in nats per token."""
 
 _TYPES = {
-    **dict.fromkeys(("step", "train_seed", "rank", "index", "test_index"), "int64"),
+    **dict.fromkeys(("step", "train_seed", "rank", "index", "test_index", "position"), "int64"),
     **dict.fromkeys(("corpus", "testset", "subset", "without", "unlearned"), "str"),
-    **dict.fromkeys(("read", "text", "excerpt"), "str"),
+    **dict.fromkeys(("read", "text", "excerpt", "token"), "str"),
 }
 """Types of the columns that are no floats."""
 

@@ -1,7 +1,7 @@
 """The data of a job as tokens: corpora, which models are trained on, and test subsets."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Inputs:
         testsets: the test sets before tokenization.
         key: identifies the data and, for a checkpoint, its weights.
         on_curves: as in `methods.base.Subject`.
+        candidates: texts that no model is trained on, and their tokens by name.
     """
 
     training: Training
@@ -45,6 +46,23 @@ class Inputs:
     testsets: Sequence[TestSet]
     key: Mapping[str, Any]
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
+    candidates: Sequence[Corpus] = ()
+    candidate_tokens: Mapping[str, Encoded] = field(default_factory=dict)
+
+    @cached_property
+    def already_there(self) -> dict[str, dict[str, float]]:
+        """For each candidate the corpora that have texts of it, and which share of them."""
+        if not self.candidates:
+            return {}  # without reading the corpora
+        corpora = {of.name: (row.input + row.target for row in of.rows) for of in self.corpora}
+        texts: dict[Hashable, list[str]] = {
+            of.name: [row.input + row.target for row in of.rows] for of in self.candidates
+        }
+        found = shared_texts(corpora, texts).groupby(["subset", "corpus"], sort=False).size()
+        shares: dict[str, dict[str, float]] = {of.name: {} for of in self.candidates}
+        for candidate, corpus, n in found.reset_index().itertuples(index=False):
+            shares[candidate][corpus] = n / len(texts[candidate])
+        return shares
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
@@ -78,6 +96,7 @@ def encode_inputs(
     max_sequences: Mapping[str, int],
     seed: int,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    candidates: Sequence[Corpus] = (),
 ) -> Inputs:
     """Tokenize corpora and test sets, or take the tokens from the store.
 
@@ -96,11 +115,12 @@ def encode_inputs(
         max_sequences: largest number of sequences of a corpus, by name.
         seed: of the samples.
         tokenizer: replaces the tokenizer of `source`.
+        candidates: further texts, which are tokenized as corpora are and not trained on.
 
     Raises:
         ValueError: the data are invalid.
     """
-    check_names(corpora, testsets)
+    check_names([*corpora, *candidates], testsets)
     if source.block_size < 2:
         raise ValueError(f"model.block_size={source.block_size} must be at least 2")
     names = [corpus.name for corpus in corpora]
@@ -111,11 +131,14 @@ def encode_inputs(
     window = _CHARS_PER_TOKEN * source.block_size
     n_rows, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
     if n_rows is not None or n_tokens is not None:
-        corpora = [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in corpora]
+        corpora, candidates = (
+            [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in of]
+            for of in (corpora, candidates)
+        )
     if tokenizer is None:
         tokenizer = source.tokenizer(corpora, store)
     folders: dict[str, Path] = {}
-    for corpus in corpora:
+    for corpus in [*corpora, *candidates]:
         folders[corpus.name] = encode_corpus(
             corpus,
             tokenizer,
@@ -142,10 +165,16 @@ def encode_inputs(
         for name, rows in testset.subsets.items()
     }
     key: dict[str, Any] = {
-        "corpora": [(name, folder.name) for name, folder in folders.items()],  # in their order
+        # in their order, candidates last
+        "corpora": [(name, folder.name) for name, folder in folders.items()],
+        **({"candidates": len(candidates)} if candidates else {}),
         "testsets": [testset_fingerprint(testset) for testset in testsets],
     }
     if "weights" in (model := source.key()):  # the configured path does not identify them
         key["weights"] = model["weights"]
+    added = {of.name: Encoded.load(folders.pop(of.name)) for of in candidates}
     training = Training(source, tokenizer, folders, settings, settings_key, trainer, store)
-    return Inputs(training, subsets, corpora, testsets, key)
+    return Inputs(
+        training, subsets, corpora, testsets, key,
+        candidates=candidates, candidate_tokens=added,
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """Evidence for scores without a ground truth: ranking, examples, duplicates, warnings."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from untrac_exp.data.base import Subset
 from untrac_exp.methods.base import Influences
 from untrac_exp.stages.inputs import Inputs
+from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.statistics.ranking import TEST, rank, top_examples, weaknesses
 
 _UNLIKE = 100
@@ -43,6 +45,26 @@ def data_warnings(inputs: Inputs) -> list[str]:
             "says hardly anything about its influence"
         )
     return warnings
+
+
+def candidate_warnings(inputs: Inputs) -> list[str]:
+    """Return which candidates have texts that are in a corpus already."""
+    return [
+        f"candidate '{candidate}': {share:.0%} of its texts can be read in the sample of corpus "
+        f"'{corpus}' already"
+        for candidate, shares in inputs.already_there.items()
+        for corpus, share in shares.items()
+    ]
+
+
+def candidate_scores(corpora: Influences, candidates: Influences) -> pd.DataFrame:
+    """Return the scores of the candidates with intervals, which are as wide as those of corpora."""
+    both = replace(
+        corpora,
+        scores=pd.concat([corpora.scores, candidates.scores], ignore_index=True),
+        changes=[*corpora.changes, *candidates.changes],
+    )
+    return with_intervals(both).iloc[len(corpora.scores) :].reset_index(drop=True)
 
 
 def evidence(

@@ -38,8 +38,8 @@ class Truth(ABC):
 
     train_seeds: Sequence[int]
     budget: Budget = "steps"
-    over: ClassVar[str] = "corpora"
-    """What the agreement is a correlation over, for reports."""
+    trains: ClassVar[bool] = True
+    """Whether its models are trained here, as θ0 is."""
 
     def __post_init__(self) -> None:
         if self.budget not in ("steps", "epochs"):
@@ -48,6 +48,11 @@ class Truth(ABC):
             raise ValueError("truth.train_seeds is empty; give at least one seed")
         if len({*self.train_seeds}) < len(self.train_seeds):
             raise ValueError(f"truth.train_seeds={list(self.train_seeds)} has a seed twice")
+
+    @property
+    def over(self) -> str:
+        """What the agreement is a correlation over, for reports."""
+        return "corpora"
 
     @abstractmethod
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:

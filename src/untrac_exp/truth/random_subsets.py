@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
 from random import Random
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -42,7 +41,6 @@ class RandomSubsets(Truth):
     subsets: int = 16
     fraction: float = 0.5
     seed: int = 0
-    over: ClassVar[str] = "models of random subsets (Spearman: LDS)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +48,10 @@ class RandomSubsets(Truth):
             raise ValueError(f"truth.subsets={self.subsets} must be at least 2")
         if not 0 < self.fraction < 1:
             raise ValueError(f"truth.fraction={self.fraction} must lie between 0 and 1")
+
+    @property
+    def over(self) -> str:
+        return "models of random subsets (Spearman: LDS)"
 
     def left_out(self, corpora: Sequence[str]) -> list[tuple[str, ...]]:
         if len(corpora) < 2:

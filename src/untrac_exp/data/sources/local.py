@@ -106,6 +106,7 @@ def corpora(
     target_column: str = "target",
     messages_column: str = "messages",
     split: str = "train",
+    group: str = "corpora",
 ) -> list[Corpus]:
     """Return one corpus per name, lazily read.
 
@@ -113,6 +114,7 @@ def corpora(
         paths: see `Paths`.
         text_column, input_column, target_column, messages_column: see `rows`.
         split: of saved dataset dictionaries and hub datasets.
+        group: name of the key above `paths`, for messages.
 
     Raises:
         ValueError: a path cannot be read or has no text, or is in two corpora. Errors after the
@@ -121,7 +123,7 @@ def corpora(
     columns = Columns(text_column, input_column, target_column, messages_column)
     owners: dict[object, str] = {}
     result = []
-    for name, (parts, reading) in _resolve("corpora", paths, split, columns).items():
+    for name, (parts, reading) in _resolve(group, paths, split, columns).items():
         for part in parts:
             owner = owners.setdefault(part.identity, name)
             if owner != name:
@@ -204,7 +206,7 @@ def _resolve(
         elif of_hub:
             raise ValueError(f"{key}.{min(of_hub)} is only for {PREFIX}owner/name; leave it out")
         else:
-            is_corpus = group == "corpora"
+            is_corpus = group != "testset"
             files, ignored = find_files(key, [str(pattern) for pattern in patterns], own_split)
             parts = [File(key, own, path, documents=is_corpus) for path in files]
             resolved[name] = list(parts), {"files": len(parts), "ignored": ignored}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from untrac_exp.methods.base import Influences, Method, Subject
+from untrac_exp.methods.common.candidates import candidate_influences
 from untrac_exp.methods.common.theta0 import by_testset, losses_at_theta0, weak
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter
@@ -38,6 +39,7 @@ class Round:
         rounds: tokens of each dataset and seconds of this round and those before, which include
             parts that the store had; empty without a budget.
         theta0: θ0's loss and that of a uniform guess on each test set, nats per token.
+        candidates: influences of the candidates; None if there are none.
     """
 
     influences: Influences
@@ -46,6 +48,7 @@ class Round:
     is_last: bool = True
     rounds: Sequence[Mapping[str, float]] = ()
     theta0: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    candidates: Influences | None = None
 
 
 def budget_s(value: Any, device: torch.device) -> float | None:
@@ -78,6 +81,7 @@ def attribute(
         # not a cost of the method
         theta0 = by_testset(losses_at_theta0(replace(selected, meter=Meter())), selected)
         influences = method.influences(selected)
+        candidates = candidate_influences(method, selected)
         meter.stop()
         subject.meter.add(meter)
         warnings = [*weak(theta0), *influences.warnings]
@@ -92,12 +96,13 @@ def attribute(
                 f"each corpus and test subset; the next round takes about {duration(next_s)} more"
             )
             influences = replace(influences, partial=True, warnings=[*warnings, text])
-        yield Round(influences, subject.meter, rows, is_last, tuple(rounds), theta0)
+        yield Round(influences, subject.meter, rows, is_last, tuple(rounds), theta0, candidates)
         tokens = min(2 * tokens, all_tokens)
 
 
 def _draw(subject: Subject, tokens: int) -> dict[Any, Tensor]:
-    datasets: dict[Any, Any] = {**subject.corpora, **subject.subsets}
+    candidates = {name: of.sample for name, of in subject.candidates.items()}
+    datasets: dict[Any, Any] = {**subject.corpora, **subject.subsets, **candidates}
     return {name: data.token_sample(tokens, subject.seed) for name, data in datasets.items()}
 
 
@@ -109,4 +114,8 @@ def _select(subject: Subject, rows: Mapping[Any, Tensor]) -> Subject:
         subject,
         corpora={name: data.select(rows[name]) for name, data in subject.corpora.items()},
         subsets={name: data.select(rows[name]) for name, data in subject.subsets.items()},
+        candidates={
+            name: of._replace(sample=of.sample.select(rows[name]))
+            for name, of in subject.candidates.items()
+        },
     )

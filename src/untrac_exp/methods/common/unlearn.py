@@ -95,9 +95,12 @@ class UnlearningMethod(Method):
         curves = subject.parts(parts, f"{method}: forget sets unlearned", log_curves)
         changes: list[Change] = []
         for name, curve in curves.items():
+            of_tokens = evaluated.split_tokens(curve["token_nll"][-1])
             for of, losses in evaluated.split(curve["nll"][-1]).items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(Change(corpus, subset, of, before[of], losses))
+                changes.append(
+                    Change(corpus, subset, of, before[of], losses, token_nll_after=of_tokens[of])
+                )
         own_losses = [own_loss(*run).assign(unlearned=_text(run[0])) for run in curves.items()]
         return scored(
             changes,
@@ -112,9 +115,9 @@ class UnlearningMethod(Method):
     ) -> Part:
         """Return a part that unlearns from θ0 and evaluates N examples at its steps.
 
-        It has steps (S,) and nll (S, N) in nats; at θ0 and after the steps also own_loss (S + 1,),
-        the loss of a sample of the forget set in nats per token, and seconds (S + 1,) since the
-        start.
+        It has steps (S,), nll (S, N) and token_nll (S, M) in nats; at θ0 and after the steps also
+        own_loss (S + 1,), the loss of a sample of the forget set in nats per token, and seconds
+        (S + 1,) since the start.
         """
         data, retain_set = run
         batch_size = min(self.batch_size, len(data))
@@ -126,7 +129,7 @@ class UnlearningMethod(Method):
                 self.stopping,
                 limit,
                 forget_loss=lambda: subject.losses(sample).mean,
-                nll=lambda: evaluated.evaluate(subject)["nll"],
+                nll=lambda: np.concatenate([*evaluated.evaluate(subject).values()]),
                 name=name,
             )
             with subject.leaving_theta0() as model:
@@ -144,8 +147,10 @@ class UnlearningMethod(Method):
                     trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
                 )  # fmt: skip
             subject.meter.backward(limit * batch_size * data.read // len(data))
+            nll = np.stack(evaluations.nlls)
             return {
-                "steps": np.array(evaluations.steps), "nll": np.stack(evaluations.nlls),
+                "steps": np.array(evaluations.steps),
+                "nll": nll[:, : len(evaluated.data)], "token_nll": nll[:, len(evaluated.data) :],
                 "own_loss": np.array(evaluations.own_losses),
                 "seconds": np.array(evaluations.seconds),
             }  # fmt: skip

@@ -1,0 +1,71 @@
+"""Candidates: read as a corpus is, without a change to the corpora, and searched in their texts."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from tests.command import JOB, command, overrides, write_texts
+from untrac_exp.methods.base import Candidate
+from untrac_exp.methods.common.candidates import candidate_influences
+from untrac_exp.methods.finetune import FineTune
+from untrac_exp.methods.gradcos import GradCos
+from untrac_exp.methods.graddot import GradDot
+from untrac_exp.methods.ngram import NGram
+from untrac_exp.methods.untrac import UnTrac
+from untrac_exp.methods.untrac_inv import UnTracInv
+from untrac_exp.objectives.ascent import Ascent
+from untrac_exp.report.result_files import SCORES, read_table
+from untrac_exp.stages.unlearning import Stopping
+
+ADAM = partial(torch.optim.Adam, lr=1e-2)
+UNLEARNING = ADAM, Ascent(), Stopping(steps=3, epochs=None), 4
+SAME = {
+    "untrac": UnTrac(*UNLEARNING), "untrac_inv": UnTracInv(*UNLEARNING), "graddot": GradDot(),
+    "gradcos": GradCos(),
+}  # fmt: skip
+LEAVES_OUT = {"finetune": FineTune(ADAM, 8, 1.0), "ngram": NGram(2)}
+"""A copy is added to a corpus where the corpus itself is left out, so they are alike in sign."""
+
+
+@pytest.mark.parametrize("name", [*SAME, *LEAVES_OUT])
+def test_a_copy_of_a_corpus_has_its_influence(fresh_subject, name):
+    method, subject = {**SAME, **LEAVES_OUT}[name], fresh_subject()
+    threes = subject.corpora["threes"]
+    subject.candidates = {"copy": Candidate(threes, threes)}
+    found = candidate_influences(method, subject)
+    scores = method.influences(subject).scores
+    ours = scores[scores["corpus"] == "threes"]["influence"].to_numpy()
+    assert set(found.scores["corpus"]) == {"copy"}
+    assert {change.corpus for change in found.changes} <= {"copy"}
+    copied = found.scores["influence"].to_numpy()
+    if name in SAME:
+        assert copied == pytest.approx(ours, rel=1e-6, abs=1e-12)
+    else:
+        clear = np.abs(ours) > 0.2 * np.abs(ours).max()
+        assert (np.sign(copied) == np.sign(ours))[clear].all()
+        assert np.argmax(copied) == np.argmax(ours)
+
+
+def test_a_candidate_that_is_there_already_is_named(tmp_path):
+    write_texts(tmp_path)
+    (tmp_path / "new.txt").write_text("nothing of this is in any of the corpora so far\n\n" * 12)
+    (tmp_path / "copy.txt").write_text((tmp_path / "a.txt").read_text())
+    given = {**JOB, "candidates.paths": "{copy: copy.txt, new: new.txt}"}
+    ended = command(overrides(given), tmp_path)
+    assert ended.status == 0, ended.err
+    [job] = [path.parent for path in tmp_path.rglob("metrics.json")]
+    scores, candidates = (
+        read_table(job / f"{name}.csv", SCORES) for name in ("scores", "candidates")
+    )
+    assert list(scores["corpus"]) == ["a", "b"]
+    influence = scores.set_index("corpus")["influence"]
+    added = candidates.set_index("corpus")["influence"]
+    assert list(added.index) == ["copy", "new"]
+    assert added["copy"] == pytest.approx(influence["a"], rel=1e-5)
+    metrics = json.loads((job / "metrics.json").read_text())
+    assert metrics["candidates_already_there"] == {"copy": {"a": 1.0}, "new": {}}
+    [warning] = [text for text in metrics["warnings"] if "candidate" in text]
+    assert "'copy': 100% of its texts can be read in the sample of corpus 'a'" in warning
