@@ -24,7 +24,7 @@ from untrac_exp.statistics.tokens import TOKENS, _pieces, token_influences
 
 ADAM = partial(torch.optim.Adam, lr=1e-2)
 METHODS = {
-    "untrac": UnTrac(ADAM, Ascent(), Stopping(steps=4, epochs=None, own_loss_rise=0.01), 2),
+    "untrac": UnTrac(ADAM, Ascent(), Stopping(steps=4, epochs=None), 2),
     "untrac_newton": UnTracNewton(),
     "finetune": FineTune(ADAM, 4, 1.0),
     "ngram": NGram(2),
