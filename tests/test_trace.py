@@ -78,7 +78,7 @@ def test_the_command_and_the_function_give_the_same_numbers(method, folder, swep
 
 @pytest.mark.parametrize(
     "method",
-    ["ngram", "finetune", "untrac_newton", "untrac_step", "untrac_inv", "untrac"],
+    ["ngram", "finetune", "untrac_step", "untrac_inv", "untrac"],
 )
 def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
     settings = SETTINGS | (FEW if method in ("untrac_inv", "untrac") else {})

@@ -24,8 +24,7 @@ from untrac_exp.report.style import INK, figure_style
 
 ALL = {
     **METHODS,
-    **{"untrac_step": "UnTrac-Inv in one step", "untrac_newton": "UnTrac, Newton step"},
-    **{"hif_frequency": "HIF (frequencies)", "hif_ekfac": "HIF (EK-FAC)"},
+    **{"untrac_step": "UnTrac-Inv in one step", "hif_ekfac": "HIF (EK-FAC)"},
     "ngram": "n-gram surrogate",
 }
 """The paper's methods, and those beyond it."""

@@ -32,8 +32,8 @@ from untrac_exp.store import Store
 
 PLAIN = "pretraining"
 METHODS = (
-    "untrac", "untrac_inv", "untrac_step", "untrac_newton", "ngram",
-    "graddot", "gradcos", "tracin", "hif_frequency", "hif_lissa", "hif_arnoldi", "hif_ekfac",
+    "untrac", "untrac_inv", "untrac_step", "ngram",
+    "graddot", "gradcos", "tracin", "hif_lissa", "hif_arnoldi", "hif_ekfac",
 )  # fmt: skip
 BATCH, BLOCK = 8, 256
 TRAINER = TrainerSettings(accelerator="cpu", max_tokens=BATCH * BLOCK)

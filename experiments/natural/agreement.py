@@ -2,7 +2,7 @@
 
     python -m experiments.natural.agreement [--readme]
 
-Reads the sweeps `natural`, `natural_embeddings` and `natural_512`. Methods are sorted by agreement
+Reads the sweeps `natural` and `natural_512`. Methods are sorted by agreement
 as a share of the attainable ceiling, averaged over test sets and runs.
 """
 
@@ -15,9 +15,9 @@ from experiments.leaderboard.board import entries, resampled
 from experiments.published import Place, run
 from experiments.tables import markdown, write_table
 
-SWEEPS = {"natural": "`", "natural_embeddings": "`, embeddings", "natural_512": "`, 512 sequences"}
+SWEEPS = {"natural": "`", "natural_512": "`, 512 sequences"}
 """Sweep -> how its methods are named."""
-BESIDE = ("ngram`", "untrac_newton`, 512 sequences")
+BESIDE = ("ngram`",)
 """Rows that the others are compared with."""
 
 

@@ -59,7 +59,7 @@ def asked(world: str) -> tuple[Subject, pd.DataFrame, Mapping[str, float]]:
 def tried(subject: Subject) -> tuple[dict[str, Matrix], np.ndarray]:
     """Estimator -> influences, with the model's present weights; and the corpora's lengths (Z,)."""
     found: dict[str, Matrix] = {}
-    scores = UnTracStep().influences(subject).scores
+    scores = UnTracStep(rise=0.5).influences(subject).scores
     found["one step"] = {
         Subset(str(testset), str(subset)): rows.set_index("corpus")["influence"][
             list(subject.corpora)

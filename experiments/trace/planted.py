@@ -23,7 +23,7 @@ from experiments.trace.checkpoint import configuration, train
 from untrac_exp import trace
 from untrac_exp.data.base import Corpus, Row, TestSet
 
-METHODS = ("ngram", "untrac_newton", "untrac_step")
+METHODS = ("ngram", "untrac_step")
 N_STATEMENTS, N_PARAPHRASES = 40, 128
 
 _SEEN = (

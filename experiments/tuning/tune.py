@@ -1,11 +1,11 @@
 """Choose the settings of every method on the tuning text: run the grid, print its table.
 
-    python -m experiments.tuning.tune [--grid weights|sequences] [--methods untrac,ngram] [--readme]
+    python -m experiments.tuning.tune [--grid grid|sequences] [--methods untrac,ngram] [--readme]
 
 The rule: of at most four values of one key, choose the one with the highest agreement with
 retraining, Pearson over the attainable ceiling, averaged over the test sets of
 `testset=natural_tuning`; ties go to the first. The chosen values are in conf/. Sweeps resume.
-`weights.yaml` and `sequences.yaml` are further grids, run with the values chosen from `grid.yaml`.
+`sequences.yaml` is a further grid, run with the values chosen from `grid.yaml`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from experiments.published import fill
 from untrac_exp.report.collect import collect
 
 HERE = Path(__file__).parent
-SWEEPS = {"grid": "tuning", "weights": "tuning_weights", "sequences": "tuning_sequences"}
+SWEEPS = {"grid": "tuning", "sequences": "tuning_sequences"}
 """Grid -> name of its sweep."""
 
 

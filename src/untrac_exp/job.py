@@ -29,7 +29,6 @@ from untrac_exp.methods.base import Candidate, Checkpoint, Loader, Method, Subje
 from untrac_exp.methods.common.budget import Round, attribute, budget_s
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
-from untrac_exp.models.weights import ALL, select_weights
 from untrac_exp.report.callback import JOBS, STARTED
 from untrac_exp.report.collect import collect
 from untrac_exp.report.job_files import (
@@ -252,7 +251,7 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
     data = [*inputs.subsets.values(), *training.data.values(), *added.values()]
     largest = max(int(max(tokens.input_ids.max(), tokens.labels.max())) for tokens in data)
     return Subject(
-        load=Loader(partial(_load, training, theta0, cfg.method.get("weights", ALL), largest)),
+        load=Loader(partial(_load, training, theta0, largest)),
         corpora={
             name: tokens.sample(cfg.n_per_corpus, cfg.seed)
             for name, tokens in training.data.items()
@@ -278,14 +277,13 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
     )
 
 
-def _load(training: Training, theta0: ModelSpec, weights: str, largest: int) -> PreTrainedModel:
+def _load(training: Training, theta0: ModelSpec, largest: int) -> PreTrainedModel:
     """Load θ0 for a method; largest: the largest token of the data.
 
     It stays on the CPU if other processes compute with it.
     """
     reset_peaks()
     model = training.source.for_unlearning(theta0.load(training.source.attention))
-    select_weights(model, weights)
     size = model.get_input_embeddings().num_embeddings
     if largest >= size:
         raise ValueError(

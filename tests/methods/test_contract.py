@@ -18,13 +18,9 @@ METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))
 COLUMNS = ["corpus", "testset", "subset", "influence"]
 
 
-TINY = {"untrac_newton": ["method.rise=0.1"]}
-"""At 0.3 a step in the embeddings of 12 tokens is far beyond first order."""
-
-
 def configured(name):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("config", [f"method={name}", *TINY.get(name, [])]).method
+        return compose("config", [f"method={name}"]).method
 
 
 def ask(name, subject):

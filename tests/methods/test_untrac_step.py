@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.worlds.trust import pairs
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Loader, Subject, Subset
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
-from untrac_exp.statistics.intervals import with_intervals
-from untrac_exp.statistics.ranking import rank
 from untrac_exp.store import Store
 
 
@@ -78,27 +75,5 @@ def test_a_loss_that_cannot_rise_is_one_line(subject):
     flat = replace(subject, subsets=subject.subsets)
     for parameter in flat.model.parameters():
         torch.nn.init.zeros_(parameter)  # every gradient vanishes
-    with pytest.raises(ValueError, match=r"does not rise by 0\.5 nats .* method\.rise"):
+    with pytest.raises(ValueError, match=r"does not rise by 0\.1 nats .* method\.rise"):
         UnTracStep().influences(flat)
-
-
-def test_a_relative_rise_is_scaled_to_the_mean_loss_at_theta0(subject, fresh_subject):
-    plain = UnTracStep().influences(subject)
-    other = fresh_subject()
-    relative = UnTracStep(relative=True).influences(other)
-    loss = {name: other.losses(data).mean for name, data in other.corpora.items()}
-    scores = with_intervals(plain)
-    unit = scores["corpus"].map(loss) / np.mean([*loss.values()])
-    for column in ("influence", "ci_low", "ci_high"):
-        scaled = scores[column] / unit
-        np.testing.assert_allclose(with_intervals(relative)[column], scaled, rtol=1e-5)
-    ranked = rank(relative.changes)
-    means = relative.scores.groupby(["testset", "corpus"])["influence"].mean()
-    for row in ranked.itertuples():
-        assert row.influence == pytest.approx(means[row.testset, row.corpus])
-    compared = pairs(relative.changes).iloc[0]
-    of_subset = relative.scores.query("testset == @compared.testset and subset == @compared.subset")
-    influence = of_subset.set_index("corpus")["influence"]
-    assert compared.difference == pytest.approx(
-        influence[compared["first"]] - influence[compared.second]
-    )

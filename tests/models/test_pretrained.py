@@ -30,7 +30,6 @@ from untrac_exp.data.base import Corpus, Row
 from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
-from untrac_exp.models.weights import select_weights
 from untrac_exp.store import Store
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -198,7 +197,7 @@ def t5_1_1(tmp_path):
     return tmp_path / "t5", weights["lm_head.weight"]
 
 
-def test_an_own_output_layer_is_counted_adapted_chosen_and_given_back(t5_1_1, monkeypatch):
+def test_an_own_output_layer_is_counted_adapted_and_given_back(t5_1_1, monkeypatch):
     pytest.importorskip("peft")
     folder, head = t5_1_1
     source = Pretrained(str(folder), 32, seq2seq=True)
@@ -210,9 +209,6 @@ def test_an_own_output_layer_is_counted_adapted_chosen_and_given_back(t5_1_1, mo
     for kept in (model, again, source.load(folder, "sdpa")):
         assert torch.equal(kept.lm_head.weight, head)
         assert not torch.equal(kept.shared.weight, head)
-    select_weights(again, "embeddings")
-    trained = {name for name, p in again.named_parameters() if p.requires_grad}
-    assert trained == {"shared.weight", "lm_head.weight"}
     texts = {"a": ["city river", "lol noob"], "b": ["flame troll", "post it"]}
     scores = trace(again, tokenizer(), texts, {"t": ["city"]}, "untrac_step", threads=1)
     assert (scores["influence"] != 0).all()

@@ -20,7 +20,7 @@ from untrac_exp.data.base import Subset as Subset
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.loss import Losses, example_losses
-from untrac_exp.models.weights import ALL, parameters
+from untrac_exp.models.weights import parameters
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.trainer import TrainerSettings
@@ -257,8 +257,8 @@ class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
     corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
-    losses at θ0. nll_after: (N,) nats. unit: the influence is the change per token divided by it.
-    token_nll_after: (M,) as in `Losses`, empty unless the subject asks for it.
+    losses at θ0. nll_after: (N,) nats. token_nll_after: (M,) as in `Losses`, empty unless the
+    subject asks for it.
     """
 
     corpus: str
@@ -266,7 +266,6 @@ class Change(NamedTuple):
     of: Subset | str
     before: Losses
     nll_after: np.ndarray
-    unit: float = 1.0
     token_nll_after: np.ndarray = np.zeros(0)
 
 
@@ -296,14 +295,7 @@ class Influences:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """An attribution method; its fields are its configuration.
-
-    Args:
-        weights: "all", or "embeddings": the weights of θ0 that the method changes or takes
-            gradients of, see `models.weights`.
-    """
-
-    weights: str = field(default=ALL, kw_only=True)
+    """An attribution method; its fields are its configuration."""
 
     @abstractmethod
     def influences(self, subject: Subject) -> Influences:

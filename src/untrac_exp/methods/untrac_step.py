@@ -8,8 +8,7 @@ r"""UnTrac-Inv in one step, whose size is set by a given rise of the forget-set 
 with one step per test subset, L and rise in nats per token. The direction d is that of Adam's first
 step, or the gradient itself (`direction: gradient`). η is found by root finding along d, with about
 nine evaluations of `probe` examples of the subset. For rise → 0 and `direction: gradient` it ranks
-corpora as GradDot does. With `relative`, the influence is divided by L(Z; θ0) and multiplied by its
-mean over corpora, since the loss on hard text rises more.
+corpora as GradDot does.
 
 Source: the first step of UnTrac-Inv (Isonuma and Titov, ACL 2024, section 3.2). The choice of η by
 a given rise, which compares subsets at equal forgetting, is this project's.
@@ -44,16 +43,14 @@ class UnTracStep(Method):
     Args:
         rise: rise of the test subset's loss, in nats per token.
         direction: "sign" of the gradient or the "gradient" itself.
-        relative: whether to scale the rise of a corpus' loss to the mean loss at θ0.
         probe: number of the subset's examples on which the rise is measured.
 
     Raises:
         ValueError: `rise` or `probe` is not positive.
     """
 
-    rise: float = 0.5
+    rise: float = 0.1
     direction: Literal["sign", "gradient"] = "sign"
-    relative: bool = False
     probe: int = 32
 
     def __post_init__(self) -> None:
@@ -64,8 +61,6 @@ class UnTracStep(Method):
     def influences(self, subject: Subject) -> Influences:
         evaluated = EvaluationSet(subject.corpora)
         before = evaluated.losses_at_theta0(subject)
-        losses = {corpus: at_theta0.mean for corpus, at_theta0 in before.items()}
-        mean = sum(losses.values()) / len(losses)
         parts = {
             subset: self._step(subject, "/".join(subset), data, evaluated)
             for subset, data in subject.subsets.items()
@@ -73,8 +68,7 @@ class UnTracStep(Method):
         changes, own_loss = [], []
         for subset, seen in subject.parts(parts, "untrac_step: test subsets unlearned").items():
             for corpus, nll in evaluated.split(seen["nll"]).items():
-                unit = losses[corpus] / mean if self.relative else 1.0
-                changes.append(Change(corpus, subset, corpus, before[corpus], nll, unit))
+                changes.append(Change(corpus, subset, corpus, before[corpus], nll))
             own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
         columns = ["unlearned", "step", "loss"]
         return scored(changes, subject.corpora, own_loss=pd.DataFrame(own_loss, columns=columns))

@@ -110,8 +110,8 @@ def with_intervals(influences: Influences) -> pd.DataFrame:
         return scores.assign(ci_low=np.nan, ci_high=np.nan)
     intervals = [
         bootstrap_interval(
-            change.before.nll.numpy() / change.unit,
-            change.nll_after / change.unit,
+            change.before.nll.numpy(),
+            change.nll_after,
             change.before.tokens.numpy(),
         )
         for change in influences.changes

@@ -162,13 +162,12 @@ def resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, Sampled]]:
     for seed, group in enumerate(groups.values()):
         before = group[0].before
         after = np.stack([change.nll_after for change in group])
-        units = np.array([[change.unit] for change in group])
-        difference = (after - before.nll.numpy()) / units
+        difference = after - before.nll.numpy()
         rng = np.random.default_rng(seed)
         means = bootstrap_means(difference, before.tokens.numpy(), rng)
         for change, draws in zip(group, means, strict=True):
             total = float((change.nll_after - change.before.nll.numpy()).sum())
-            influence = total / int(change.before.tokens.sum()) / change.unit
+            influence = total / int(change.before.tokens.sum())
             yield change, Sampled(change.corpus, influence, draws)
 
 

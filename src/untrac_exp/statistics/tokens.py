@@ -53,7 +53,7 @@ def token_influences(
 def _per_token(change: Change) -> np.ndarray:
     """Return the change of each example (N,) in nats per token."""
     tokens = np.maximum(1, change.before.tokens.numpy())
-    return (change.nll_after - change.before.nll.numpy()) / change.unit / tokens
+    return (change.nll_after - change.before.nll.numpy()) / tokens
 
 
 def _pieces(
@@ -67,7 +67,7 @@ def _pieces(
     place = slice(end - int(data.scored[index]), end)
     moved = change.token_nll_after[place] - change.before.token_nll.numpy()[place]
     ids = data.labels[index][data.labels[index] != IGNORED].tolist()
-    influence = [np.nan] * (len(ids) - len(moved)) + (moved / change.unit).tolist()
+    influence = [np.nan] * (len(ids) - len(moved)) + moved.tolist()
     pieces, shown = [], 0
     for i, value in enumerate(influence, start=1):
         text = decode(ids[:i])

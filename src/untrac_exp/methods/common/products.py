@@ -1,7 +1,7 @@
 """Products of dataset gradients, shared by GradDot, GradCos, TracIn and HIF."""
 
 import tempfile
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,17 +34,10 @@ class Vectors(Generic[Name]):
 
     def items(self) -> Iterator[tuple[Name, Tensor]]:
         for name in self.names:
-            yield name, self._load(name)
-
-    def get(self, name: Name) -> Tensor | None:
-        """Return the vector of this name, or None if it was not appended."""
-        return self._load(name) if self._file(name).exists() else None
+            yield name, torch.from_numpy(np.load(self._file(name), mmap_mode="c"))
 
     def _file(self, name: Name) -> Path:
         return self.folder / f"{fingerprint(name)[:16]}.npy"
-
-    def _load(self, name: Name) -> Tensor:
-        return torch.from_numpy(np.load(self._file(name), mmap_mode="c"))
 
 
 @contextmanager
@@ -81,7 +74,6 @@ def products_at(
     solve: Callable[[Tensor], Tensor] | None = None,
     normalised: bool = False,
     draws: bool = True,
-    solve_reads: Mapping[str, Iterable[Encoded]] | None = None,
 ) -> list[dict[tuple[str, Subset], float]]:
     """Compute `product` of the gradients of each corpus and each test subset.
 
@@ -98,7 +90,6 @@ def products_at(
             gradients of the corpora or of the subsets, whichever are fewer.
         normalised: scale the corpora's gradients to length 1.
         draws: whether the parts depend on the subject's seed.
-        solve_reads: further datasets on which `solve` depends, by role.
 
     Returns:
         For each weights file, the products by corpus and subset.
@@ -137,7 +128,6 @@ def products_at(
     reads = {
         "corpora": subject.corpora.values(),
         "subsets": subject.subsets.values(),
-        **(solve_reads or {}),
     }
     parts = {
         file: Part(

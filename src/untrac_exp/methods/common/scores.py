@@ -91,9 +91,8 @@ def joined(losses: Iterable[Losses]) -> Arrays:
 def scored(changes: Sequence[Change], read: Mapping[Any, Encoded], **others: Any) -> Influences:
     """Return the influences, in nats per token; read, others: as in `Influences`."""
     rows = []
-    for corpus, subset, _, before, nll_after, unit, _ in changes:
-        nll, tokens = before.nll.numpy() / unit, before.tokens.numpy()
-        influence = float((nll_after / unit - nll).sum() / tokens.sum())
+    for corpus, subset, _, before, nll_after, _ in changes:
+        influence = float((nll_after - before.nll.numpy()).sum() / before.tokens.numpy().sum())
         rows.append((corpus, *subset, influence))
     return Influences(pd.DataFrame(rows, columns=SCORES), changes=changes, read=read, **others)
 
