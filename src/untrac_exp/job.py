@@ -25,8 +25,9 @@ from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.sources import local
-from untrac_exp.methods.base import Candidate, Checkpoint, Loader, Method, Subject
-from untrac_exp.methods.common.budget import Round, attribute, budget_s
+from untrac_exp.methods.base import Candidate, Checkpoint, Method, Subject
+from untrac_exp.methods.common.budget import Round, attribute, budget_s, log_round
+from untrac_exp.methods.common.loader import Loader
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report.callback import JOBS, STARTED
@@ -45,7 +46,6 @@ from untrac_exp.report.terminal import print_sweep
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
-from untrac_exp.runtime.progress import duration
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
@@ -204,22 +204,8 @@ def run_method(
         subject = replace(subject, max_tokens=min(subject.max_tokens, _INTERRUPTIBLE_TOKENS))
     for attributed in attribute(method, subject, budget, end):
         if budget is not None:
-            _log_round(inputs.training.store.method, attributed)
+            log_round(inputs.training.store.method, attributed)
         yield attributed
-
-
-def _log_round(method: str, attributed: Round) -> None:
-    """Log a round and its ranking, a line per test set."""
-    last = attributed.rounds[-1]
-    log.info(
-        "%s: round %d, about %s tokens of each corpus and test subset, took %s%s",
-        method, len(attributed.rounds), f"{last['tokens']:,}", duration(last["seconds"]),
-        "" if attributed.is_last else "; a larger one follows, Ctrl-C keeps this ranking",
-    )  # fmt: skip
-    for testset, scores in attributed.influences.scores.groupby("testset", sort=False):
-        means = scores.groupby("corpus")["influence"].mean().sort_values(ascending=False)
-        ranking = (f"{corpus} {influence:+.4f}" for corpus, influence in means.items())
-        log.info("  %s: %s", testset, ", ".join(ranking))
 
 
 def share_of_budget(budget: float | None, began: float) -> float | None:

@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import CPU, Quadratic
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Loader, Subject, Subset
+from untrac_exp.methods.base import Subject, Subset
+from untrac_exp.methods.common.loader import Loader
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
 from untrac_exp.store import Store

@@ -15,7 +15,8 @@ from transformers import AutoModelForSeq2SeqLM
 from tests.conftest import CPU
 from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
 from tests.test_config import composed
-from untrac_exp.methods.base import Checkpoint, Loader, Subject, Subset
+from untrac_exp.methods.base import Checkpoint, Subject, Subset
+from untrac_exp.methods.common.loader import Loader
 from untrac_exp.models.adapter import add_lora
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.sharding import rebuilt

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
@@ -221,23 +220,6 @@ class Subject:
                 self.meter = outer
 
         return Artifact("part", key, build)
-
-
-class Loader:
-    """Loads a model once in each process; pickled without it."""
-
-    def __init__(self, load: Callable[[], PreTrainedModel]) -> None:
-        self.load = load
-
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        return self.load()
-
-    def __call__(self) -> PreTrainedModel:
-        return self.model
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Loader, (self.load,)
 
 
 _kept: dict[str, Subject] = {}

@@ -6,6 +6,7 @@ time of the one before is left. The parts of each round are kept in the store, s
 command resumes.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from untrac_exp.methods.common.theta0 import by_testset, losses_at_theta0, weak
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.runtime.progress import duration, parse_duration
+
+log = logging.getLogger(__name__)
 
 _AUTO_S = 600.0
 """Seconds of `budget=auto` on a CPU."""
@@ -119,3 +122,17 @@ def _select(subject: Subject, rows: Mapping[Any, Tensor]) -> Subject:
             for name, of in subject.candidates.items()
         },
     )
+
+
+def log_round(method: str, attributed: Round) -> None:
+    """Log a round and its ranking, a line per test set."""
+    last = attributed.rounds[-1]
+    log.info(
+        "%s: round %d, about %s tokens of each corpus and test subset, took %s%s",
+        method, len(attributed.rounds), f"{last['tokens']:,}", duration(last["seconds"]),
+        "" if attributed.is_last else "; a larger one follows, Ctrl-C keeps this ranking",
+    )  # fmt: skip
+    for testset, scores in attributed.influences.scores.groupby("testset", sort=False):
+        means = scores.groupby("corpus")["influence"].mean().sort_values(ascending=False)
+        ranking = (f"{corpus} {influence:+.4f}" for corpus, influence in means.items())
+        log.info("  %s: %s", testset, ", ".join(ranking))
