@@ -171,6 +171,16 @@ def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
     )
 
 
+def made_training(initial, settings, trainer=CPU):
+    """What a method reads of the training of θ0, from this initial model."""
+    return SimpleNamespace(
+        settings=settings,
+        trainer=trainer,
+        tokenizer=None,
+        source=SimpleNamespace(build=lambda _, seed: copy.deepcopy(initial)),
+    )
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Vectors that tests draw are the same in every run."""

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from tests.conftest import make_subject
+from tests.conftest import LR, made_training, make_subject, opt
 from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
+from untrac_exp.stages.pretraining import PretrainingSettings
 
 METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))
 COLUMNS = ["corpus", "testset", "subset", "influence"]
@@ -47,9 +49,14 @@ def theta0(trained):
 def asked(method, theta0, trained, tmp_path_factory):
     """Two subjects alike, each with a store of its own, and what the method said of each."""
     folder = tmp_path_factory.mktemp(method)
+    settings = PretrainingSettings(60, 64, partial(torch.optim.Adam, lr=LR), 0.0, 20)
     subjects = [
-        make_subject(theta0, folder / str(i), trained[1], max_tokens=1000) for i in range(2)
-    ]
+        make_subject(
+            theta0, folder / str(i), trained[1], max_tokens=1000,
+            training=made_training(opt(), settings),
+        )
+        for i in range(2)
+    ]  # fmt: skip
     return [(subject, ask(method, subject)) for subject in subjects]
 
 

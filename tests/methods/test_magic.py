@@ -1,14 +1,13 @@
 """MAGIC against finite differences of whole trainings with weighted corpora."""
 
-import copy
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from tests.conftest import CPU, corpora, make_subject, opt, subsets
+from tests.conftest import CPU, corpora, made_training, make_subject, opt, subsets
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.order import batches
 from untrac_exp.methods.magic import Magic
@@ -51,14 +50,7 @@ def losses_of_a_training(weights, clip):
 def test_it_is_the_derivative_of_training(tmp_path, clip, max_tokens):
     """Within a hundredth of central differences, clipped or not, in one micro-batch or several."""
     initial = opt(torch.float64)
-    trainer = copy.copy(CPU)
-    object.__setattr__(trainer, "max_tokens", max_tokens)
-    training = SimpleNamespace(
-        settings=settings(clip),
-        trainer=trainer,
-        tokenizer=None,
-        source=SimpleNamespace(build=lambda _, seed: copy.deepcopy(initial)),
-    )
+    training = made_training(initial, settings(clip), replace(CPU, max_tokens=max_tokens))
     other = opt(torch.float64)
     subject = make_subject(other, tmp_path, training=training, train_seed=SEED)
     before = [weight.detach().clone() for weight in subject.model.parameters()]

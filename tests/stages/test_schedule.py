@@ -163,12 +163,11 @@ def test_a_counterfactual_model_of_fewer_steps_decays_over_its_own(job, monkeypa
     assert run.schedule(steps, run.steps) == 0
 
 
-def test_tracin_weighs_a_checkpoint_by_the_rate_of_the_step_before(job):
+def test_tracin_weighs_a_checkpoint_by_the_rates_since_the_one_before(job):
     settings = ("schedule.warmup_steps=4", "pretraining.checkpoint_every=2")
     cfg = job(*settings, "pretraining.optimizer.lr=0.1")
     data = load(cfg, Store("store"))
     subject = make_subject(cfg, data, data.training.model_spec(0), Meter())
-    rates = {int(checkpoint.path.stem): checkpoint.lr for checkpoint in subject.checkpoints}
-    assert rates == {
-        step: pytest.approx(0.1 * rate) for step, rate in {2: 0.5, 4: 1.0, 6: 0.75, 8: 0.25}.items()
-    }
+    rates = {int(checkpoint.path.stem): checkpoint.rates for checkpoint in subject.checkpoints}
+    sums = {2: 0.25 + 0.5, 4: 0.75 + 1, 6: 1 + 0.75, 8: 0.5 + 0.25}
+    assert rates == {step: pytest.approx(0.1 * total) for step, total in sums.items()}

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from untrac_exp.report.result_files import TRUTH
-from untrac_exp.statistics.agreement import INTERVAL, STATISTICS, noise_key
+from untrac_exp.statistics.agreement import INTERVAL, LEAST, STATISTICS, noise_key
 
 JOB = ["method", "variant", "train_seed", "seed"]
 COSTS = ("wall_s", "forward_tokens", "backward_tokens", "peak_rss_bytes", "peak_device_bytes")
 KINDS = ("ceiling", "attainable")
 SUMMARY = ["method", "variant", "testset", "pearson_mean", "pearson_std", "pearson_low"]
-SUMMARY += ["pearson_high", "spearman_mean", "spearman_std", "ceiling", "attainable", "relative"]
-SUMMARY += ["wall_s", "backward_tokens", "n_seeds", "varied"]
+SUMMARY += ["pearson_high", "pearson_least", "spearman_mean", "spearman_std", "ceiling"]
+SUMMARY += ["attainable", "relative", "wall_s", "backward_tokens", "n_seeds", "varied"]
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,18 @@ class Sweep:
         """Agreement statistics of any job; those of `STATISTICS` first."""
         values = [of or {} for job in self.metrics for of in (job.get("agreement") or {}).values()]
         names = dict.fromkeys([*STATISTICS, *(name for of in values for name in of)])
-        return [name for name in names if name not in (*INTERVAL, "n_corpora")]
+        return [name for name in names if name not in (*INTERVAL, LEAST, "n_corpora")]
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
         """One row per job and test set.
 
         Columns job, `JOB`, label, `COSTS` (NaN if not measured), testset, the statistics,
-        pearson_low, pearson_high, n_corpora, and ``ceiling_<statistic>`` and
+        pearson_low, pearson_high, pearson_least, n_corpora, and ``ceiling_<statistic>`` and
         ``attainable_<statistic>``.
         """
         noise = {f"{kind}_{name}": (kind, name) for kind in KINDS for name in self.statistics}
-        numbers = [*COSTS, *self.statistics, *INTERVAL, "n_corpora", *noise]
+        numbers = [*COSTS, *self.statistics, *INTERVAL, LEAST, "n_corpora", *noise]
         rows = [
             {"job": i, "testset": testset}
             | {name: job[name] for name in (*JOB, "label")}
@@ -143,14 +143,14 @@ class Sweep:
         """
         rows = []
         for (label, testset), runs in self.agreement.groupby(["label", "testset"], sort=False):
-            first, values = runs.iloc[0], runs[[*self.statistics, *INTERVAL]]
+            first, values = runs.iloc[0], runs[[*self.statistics, *INTERVAL, LEAST]]
             mean, std = values.mean(skipna=False), values.std(ddof=1, skipna=False)
             row = {
                 **first[["method", "variant"]],
                 "testset": testset,
                 **{f"{name}_mean": mean[name] for name in self.statistics},
                 **{f"{name}_std": std[name] for name in self.statistics},
-                **mean[list(INTERVAL)],
+                **mean[[*INTERVAL, LEAST]],
                 **{kind: first[f"{kind}_pearson"] for kind in KINDS},
                 **runs[["wall_s", "backward_tokens"]].mean(),
             }

@@ -95,6 +95,7 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
         | {name: _number(row[f"{name}_mean"], row[f"{name}_std"]) for name in shown}
         | {
             "95 % interval": f"[{_number(row['pearson_low'])}, {_number(row['pearson_high'])}]",
+            "least": _number(row["pearson_least"]),
             "of attainable": "–" if pd.isna(row["relative"]) else f"{row['relative']:.0%}",
             "attainable": _number(row["attainable"]),
             "noise ceiling": _number(row["ceiling"]),
@@ -107,7 +108,8 @@ def _print_agreement(sweep: Sweep, out: Console) -> None:
     _print_table(out, pd.DataFrame(lines).set_index(["test set", "method"]))
     explained = (
         f"correlation with the truth over {sweep.over}, mean over subsets ± std over {over}; 95 % "
-        f"interval of pearson over {sweep.over} and subsets; attainable: pearson of a method "
+        f"interval of pearson over {sweep.over}; least: pearson without the one of them that it "
+        "turns on most; attainable: pearson of a method "
         "without error with the mean of the truths; noise ceiling: pearson of truths of single "
         "train seeds"
     )
