@@ -15,6 +15,7 @@ from tests.conftest import LR, made_training, make_subject, opt
 from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 from untrac_exp.stages.pretraining import PretrainingSettings
+from untrac_exp.stages.schedule import Schedule
 
 METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))
 COLUMNS = ["corpus", "testset", "subset", "influence"]
@@ -49,7 +50,8 @@ def theta0(trained):
 def asked(method, theta0, trained, tmp_path_factory):
     """Two subjects alike, each with a store of its own, and what the method said of each."""
     folder = tmp_path_factory.mktemp(method)
-    settings = PretrainingSettings(60, 64, partial(torch.optim.Adam, lr=LR), 0.0, 20)
+    adam = partial(torch.optim.Adam, lr=LR, eps=1e-4)  # smooth enough for magic
+    settings = PretrainingSettings(60, 7, adam, 0.0, 20, Schedule(2, None))
     subjects = [
         make_subject(
             theta0, folder / str(i), trained[1], max_tokens=1000,

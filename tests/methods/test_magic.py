@@ -71,6 +71,16 @@ def test_it_is_the_derivative_of_training(tmp_path, clip, max_tokens):
     assert found.groupby(["testset", "subset"]).sum().abs().max() < 0.01 * largest
 
 
+def test_derivatives_that_explode_are_said_to(tmp_path):
+    """As they do with Adam's usual eps, since weights have gradients of 0 but for rounding."""
+    adam = partial(torch.optim.Adam, lr=2e-2, eps=1e-8)
+    training = made_training(opt(), PretrainingSettings(60, 64, adam, 0.0, 20))
+    subject = make_subject(opt(), tmp_path, training=training, train_seed=SEED)
+    [warning] = Magic().influences(subject).warnings
+    assert warning.startswith("the derivatives reach ")
+    assert not subject.model.training
+
+
 def test_a_model_trained_elsewhere_is_refused(subject):
     with pytest.raises(ValueError, match="method=magic goes back through"):
         Magic().influences(subject)

@@ -5,7 +5,8 @@ r"""MAGIC: the exact derivative of the trained model's loss by each corpus' weig
 where :math:`\theta_T(w)` is trained as θ0 is, from the same initial weights and in the same order,
 with the losses of Z weighted by :math:`w_Z` and all weights renormalised; see
 `stages.metagradient`. L is in nats per token. It is leave-dataset-out to first order in the weight:
-what differs from the truth of the same train seed is of higher order, or chaos of the training. It
+what differs from the truth of the same train seed is of higher order. Where the training is rough,
+as with Adam where weights have nearly no gradient, derivatives explode; a warning says so. It
 needs the training itself, so not a checkpoint from elsewhere, and costs about 5 trainings plus 3
 for each test subset.
 
@@ -23,6 +24,9 @@ from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.stages.metagradient import Replay
 
+_LARGEST = 3.0
+"""Influence, in nats per token, from which derivatives are said to have exploded."""
+
 
 @dataclass(frozen=True)
 class Magic(Method):
@@ -35,15 +39,19 @@ class Magic(Method):
                 "pretraining.steps, or use method=graddot for a model trained elsewhere"
             )
         derivatives = subject.part("derivatives", lambda: self._derivatives(subject), draws=False)
-        return Influences(
-            gradient_scores(
-                {
-                    (corpus, subset): -float(derivatives["by_weight"][k, c])
-                    for k, subset in enumerate(subject.subsets)
-                    for c, corpus in enumerate(subject.trained_on)
-                }
-            )
+        scores = gradient_scores(
+            {
+                (corpus, subset): -float(derivatives["by_weight"][k, c])
+                for k, subset in enumerate(subject.subsets)
+                for c, corpus in enumerate(subject.trained_on)
+            }
         )
+        largest = scores["influence"].abs().max()
+        rough = (
+            f"the derivatives reach {largest:.3g} nats per token, more than leaving out a corpus "
+            "can change: the training is too rough for them; raise Adam's eps or lower its rate"
+        )
+        return Influences(scores, warnings=[] if largest < _LARGEST else [rough])
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = (5 + 3 * len(sizes.subsets)) * sizes.trained

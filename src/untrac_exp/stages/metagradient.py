@@ -160,6 +160,7 @@ class Replay:
                 slope = slope._replace(weights=slope.weights + by_weights)
                 total += by_parts
                 progress(3 * steps - 2 * t)
+        self.model.eval()
         return total
 
     def _adam(self, t: int) -> _Adam:
