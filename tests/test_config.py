@@ -41,6 +41,7 @@ UNSET: dict[str, object] = {
     "corpora.paths": {"a": "a.txt"},
     "testset.paths": {"t": "t.txt"},
     "model.path": "checkpoint",
+    "truth.checkpoints": [{"path": "all"}, {"path": "no_a", "without": ["a"]}],
 }
 """What only the user can say, where a file leaves it open."""
 
