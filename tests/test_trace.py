@@ -19,7 +19,7 @@ from untrac_exp.report.result_files import SCORES, read_table
 
 HOSTILE = "<script>alert(1)</script>[red]"
 SETTINGS = {"threads": 1, "trainer.accelerator": "cpu"}
-FEW = {"method.stopping.steps": 6}
+FEW = {"method.stopping.steps": 6, "method.stopping.epochs": None}
 """Of the methods that take many."""
 JOB = {
     "model.path": "./model", "corpora.paths": "{forum: forum.jsonl, wiki: [wiki.txt]}",
