@@ -15,7 +15,7 @@ from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import job, trace
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
-from untrac_exp.methods.common.budget import attribute, budget_s
+from untrac_exp.methods.common.budget import attribute, budget_s, log_round
 from untrac_exp.report import callback
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
@@ -142,7 +142,7 @@ def test_a_stored_round_is_expected_to_take_what_it_took(subject, clock):
 def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
     caplog.set_level(logging.INFO)
     for done in attribute(Reading(clock), subject, 1e9, clock[0] + 12_000):
-        job._log_round("graddot", done)
+        log_round("graddot", done)
     first, ranking, *_, last, _ = caplog.messages
     assert first.startswith("graddot: round 1, about 512 tokens of each corpus and test subset, to")
     assert first.endswith("; a larger one follows, Ctrl-C keeps this ranking")

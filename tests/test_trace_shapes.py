@@ -50,7 +50,10 @@ def test_a_folder_is_read_and_not_written(architecture, tmp_path):
     folder = save(tmp_path / architecture, architecture)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     weights = load_file(folder / "model.safetensors")
-    few = {"method.stopping.steps": 2, "method.stopping.evaluations": 1, **CPU}
+    few = {
+        "method.stopping.steps": 2, "method.stopping.epochs": None,
+        "method.stopping.evaluations": 1, **CPU,
+    }  # fmt: skip
     scores = trace(folder, None, TEXTS, {"insults": BAD}, method="untrac", **few)
     assert len(scores) == len(TEXTS)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
