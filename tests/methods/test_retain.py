@@ -174,7 +174,7 @@ def test_in_a_trace_rows_of_the_samples_are_held(kind, checkpoint, tmp_path, mon
     for name in TEXTS:
         write(tmp_path / f"{name}.txt", name, 200, "\n\n")
     write(tmp_path / "bad.txt", "bad", 8, "\n")
-    settings = ["+experiment=trace", f"model.path={checkpoint}", "n_per_corpus=20"]
+    settings = ["+experiment=trace", f"model.path={checkpoint}", "n_per_corpus=20", "tokens=0"]
     subject = job(tmp_path, *settings)
     _, by_corpus, answer = run(kind, subject, monkeypatch)
     assert by_corpus.keys() == TEXTS.keys()
