@@ -13,7 +13,10 @@ from untrac_exp.models.loss import mean_loss
 from untrac_exp.models.weights import parameters
 
 OPTIONS = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-STEPS = {"method.stopping.steps": 3, "threads": 1, "trainer.accelerator": "cpu"}
+STEPS = {
+    "method.stopping.steps": 3, "method.stopping.epochs": None,
+    "threads": 1, "trainer.accelerator": "cpu",
+}  # fmt: skip
 
 
 def loaded(folder, architecture, **settings):
