@@ -21,8 +21,8 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Compute the 95 % studentised bootstrap interval of a mean of independent units.
 
-    For eight units its coverage is 91 to 96 %, of distributions as skewed as correlations near 1,
-    where that of BCa intervals is 83 to 90 %; see `tests/test_intervals.py`.
+    Its coverage for eight correlations is tested in `tests/test_agreement.py`; it is lower where
+    most of them are near 1.
 
     Args:
         values: one for each unit, such as the differences of two methods in each world, (n,).
