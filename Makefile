@@ -16,10 +16,6 @@ SCALE ?= mini
 # sweeps at a time in `make paper`; at mini scale each uses all cores, if not all the time
 JOBS ?= 2
 
-# every method, for the leaderboard
-METHODS := $(basename $(notdir $(wildcard conf/method/*.yaml)))
-BENCHMARKS := natural natural_subsets docstrings harms harms_subsets tasks_a tasks_b
-
 TABLES := table2 table3 table4 table5
 FIGURES := figure2 figure3 figure4
 BEYOND := cost objectives scaling
@@ -78,16 +74,9 @@ scaling: $(call done,scaling_corpora scaling_model) ##
 paper: ## all tables and figures of the paper in outputs/paper/ (SCALE=mini, JOBS=2 sweeps at a time)
 	@$(MAKE) -j $(JOBS) table3 table2 table4 figure4 figure3 table5 figure2
 
-empty :=
-comma := ,
-
-outputs/%/$(SCALE)/.board: conf/experiment/%.yaml | $(READY)
-	@$(BIN)/python -m untrac_exp +experiment=$* scale=$(SCALE) seed=0 \
-		method=$(subst $(empty) $(empty),$(comma),$(METHODS))
-	@touch $@
-
-leaderboard: $(BENCHMARKS:%=outputs/%/$(SCALE)/.board) ## every method on every benchmark: hours (SCALE=mini)
-	@$(BIN)/python -m experiments.leaderboard.board --scale $(SCALE)
+leaderboard: $(READY) ## the methods on the sealed worlds: three hours, or what is missing
+	@$(BIN)/python -m untrac_exp +experiment=worlds corpora.world=4,5,6,7,8,9,10,11 '~hydra.callbacks.report'
+	@$(BIN)/python -m experiments.worlds.agreement sealed --collect outputs/worlds/mini
 
 sync: $(READY) ## upload the W&B runs that were logged offline
 	@cd outputs && ../$(BIN)/wandb sync --yes

@@ -1,6 +1,6 @@
 """Method tables for README.md and docs/: agreement with the truth, and cost.
 
-    python -m experiments.readme.tables [harms toxicity docstrings] [--scale mini] [--readme]
+    python -m experiments.readme.tables [harms toxicity docstrings natural] [--scale mini] [--readme]
 
 Reads the sweep of each name. With ``--readme`` the part of the page between the marks
 ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is replaced. Methods are sorted by Pearson,
@@ -21,7 +21,7 @@ from untrac_exp.report.results import Sweep
 
 ROOT = Path(__file__).parents[2]
 PEAKS = Path("experiments", "memory", "peaks.csv")
-NAMES = ("harms", "toxicity", "docstrings")
+NAMES = ("harms", "toxicity", "docstrings", "natural")
 
 
 def publish(place: Place, name: str, root: Path = ROOT) -> str:

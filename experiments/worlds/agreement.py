@@ -5,7 +5,9 @@
     python -m experiments.worlds.agreement sealed [--readme]
 
 A cell is one method on one test set of one world, for one train seed of θ0; `cells.csv` beside this
-file keeps them, since they are small. PROTOCOL.md says how the table is computed from them.
+file keeps them, since they are small. PROTOCOL.md says how the table is computed from them. With
+``--readme`` the sealed table goes into the README here, that of the repository and docs/results.md,
+with a picture.
 """
 
 import argparse
@@ -16,15 +18,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from experiments.published import fill
 from experiments.tables import markdown
 from untrac_exp.data.sources.worlds import DEVELOPMENT, SEALED
 from untrac_exp.report.collect import collect
+from untrac_exp.report.style import COLOURS, figure_style
 from untrac_exp.statistics.agreement import truth_mean
 from untrac_exp.statistics.intervals import mean_interval
 
 CELLS = Path(__file__).with_name("cells.csv")
+ROOT = CELLS.parents[2]
 ID = ["method", "world", "train_seed", "testset"]
 CONTROLS = ("unigrams", "bm25", "tfidf", "corpus_loss")
 SURROGATE = "ngram"
@@ -135,6 +140,26 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method").fillna("")
 
 
+def picture(table: pd.DataFrame) -> Figure:
+    """Draw the table of methods, best first: a point for each method, its interval as a bar."""
+    shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
+    methods = shares.mean().sort_values(ascending=False).index
+    with figure_style():
+        figure = Figure(figsize=(6.4, 0.6 + 0.26 * len(methods)))
+        axes = figure.subplots()
+        for y, method in enumerate(methods):
+            known = shares[method].dropna()
+            axes.plot(mean_interval(known), [y, y], color="0.7", linewidth=4, zorder=1)
+            axes.plot(known, [y] * len(known), "|", color="0.4", markersize=7, zorder=2)
+            axes.plot(known.mean(), y, "o", color=COLOURS[0], markersize=7, zorder=3)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.invert_yaxis()
+        axes.axvline(1, color="0.6", linestyle=":", zorder=0)
+        axes.set_xlabel("agreement ÷ attainable: mean, 95 % over worlds, each world")
+        axes.grid(axis="y")
+    return figure
+
+
 def differences(table: pd.DataFrame) -> pd.DataFrame:
     """Return the differences of the best method on the model to each other method, by world."""
     shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
@@ -162,8 +187,8 @@ def _text(ends: tuple[float, float]) -> str:
     return "–" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
 
 
-def publish(name: str) -> tuple[str, str]:
-    """Return the table of the development or of the sealed worlds as Markdown, and its summary."""
+def read(name: str) -> pd.DataFrame:
+    """Return the cells of the development or of the sealed worlds, for seeds with all methods."""
     worlds = DEVELOPMENT if name == "development" else SEALED
     table = pd.read_csv(CELLS)
     table = table[table["world"].isin(worlds)]
@@ -171,7 +196,12 @@ def publish(name: str) -> tuple[str, str]:
         lambda of: len(of.drop_duplicates())
     )
     seeds = runs.index[runs == len(table[["method", "world"]].drop_duplicates())]
-    table = table[table["train_seed"].isin(seeds)]  # those that every method was run for
+    return table[table["train_seed"].isin(seeds)]
+
+
+def publish(table: pd.DataFrame, name: str) -> tuple[str, str]:
+    """Return the table of the development or of the sealed worlds as Markdown, and its summary."""
+    seeds = sorted(table["train_seed"].unique())
     pairs = table.drop_duplicates(["world", "testset"])
     usable = (pairs["attainable"] >= LOWEST_CEILING).sum()
     counted = (
@@ -199,11 +229,15 @@ def main() -> int:
         table.round(4).to_csv(CELLS, index=False)
         print(f"{len(new)} cells collected, {len(table)} in {CELLS.name}")
     if given.worlds is not None:
-        text, short = publish(given.worlds)
+        table = read(given.worlds)
+        text, short = publish(table, given.worlds)
         if given.readme:
             fill(CELLS.with_name("README.md"), text, given.worlds)
             if given.worlds == "sealed":
-                fill(CELLS.parents[2] / "README.md", short, "worlds")
+                for page in ("README.md", "docs/results.md"):
+                    fill(ROOT / page, short, "worlds")
+                with figure_style():
+                    picture(table).savefig(ROOT / "docs" / "worlds.png", dpi=160)
         print(text)
     return 0
 
