@@ -1,10 +1,10 @@
 """Method tables for README.md and docs/: agreement with the truth, and cost.
 
-    python -m experiments.readme.tables [harms toxicity docstrings natural] [--scale mini] [--readme]
+    python -m experiments.readme.tables [NAME ...] [--scale mini] [--readme]
 
-Reads the sweep of each name. With ``--readme`` the part of the page between the marks
-``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is replaced. Methods are sorted by Pearson,
-averaged over the test sets. The table of `harms` has the peak memory that
+Reads the sweep of each of `NAMES`, or of those given. With ``--readme`` the part of the page
+between the marks ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` is replaced. Methods are
+sorted by Pearson, averaged over the test sets. The table of `harms` has the peak memory that
 `python -m experiments.memory.measure --readme` measured.
 """
 

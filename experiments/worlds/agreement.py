@@ -114,18 +114,29 @@ def _name(job: Mapping[str, Any]) -> str:
     return ", ".join([job["method"], *(f"{key}={value}" for key, value in changed.items())])
 
 
-def by_world(table: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return the mean of a column, worlds by methods, over train seeds and usable test sets."""
+def by_run(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return the mean of a column over usable test sets, (world, train seed) by method."""
     usable = table[table["attainable"] >= LOWEST_CEILING]
-    return usable.groupby(["world", "method"])[value].mean().unstack("method")
+    return usable.groupby(["world", "train_seed", "method"])[value].mean().unstack("method")
+
+
+def by_world(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return the mean of a column over usable test sets and train seeds, worlds by methods."""
+    return by_run(table, value).groupby("world").mean()
+
+
+def with_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the column share, agreement ÷ attainable."""
+    return table.assign(share=table["pearson"] / table["attainable"])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of methods, best first, from their cells."""
-    shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
+    shares = by_world(with_shares(table), "share")
     partial = by_world(table, "partial")
     most = shares.eq(shares.max(axis=1), axis=0).sum()
     seconds = table.drop_duplicates(["method", "world", "train_seed"]).groupby("method")["wall_s"]
+    seeds = table.groupby("method")["train_seed"].unique().map(sorted)
     rows = {}
     for method in shares.mean().sort_values(ascending=False).index:
         known = shares[method].dropna()
@@ -135,6 +146,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             "given `ngram`": f"{partial[method].mean():.2f}".replace("nan", ""),
             "worst world": f"{known.min():.2f}",
             "worlds won": f"{most[method]} of {len(known)}",
+            "train seeds": ", ".join(map(str, seeds[method])),
             "seconds": f"{seconds.median()[method]:.0f}" if method in seconds.groups else "",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method").fillna("")
@@ -142,7 +154,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def picture(table: pd.DataFrame) -> Figure:
     """Draw the table of methods, best first: a point for each method, its interval as a bar."""
-    shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
+    shares = by_world(with_shares(table), "share")
     methods = shares.mean().sort_values(ascending=False).index
     with figure_style():
         figure = Figure(figsize=(6.4, 0.6 + 0.26 * len(methods)))
@@ -161,15 +173,18 @@ def picture(table: pd.DataFrame) -> Figure:
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the differences of the best method on the model to each other method, by world."""
-    shares = by_world(table.assign(share=table["pearson"] / table["attainable"]), "share")
-    means = shares.mean().sort_values(ascending=False)
+    """Return the differences of the best method on the model to each other method, by world.
+
+    Two methods are compared on the train seeds that both were run with.
+    """
+    shares = by_run(with_shares(table), "share")
+    means = shares.groupby("world").mean().mean().sort_values(ascending=False)
     best = next(
         method for method in means.index if method not in (SURROGATE, *CONTROLS, *map(_sum, SUMS))
     )
     rows = {}
     for method in means.index.drop(best):
-        more = (shares[best] - shares[method]).dropna()
+        more = (shares[best] - shares[method]).dropna().groupby("world").mean()
         rows[f"`{method}`"] = {
             f"`{best}` minus it": f"{more.mean():.2f}",
             "95 %": _text(mean_interval(more)),
@@ -187,25 +202,12 @@ def _text(ends: tuple[float, float]) -> str:
     return "–" if np.isnan(low) else f"{low:.2f} to {high:.2f}"
 
 
-def read(name: str) -> pd.DataFrame:
-    """Return the cells of the development or of the sealed worlds, for seeds with all methods."""
-    worlds = DEVELOPMENT if name == "development" else SEALED
-    table = pd.read_csv(CELLS)
-    table = table[table["world"].isin(worlds)]
-    runs = table.groupby("train_seed")[["method", "world"]].apply(
-        lambda of: len(of.drop_duplicates())
-    )
-    seeds = runs.index[runs == len(table[["method", "world"]].drop_duplicates())]
-    return table[table["train_seed"].isin(seeds)]
-
-
 def publish(table: pd.DataFrame, name: str) -> tuple[str, str]:
     """Return the table of the development or of the sealed worlds as Markdown, and its summary."""
-    seeds = sorted(table["train_seed"].unique())
     pairs = table.drop_duplicates(["world", "testset"])
     usable = (pairs["attainable"] >= LOWEST_CEILING).sum()
     counted = (
-        f"{table['world'].nunique()} worlds, train seed {', '.join(map(str, seeds))}; {usable} of "
+        f"{table['world'].nunique()} worlds; {usable} of "
         f"{len(pairs)} test sets have an attainable ceiling of at least {LOWEST_CEILING}."
     )
     methods = summary(table)
@@ -229,7 +231,9 @@ def main() -> int:
         table.round(4).to_csv(CELLS, index=False)
         print(f"{len(new)} cells collected, {len(table)} in {CELLS.name}")
     if given.worlds is not None:
-        table = read(given.worlds)
+        worlds = DEVELOPMENT if given.worlds == "development" else SEALED
+        table = pd.read_csv(CELLS)
+        table = table[table["world"].isin(worlds)]
         text, short = publish(table, given.worlds)
         if given.readme:
             fill(CELLS.with_name("README.md"), text, given.worlds)
