@@ -72,12 +72,16 @@ def rows(data):
     return [tuple(row[:n]) for row, n in zip(data.input_ids.tolist(), data.lengths, strict=True)]
 
 
-def test_rounds_double_and_hold_the_texts_of_the_last(subject, clock):
+@pytest.mark.parametrize(
+    ("left", "expected"), [(6_000, [512, 1024]), (13_000, [512, 2048]), (30_000, [512, 4096])]
+)
+def test_rounds_grow_as_the_time_allows_and_hold_the_texts_of_the_last(
+    subject, clock, left, expected
+):
     method = Reading(clock)
-    rounds = list(attribute(method, subject, 1e9, clock[0] + 30_000))
+    rounds = list(attribute(method, subject, 1e9, clock[0] + left))
     sizes = [done["tokens"] for done in rounds[-1].rounds]
-    assert sizes == [512 * 2**i for i in range(len(sizes))]
-    assert len(sizes) >= 3
+    assert sizes == expected
     for before, after in zip(method.seen, method.seen[1:], strict=False):
         for name, data in before.items():
             assert set(rows(data)) <= set(rows(after[name]))

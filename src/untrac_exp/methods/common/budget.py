@@ -1,9 +1,10 @@
-"""Influences within a time budget: rounds on samples of doubling size.
+"""Influences within a time budget: rounds on growing samples.
 
-The first round reads about 512 tokens of every corpus and test subset, each further one twice as
-many, which include those before. The last one reads the whole sample. A round starts if twice the
-time of the one before is left. The parts of each round are kept in the store, so an interrupted
-command resumes.
+The first round reads about 512 tokens of every corpus and test subset, each further one two, four
+or eight times as many, which include those before: as many as the time that is left allows, going
+by that of the round before. If twice as many do not fit, there is no further round. The last one
+reads the whole sample. The parts of each round are kept in the store, so an interrupted command
+resumes.
 """
 
 import logging
@@ -28,6 +29,8 @@ _AUTO_S = 600.0
 """Seconds of `budget=auto` on a CPU."""
 _FIRST = 512
 """Tokens of each dataset in the first round."""
+_GROWTH = (8, 4, 2)
+"""How many times as much a round may read as the one before."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,11 @@ def attribute(
         subject.meter.add(meter)
         warnings = [*weak(theta0), *influences.warnings]
         influences = replace(influences, warnings=warnings)
-        next_s = 2 * meter.wall_s
-        is_last = processes.broadcast(whole or time.time() + next_s > end)
+        left = end - time.time()
+        fits = [times for times in _GROWTH if times * meter.wall_s <= left]
+        times = processes.broadcast(fits[0] if fits else 1)
+        is_last = whole or times == 1
+        next_s = max(2, times) * meter.wall_s
         if budget is not None:
             rounds.append({"tokens": tokens, "seconds": meter.wall_s})
         if budget is not None and not whole:
@@ -100,7 +106,7 @@ def attribute(
             )
             influences = replace(influences, partial=True, warnings=[*warnings, text])
         yield Round(influences, subject.meter, rows, is_last, tuple(rounds), theta0, candidates)
-        tokens = min(2 * tokens, all_tokens)
+        tokens = min(times * tokens, all_tokens)
 
 
 def _draw(subject: Subject, tokens: int) -> dict[Any, Tensor]:
