@@ -35,6 +35,12 @@ CONTROLS = ("unigrams", "bm25", "tfidf", "corpus_loss")
 SURROGATE = "ngram"
 SUMS = (("ngram", "finetune"), ("ngram", "untrac_step"), ("ngram", "untrac_step", "untrac"))
 """Methods whose standardised scores are averaged, as one more method."""
+PAIRS = (
+    ("ngram + finetune", "ngram"),
+    ("untrac_inv", "graddot"), ("untrac", "graddot"), ("untrac_inv", "unigrams"),
+    ("hif_ekfac", "untrac_inv"), ("untrac_step", "untrac_inv"),
+)  # fmt: skip
+"""Further methods of which the first is compared with the second."""
 QUESTION = ["testset", "subset"]
 BY_CORPUS = ["world", "train_seed", *QUESTION, "corpus"]
 COST = ["wall_s", "forward_tokens", "backward_tokens"]
@@ -173,9 +179,9 @@ def picture(table: pd.DataFrame) -> Figure:
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the differences of the best method on the model to each other method, by world.
+    """Return the differences of the best method on the model to each other method, and of `PAIRS`.
 
-    Two methods are compared on the train seeds that both were run with.
+    Two methods are compared on the train seeds that both were run with, by world.
     """
     shares = by_run(with_shares(table), "share")
     means = shares.groupby("world").mean().mean().sort_values(ascending=False)
@@ -183,14 +189,14 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
         method for method in means.index if method not in (SURROGATE, *CONTROLS, *map(_sum, SUMS))
     )
     rows = {}
-    for method in means.index.drop(best):
-        more = (shares[best] - shares[method]).dropna().groupby("world").mean()
-        rows[f"`{method}`"] = {
-            f"`{best}` minus it": f"{more.mean():.2f}",
+    for first, second in [*((best, method) for method in means.index.drop(best)), *PAIRS]:
+        more = (shares[first] - shares[second]).dropna().groupby("world").mean()
+        rows[f"`{first}` minus `{second}`"] = {
+            "difference": f"{more.mean():.2f}",
             "95 %": _text(mean_interval(more)),
-            "worlds in which it is above": f"{(more > 0).sum()} of {len(more)}",
+            "worlds in which it is positive": f"{(more > 0).sum()} of {len(more)}",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("methods")
 
 
 def _sum(parts: Sequence[str]) -> str:
