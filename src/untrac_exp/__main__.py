@@ -26,6 +26,9 @@ _FULL = "HYDRA_FULL_ERROR"
 _DEBUG = ("name=debug", "logger=none", "hydra.mode=RUN")
 _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 _NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+_MULTIRUN = ("-m", "--multirun")
+_HOME = re.compile(r"(?<=[=:,\[\s])~(?=/|$)")
+"""The home folder at the beginning of a path."""
 _OF_LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 
 
@@ -104,10 +107,14 @@ def _first_fault(error: Exception) -> Exception:
 def _arguments(arguments: Sequence[str]) -> list[str]:
     """Return the command line as Hydra can read it.
 
-    An override may stand on several lines; Hydra's grammar has no line breaks. `debug=true` is one
-    job of an experiment, in a folder of its own.
+    An override may stand on several lines, its paths may begin with `~`, and `-m` may stand between
+    overrides, none of which Hydra's grammar has. `debug=true` is one job of an experiment, in a
+    folder of its own.
     """
+    home = os.path.expanduser("~")
     lines = [re.sub(r"\s*\n\s*", " ", argument) for argument in arguments]
+    lines = [_HOME.sub(lambda _: home, line) for line in lines]
+    lines.sort(key=_MULTIRUN.__contains__)  # last; the others keep their order
     return _insert(_DEBUG, "debug=true", lines) if "debug=true" in lines else lines
 
 

@@ -2,6 +2,7 @@ import copy
 import io
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_the_key_follows_the_weights_not_the_folder(checkpoint, tmp_path):
         for path in (folder, tmp_path / "copy", tmp_path / "changed")
     ]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_key_has_a_checkpoints_own_code_where_it_is_run(checkpoint, tmp_path):
+    folder, _, scratch, _ = checkpoint
+    shutil.copytree(folder, tmp_path / "copy")
+    keys = {}
+    for code in ("a = 1", "a = 2"):
+        (tmp_path / "copy" / "own.py").write_text(code)
+        for trusted in (False, True):
+            source = Pretrained(str(tmp_path / "copy"), 32, scratch.seq2seq)
+            keys[code, trusted] = replace(source, trust_remote_code=trusted).key()
+    assert keys["a = 1", False] == keys["a = 2", False]
+    assert len({str(key) for key in keys.values()}) == 3
 
 
 def test_pickled_weights_are_read_only_where_allowed_and_as_data(tmp_path):

@@ -63,7 +63,9 @@ def _check(config: DictConfig) -> None:
     """
     place = PurePath(config.outputs) / str(config.name)
     fault = None
-    if ".." in place.parts[len(PurePath(config.outputs).parts) :] or PurePath(config.name).root:
+    if not config.outputs or len(place.parts) == len(PurePath(config.outputs).parts):
+        fault = f"name={config.name}, outputs={config.outputs}: both need a folder; name them"
+    elif ".." in place.parts[len(PurePath(config.outputs).parts) :] or PurePath(config.name).root:
         fault = (
             f"name={config.name}: its folder would be outside {config.outputs}; use a plain name"
         )
