@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
@@ -62,6 +63,7 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 keeps the traceback. If jobs of a sweep fail, the others are run and
     reported, and the line is that of the first failure.
     """
+    signal.signal(signal.SIGTERM, _terminated)
     sys.argv[1:] = _arguments(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         _hydra()
@@ -162,6 +164,12 @@ def _plan(cfg: DictConfig, folder: str) -> dict[str, Any]:
         key = fingerprint(job_key(cfg, inputs))
         finished = not cfg.force and is_finished(sweep_dir(cfg) / name, key)
     return plan_job(cfg, name, fetched, inputs, finished)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """End at once, as after a kill, but with a line."""
+    print("terminated; the same command goes on from here", file=sys.stderr, flush=True)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _exit(line: str, status: int) -> NoReturn:
