@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     BertForMaskedLM,
     GPT2Config,
@@ -354,6 +355,20 @@ def quantised(folder):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def distilbert(folder):
+    shape = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    config = AutoConfig.for_model("distilbert", vocab_size=300, **shape)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("seq2seq", [False, True, None])
+def test_advice_about_the_kind_of_a_model_leads_somewhere(seq2seq, tmp_path):
+    """It is not to set a key that the next line says to set back."""
+    distilbert(tmp_path)
+    with pytest.raises(ValueError, match=r": distilbert is .* model; give a decoder, such as GPT"):
+        Pretrained(str(tmp_path), 16, seq2seq).build(None, 0)
 
 
 @pytest.mark.parametrize(

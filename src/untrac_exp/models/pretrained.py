@@ -20,6 +20,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from untrac_exp.data.base import Corpus
 from untrac_exp.data.remedies import answers, remedy_of
@@ -32,6 +37,11 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 _BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.bias)$")
 """Names of tensors that older versions saved and that hold no weights."""
 
+_FAMILIES = {
+    False: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    True: MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+}
+"""Families of models that transformers has, by `seq2seq`."""
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
 _OFFLINE = "the hub cannot be reached; connect, or give a folder with the checkpoint"
@@ -41,7 +51,6 @@ _REMEDIES = {
     ("ignore_mismatched_sizes",): "its weights have other shapes than its config.json says; give "
     "both of the same checkpoint",
     ("attn_implementation", "FlashAttention"): "{text}; set model.attention=sdpa or eager",
-    ("Unrecognized configuration class",): "it is not {kind} model; set model.seq2seq={other}",
     ("GatedRepoError", "gated repo"): "it is gated; accept its terms at "
     "https://huggingface.co/{path} and set HF_TOKEN",
     ("RepositoryNotFoundError", "not a local folder"): _NOT_FOUND,
@@ -194,6 +203,18 @@ class Pretrained(ModelSource):
                 f"it is quantised ({quantised.get('quant_method', 'to few bits')}), so its weights "
                 "cannot be changed; give the checkpoint it was made from"
             )
+        family = saved.get("model_type")
+        if (
+            self.seq2seq is not None
+            and family in CONFIG_MAPPING_NAMES
+            and family not in _FAMILIES[self.seq2seq]
+            and "auto_map" not in saved  # of own code
+        ):
+            kind = "an encoder-decoder" if self.seq2seq else "a causal language"
+            other = "give a decoder, such as GPT-2, or an encoder-decoder, such as T5"
+            if family in _FAMILIES[not self.seq2seq]:
+                other = f"set model.seq2seq={str(not self.seq2seq).lower()}"
+            return f"{family} is not {kind} model; {other}"
         return None
 
     @contextmanager
@@ -204,10 +225,7 @@ class Pretrained(ModelSource):
             if fault is None:
                 yield
         except Exception as error:  # also of transformers' own code, which trusts the files
-            kind, other = "a causal language", "true"
-            if self.seq2seq:
-                kind, other = "an encoder-decoder", "false"
-            remedy = remedy_of(error, _REMEDIES, path=self.path, kind=kind, other=other)
+            remedy = remedy_of(error, _REMEDIES, path=self.path)
             raise self._error(remedy or " ".join(str(error).split())) from error
         if fault is not None:
             raise self._error(fault)
