@@ -209,6 +209,8 @@ ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
         ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: no file at 'nowhere.txt'"),
         ({"testsets": {"t": [" "]}}, "testset.paths.t is blank (such as item 1); add text"),
         ({"testsets": BAD}, "testset.paths is empty or not a mapping"),
+        ({"corpora": {"a\nb": TEXTS["wiki"]}}, r"corpora: the name 'a\nb' is not a line of text"),
+        ({"testsets": {" ": BAD}}, "testset: the name ' ' is not a line of text; correct it"),
         ({"n_per_corpus": 0}, "n_per_corpus=0 must be at least 1"),
         ({"seeds": 1}, "seeds"),
     ],
