@@ -231,6 +231,18 @@ def test_a_report_that_cannot_be_written_is_an_error(folder):
     assert "summary.csv" in ended.out
 
 
+def test_a_terminal_of_ascii_shows_the_ranking(folder):
+    ended = subprocess.run(
+        [sys.executable, "-m", "untrac_exp", "+experiment=trace", *overrides(JOB)],
+        cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "Which corpus made the model say insults?" in ended.stdout
+    assert "\\u03b80's loss is" in ended.stdout
+    assert "no report" not in ended.stdout
+
+
 def test_a_full_disk_is_named_with_its_folder(tmp_path):
     write_texts(tmp_path)
     ended = command(overrides(TRAINED), tmp_path, largest_file=100_000)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
+from io import TextIOWrapper
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TextIO, cast
 
@@ -64,6 +65,8 @@ def main() -> None:
     reported, and the line is that of the first failure.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, TextIOWrapper):  # of ASCII, names and signs have other characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.argv[1:] = _arguments(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         _hydra()
@@ -82,7 +85,7 @@ def main() -> None:
             report(stopped=True)
         _exit("stopped; the same command goes on from here", 130)
     except Exception as error:
-        with suppress(ValueError):  # nothing has finished
+        with suppress(Exception):  # such as that nothing has finished
             report()
         _exit(f"error: {one_line(_first_fault(error))}", 1)
 

@@ -42,6 +42,7 @@ _FAMILIES = {
     True: MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 }
 """Families of models that transformers has, by `seq2seq`."""
+_OTHER = "give a decoder, such as GPT-2, or an encoder-decoder, such as T5"
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
 _OFFLINE = "the hub cannot be reached; connect, or give a folder with the checkpoint"
@@ -204,16 +205,11 @@ class Pretrained(ModelSource):
                 "cannot be changed; give the checkpoint it was made from"
             )
         family = saved.get("model_type")
-        if (
-            self.seq2seq is not None
-            and family in CONFIG_MAPPING_NAMES
-            and family not in _FAMILIES[self.seq2seq]
-            and "auto_map" not in saved  # of own code
-        ):
+        kinds = [kind for kind, names in _FAMILIES.items() if family in names]
+        is_known = family in CONFIG_MAPPING_NAMES and "auto_map" not in saved  # of own code
+        if is_known and self.seq2seq not in (None, *kinds):
             kind = "an encoder-decoder" if self.seq2seq else "a causal language"
-            other = "give a decoder, such as GPT-2, or an encoder-decoder, such as T5"
-            if family in _FAMILIES[not self.seq2seq]:
-                other = f"set model.seq2seq={str(not self.seq2seq).lower()}"
+            other = f"set model.seq2seq={str(kinds[0]).lower()}" if kinds else _OTHER
             return f"{family} is not {kind} model; {other}"
         return None
 

@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import parse_overrides
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ class Report(Callback):
             return  # rank 0 writes the report
         try:
             report()
-        except ValueError as error:
+        except Exception as error:
             # Hydra would turn an exception of a callback into a Python warning
-            log.error("no report: %s", error)
+            log.error("no report: %s", one_line(error))
             Report.failed = True
 
 
