@@ -153,6 +153,12 @@ def test_what_the_model_knows_stands_beside_a_guess_everywhere(folder):
     assert "not clearly below" in ended.out, "its weights are random"
 
 
+def test_seeds_that_draw_nothing_are_said_to_once(folder):
+    said = "ngram: its seeds give equal influences: all texts were read"
+    assert run(folder, seed="0,1,2").out.count(said) == 1
+    assert said not in run(folder, seed="0,1,2", name="few", n_per_corpus="9").out
+
+
 def test_what_was_read_stands_in_the_results(folder):
     (folder / "d").mkdir()
     shutil.copy(folder / "forum.jsonl", folder / "d" / "a.jsonl")

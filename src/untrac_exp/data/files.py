@@ -229,10 +229,15 @@ class File(Records):
                 yield batch.select(self._check_columns(batch.schema.names))
 
     def _check_columns(self, names: list[str]) -> list[str]:
-        """Return those of the columns that are read; raise `ValueError` if one is there twice."""
-        if twice := [name for name in self.columns.known(names) if names.count(name) > 1]:
+        """Return the columns that are read, all if none is known, for the error.
+
+        Raises:
+            ValueError: one of them is there twice.
+        """
+        known = self.columns.known(names)
+        if twice := [name for name in known if names.count(name) > 1]:
             raise ValueError(f"{self} has two columns '{twice[0]}'; rename or remove one")
-        return self.columns.among(names)
+        return known or names
 
 
 def _documents(lines: Iterable[Line]) -> Iterator[Line]:
