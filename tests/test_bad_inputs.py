@@ -40,6 +40,11 @@ def a_saved_dataset(folder):
     datasets.DatasetDict({"train": table}).save_to_disk(folder / "saved")
 
 
+def a_folder_of_other_files(folder):
+    (folder / "docs").mkdir()
+    (folder / "docs" / "a.md").write_text("x")
+
+
 def paths(a):
     return {"corpora.paths": f"{{a: {a}, b: b.txt}}"}
 
@@ -177,6 +182,16 @@ TABLE = [
         {"method": "ngram,untrak"}),
     Bad("misspelt key beside a comma", ("pretraining.stepz", "did you mean pretraining.steps?"),
         {"method": "ngram,untrac", "pretraining.stepz": "3"}),
+    Bad("a seed that no generator takes", ("seed=99999999999999999999", "below 2^63"),
+        {"seed": "99999999999999999999"}),
+    Bad("negative number of tokens", ("tokens=-1", "at least 0"), {"tokens": "-1"}),
+    Bad("no token at a time", ("trainer.max_tokens=0", "at least 1"), {"trainer.max_tokens": "0"}),
+    Bad("a device that is not there", ("trainer.accelerator=tpu", "trainer=cpu"),
+        {"trainer.accelerator": "tpu"}),
+    Bad("outputs without a folder", ("outputs=", "name them"), {"outputs": "''"}),
+    Bad("a name that is no folder", ("name=.", "name them"), {"name": "."}),
+    Bad("folder of other files", ("corpora.paths.a", "1 of another format", "end in .txt"),
+        paths("docs"), prepare=a_folder_of_other_files),
     Bad("damaged metrics.json", ("metrics.json", "delete it and run the job again"),
         prepare=damage_metrics),
 ]  # fmt: skip

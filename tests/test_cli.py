@@ -49,6 +49,20 @@ def test_questions_about_the_configuration_need_no_torch(tmp_path, flag):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_terminated_command_ends_with_143_and_a_line(tmp_path):
+    """Whatever it is doing; training has a test of its own."""
+    code = (
+        "import os, time; from untrac_exp import __main__ as program\n"
+        "program._hydra = lambda: (os.kill(os.getpid(), 15), time.sleep(20))\n"
+        "program.main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    line = "terminated; the same command goes on from here\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", line)
+
+
 def test_a_job_says_what_it_does_and_nothing_else(folder):
     """No progress bars, tips or warnings of libraries."""
     ended = command(overrides(JOB), folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from untrac_exp.config.errors import one_line
+from untrac_exp.data.encoding import pad
 from untrac_exp.store import Store, fingerprint
 from untrac_exp.store import artifact as store_module
 from untrac_exp.store.__main__ import main as cli
@@ -319,10 +320,20 @@ def test_a_full_disk_is_one_line_and_keeps_the_partial_build(store, error):
 
     with pytest.raises(type(error)) as caught:
         store.get("theta0", KEY, fills)
-    assert one_line(caught.value).startswith("no space left (")
-    assert "\n" not in one_line(caught.value)
     [partial] = store.root.glob("theta0/*.partial")
+    assert one_line(caught.value).startswith(f"no space left in {partial} (")
+    assert "\n" not in one_line(caught.value)
     assert (partial / "half").read_text() == "half"
+
+
+def test_whoever_reads_the_folder_reads_its_files(tmp_path):
+    """safetensors writes files that only their owner can read."""
+    before = os.umask(0o022)
+    try:
+        folder = Store(tmp_path / "store").get("tokens", KEY, pad([[1]], [[1]], False).save)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
 
 
 def test_an_error_of_the_build_itself_is_left_as_it_is(store):

@@ -2,18 +2,27 @@
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 import untrac_exp
+from untrac_exp.config.schema import config_dir
 from untrac_exp.data.prepare import encode_corpus
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.sources import local
+from untrac_exp.job import part_key
+from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
+from untrac_exp.report.job_files import job_code
+from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Store, code
 from untrac_exp.store.code import code_fingerprint
 
@@ -118,6 +127,64 @@ def test_an_edit_of_the_package_reaches_the_methods_that_run_it(tmp_path):
         after = show()
         assert {name for name in before if before[name] != after[name]} == changed, file
         (package / file).write_text(text)
+
+
+COUNTED = {"data", "models", "stages", "objectives", "methods", "truth", "statistics", "job"}
+"""Rooms whose code is in keys."""
+COMPUTED = {
+    "data": {"model", "part", "job"}, "models": {"model", "part", "job"},
+    "stages": {"model", "part", "job"}, "objectives": {"part", "job"}, "methods": {"part", "job"},
+    "truth": {"job"}, "statistics": {"job"}, "job": {"job"},
+}  # fmt: skip
+"""What may be computed anew when a module of a room is edited; tokens are tested below."""
+EXACTLY = {
+    "stages.pretraining": {"model", "part", "job"}, "models.loss": {"model", "part", "job"},
+    "methods.graddot": {"part", "job"}, "methods.common.theta0": {"part", "job"},
+    "methods.common.budget": {"job"}, "objectives.kl": {"part", "job"},
+}  # fmt: skip
+IN_NO_RESULT = {"models.rate"}
+"""FLOP/s that a plan assumes."""
+
+
+def test_every_module_of_a_room_is_in_the_keys_of_what_it_computes(monkeypatch):
+    """As if each was edited: its jobs, of all options, are computed again; of others nothing."""
+    root = Path(untrac_exp.__file__).parent
+    names = ["".join(f".{part}" for part in path.relative_to(root).with_suffix("").parts)[1:]
+             for path in root.rglob("*.py")]  # fmt: skip
+    options = [
+        {path.parent.name: {str(i): {"_target_": target} for i, target in enumerate(found)}}
+        for path in sorted(config_dir().glob("*/*.yaml"))
+        if path.parent.name not in ("logger", "parallel")
+        and (found := re.findall(r"_target_: (\S+)", path.read_text()))
+    ]
+
+    def keys():
+        found = {}
+        for number, option in enumerate(options):
+            cfg = OmegaConf.create({"statistics": {}, **option})
+            found["job", number] = job_code(cfg)
+            if "method" in option or "objective" in option:
+                cfg = {"method": option, "model": {}, "tokens": 0}
+                part = part_key(OmegaConf.create(cfg), training, SimpleNamespace(id="x"))
+                found["part", number] = part["code"]
+        found["model", 0] = Training._code.func(training)
+        return found
+
+    training = SimpleNamespace(
+        source=Pretrained("./nowhere", 8, False), trainer=TrainerSettings(), settings_key={}
+    )
+    before, read = keys(), code._read
+    for name in names:
+        module = f"untrac_exp.{name}".removesuffix(".__init__")
+        monkeypatch.setattr(
+            code, "_read", lambda of, m=module: ("edited" if of == m else read(of)[0], read(of)[1])
+        )
+        after = keys()
+        changed = {kind for kind, number in before if before[kind, number] != after[kind, number]}
+        room = name.partition(".")[0]
+        assert changed <= COMPUTED.get(room, set()), name
+        assert ("job" in changed) == (room in COUNTED and name not in IN_NO_RESULT), name
+        assert changed == EXACTLY.get(name, changed), name
 
 
 READ = {"data.sources.local", "data.sources.hub", "data.rows", "data.files"}

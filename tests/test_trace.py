@@ -209,6 +209,8 @@ ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
         ({"corpora": {"a": "nowhere.txt"}}, "corpora.paths.a: no file at 'nowhere.txt'"),
         ({"testsets": {"t": [" "]}}, "testset.paths.t is blank (such as item 1); add text"),
         ({"testsets": BAD}, "testset.paths is empty or not a mapping"),
+        ({"corpora": {"a\nb": TEXTS["wiki"]}}, r"corpora: the name 'a\nb' is not a line of text"),
+        ({"testsets": {" ": BAD}}, "testset: the name ' ' is not a line of text; correct it"),
         ({"n_per_corpus": 0}, "n_per_corpus=0 must be at least 1"),
         ({"seeds": 1}, "seeds"),
     ],
@@ -298,6 +300,39 @@ def weights_cut(folder):
     file.write_bytes(file.read_bytes()[:500])
 
 
+def configuration(folder, **changed):
+    save(folder, "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changed))
+
+
+def other_shapes(folder):
+    configuration(folder, hidden_size=32)
+
+
+def a_layer_more(folder):
+    configuration(folder, num_hidden_layers=2)
+
+
+def quantised(folder):
+    configuration(folder, quantization_config={"quant_method": "gptq"})
+
+
+def list_for_a_configuration(folder):
+    save(folder, "llama")
+    (folder / "config.json").write_text("[]")
+
+
+def broken_tokenizer(folder):
+    save(folder, "llama")
+    (folder / "tokenizer.json").write_text('{"a":')
+
+
+def broken_index(folder):
+    save(folder, "llama")
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
 def a_file(folder):
     save(folder, "llama")
     return folder / "model.safetensors"
@@ -319,6 +354,12 @@ MODELS = [
     (tokenizer_of_unknown_words, "it has no tokenizer; save the model's tokenizer"),
     (weights_gone, "safetensors"),
     (weights_cut, "cannot be read"),
+    (other_shapes, "its weights have other shapes than its config.json says"),
+    (a_layer_more, "9 weights of a language model are missing"),
+    (quantised, "it is quantised (gptq)"),
+    (list_for_a_configuration, "one of its files is not what was saved"),
+    (broken_tokenizer, "one of its files is not what was saved"),
+    (broken_index, "one of its files is not what was saved"),
 ]
 
 
@@ -339,6 +380,11 @@ def test_bad_models_are_one_line(prepare, says, tmp_path, monkeypatch):
     assert all(words in line for words in says), line
     assert "\n" not in line
     assert not (folder / "was_run").exists()
+
+
+def test_attention_that_is_not_there_names_our_key(folder):
+    with pytest.raises(ValueError, match=r"; set model\.attention=sdpa or eager$"):
+        trace(folder / "model", None, **ROWS, **SETTINGS, **{"model.attention": "flash"})
 
 
 def test_own_code_is_run_where_it_is_allowed(tmp_path):

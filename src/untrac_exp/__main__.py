@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
+from io import TextIOWrapper
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, TextIO, cast
 
@@ -26,6 +28,9 @@ _FULL = "HYDRA_FULL_ERROR"
 _DEBUG = ("name=debug", "logger=none", "hydra.mode=RUN")
 _PLAN = {f"plan={value}" for value in ("true", "1", "yes", "on", "y")}
 _NO_FILES = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+_MULTIRUN = ("-m", "--multirun")
+_HOME = re.compile(r"(?<=[=:,\[\s])~(?=/|$)")
+"""The home folder at the beginning of a path."""
 _OF_LAUNCHER = ("hydra/launcher=", "hydra.launcher.")
 
 
@@ -59,6 +64,9 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 keeps the traceback. If jobs of a sweep fail, the others are run and
     reported, and the line is that of the first failure.
     """
+    signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, TextIOWrapper):  # of ASCII, names and signs have other characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.argv[1:] = _arguments(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         _hydra()
@@ -77,7 +85,7 @@ def main() -> None:
             report(stopped=True)
         _exit("stopped; the same command goes on from here", 130)
     except Exception as error:
-        with suppress(ValueError):  # nothing has finished
+        with suppress(Exception):  # such as that nothing has finished
             report()
         _exit(f"error: {one_line(_first_fault(error))}", 1)
 
@@ -104,10 +112,14 @@ def _first_fault(error: Exception) -> Exception:
 def _arguments(arguments: Sequence[str]) -> list[str]:
     """Return the command line as Hydra can read it.
 
-    An override may stand on several lines; Hydra's grammar has no line breaks. `debug=true` is one
-    job of an experiment, in a folder of its own.
+    An override may stand on several lines, its paths may begin with `~`, and `-m` may stand between
+    overrides, none of which Hydra's grammar has. `debug=true` is one job of an experiment, in a
+    folder of its own.
     """
+    home = os.path.expanduser("~")
     lines = [re.sub(r"\s*\n\s*", " ", argument) for argument in arguments]
+    lines = [_HOME.sub(lambda _: home, line) for line in lines]
+    lines.sort(key=_MULTIRUN.__contains__)  # last; the others keep their order
     return _insert(_DEBUG, "debug=true", lines) if "debug=true" in lines else lines
 
 
@@ -155,6 +167,12 @@ def _plan(cfg: DictConfig, folder: str) -> dict[str, Any]:
         key = fingerprint(job_key(cfg, inputs))
         finished = not cfg.force and is_finished(sweep_dir(cfg) / name, key)
     return plan_job(cfg, name, fetched, inputs, finished)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """End at once, as after a kill, but with a line."""
+    print("terminated; the same command goes on from here", file=sys.stderr, flush=True)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _exit(line: str, status: int) -> NoReturn:

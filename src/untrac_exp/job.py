@@ -28,6 +28,7 @@ from untrac_exp.data.sources import local
 from untrac_exp.methods.base import Candidate, Checkpoint, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s, log_round
 from untrac_exp.methods.common.loader import Loader
+from untrac_exp.methods.common.theta0 import losses_at_theta0
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.models.source import ModelSource
 from untrac_exp.report.callback import JOBS, STARTED
@@ -291,5 +292,7 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         **({"compile": True} if training.trainer.compile else {}),
         **({"by_token": True} if cfg.tokens else {}),
         **({"loss": asdict(loss)} if (loss := training.trainer.loss) != TOKENS else {}),
-        "code": code_fingerprint([*targets(method), type(training.source).__module__]),
+        "code": code_fingerprint(
+            [*targets(method), type(training.source).__module__, losses_at_theta0.__module__]
+        ),
     }

@@ -1,19 +1,32 @@
 """Repositories laid out as on the hub, in folders, and the hub's refusals."""
 
+import logging
+import socket
+import time
+
 import datasets
 import httpx
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import constants, errors
 
+from untrac_exp.data import remedies
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.rows import Columns
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.sources import hub, local
+from untrac_exp.models.pretrained import Pretrained
+from untrac_exp.store import Store
 
 TEXTS = [f"text number {i}" for i in range(300)]
 ROWS = [Row(text) for text in TEXTS]
 MESSAGES = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}]
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch):
+    """As if the hub answered, which no test asks."""
+    monkeypatch.setattr(hub, "answers", lambda *_: True)
 
 
 @pytest.fixture
@@ -195,6 +208,29 @@ def test_what_the_hub_refuses_is_one_line_with_its_remedy(monkeypatch, error, sa
     with pytest.raises(ValueError, match=says) as caught:
         read(monkeypatch, error)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_a_hub_that_is_silent_is_waited_for_with_a_line_and_not_for_long(
+    kind, monkeypatch, tmp_path, caplog
+):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "answers", remedies.answers)
+    monkeypatch.setattr(remedies, "_WAIT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        caplog.set_level(logging.INFO)
+        ask = {
+            "model": lambda: Pretrained("so/silent").tokenizer([], Store(tmp_path)),
+            "dataset": lambda: list(local.corpora({"a": "hub:so/silent"})[0].rows),
+        }[kind]
+        began = time.monotonic()
+        with pytest.raises(ValueError, match=r"hub.* cannot be reached; connect, or give a folder"):
+            ask()
+        assert time.monotonic() - began < 5
+    assert "so/silent: asking the hub, for at most 0 s" in caplog.messages
 
 
 def test_other_errors_are_not_hidden(monkeypatch):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import datasets
 import pandas
-import pyarrow
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 from backports import zstd
 from omegaconf import OmegaConf
@@ -305,6 +306,25 @@ def saved(write):
     both.save_to_disk("both")
 
 
+@pytest.mark.parametrize("at", ["before it is read", "while it is read"])
+def test_a_file_that_changes_after_it_was_hashed_is_one_line(write, at):
+    """Else its tokens would be stored as those of its old content."""
+    path = write("a.txt", "one\n\ntwo\n\nthree")
+    [corpus] = local.corpora({"a": path})
+    reader = iter(corpus.rows)
+    if at == "while it is read":
+        next(reader)
+    Path(path).write_text("one\n\ntwo\n\nTHREE")
+    with pytest.raises(ValueError, match=r"^corpora.paths.a: a.txt was changed while it was read"):
+        list(reader)
+    assert list(local.corpora({"a": path})[0].rows)[-1] == Row("THREE")
+
+
+def test_the_order_of_names_is_no_order_of_corpora(write):
+    given = {name: write(f"{name}.txt", name) for name in ("b", "c", "a")}
+    assert [corpus.name for corpus in local.corpora(given)] == ["a", "b", "c"]
+
+
 def test_folders_of_save_to_disk_are_corpora_and_test_sets(saved):
     expected = [Row(text) for text in TEXTS]
     assert rows({"a": "one", "b": "both"}) == {"a": expected, "b": expected[:5]}
@@ -334,6 +354,8 @@ BAD = {
     "no text": ("number.jsonl", r"line 1: column 'text' holds int, not text"),
     "ragged csv": ("ragged.csv", r"ragged.csv line 3 is not CSV: not as many cells"),
     "a column twice": ("twice.csv", r"twice.csv has two columns 'text'; rename or remove one"),
+    "a table's column twice": ("twice.parquet", r"twice.parquet has two columns 'text'; rename"),
+    "an arrow column twice": ("twice.arrow", r"twice.arrow has two columns 'text'; rename or"),
     "half a character": ("half.jsonl", r"half.jsonl line 2: column 'text' holds '.ud83d', half of"),
     "no csv": ("quote.csv", r"quote.csv line \d is not CSV"),
     "no parquet": ("fake.parquet", r"fake.parquet is not readable as parquet \(.*\); write it"),
@@ -369,6 +391,10 @@ def test_bad_inputs_are_named_in_one_line(saved, write, case):
     write("null.jsonl", '{"text": null}\n')
     write("ragged.csv", "text,n\nx,1\na, comma,2\n")
     write("twice.csv", "text,text\nx,y\n")
+    twice = pyarrow.table([["x"], ["y"]], names=["text", "text"])
+    pyarrow.parquet.write_table(twice, "twice.parquet")
+    with pyarrow.ipc.new_file("twice.arrow", twice.schema) as file:
+        file.write_table(twice)
     write("half.jsonl", '{"text": "fine"}\n{"text": "\\ud83d"}\n')
     write("quote.csv", 'text\n"open\n')
     for name in ("fake.parquet", "fake.arrow", "fake.txt.gz"):

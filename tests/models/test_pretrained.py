@@ -2,6 +2,7 @@ import copy
 import io
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     BertForMaskedLM,
     GPT2Config,
@@ -96,6 +98,19 @@ def test_the_key_follows_the_weights_not_the_folder(checkpoint, tmp_path):
         for path in (folder, tmp_path / "copy", tmp_path / "changed")
     ]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_key_has_a_checkpoints_own_code_where_it_is_run(checkpoint, tmp_path):
+    folder, _, scratch, _ = checkpoint
+    shutil.copytree(folder, tmp_path / "copy")
+    keys = {}
+    for code in ("a = 1", "a = 2"):
+        (tmp_path / "copy" / "own.py").write_text(code)
+        for trusted in (False, True):
+            source = Pretrained(str(tmp_path / "copy"), 32, scratch.seq2seq)
+            keys[code, trusted] = replace(source, trust_remote_code=trusted).key()
+    assert keys["a = 1", False] == keys["a = 2", False]
+    assert len({str(key) for key in keys.values()}) == 3
 
 
 def test_pickled_weights_are_read_only_where_allowed_and_as_data(tmp_path):
@@ -340,6 +355,20 @@ def quantised(folder):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def distilbert(folder):
+    shape = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    config = AutoConfig.for_model("distilbert", vocab_size=300, **shape)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("seq2seq", [False, True, None])
+def test_advice_about_the_kind_of_a_model_leads_somewhere(seq2seq, tmp_path):
+    """It is not to set a key that the next line says to set back."""
+    distilbert(tmp_path)
+    with pytest.raises(ValueError, match=r": distilbert is .* model; give a decoder, such as GPT"):
+        Pretrained(str(tmp_path), 16, seq2seq).build(None, 0)
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,23 @@ def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, killed, tmp_p
     assert not list(killed.glob("last.*"))
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_put_aside_and_training_begins_again(
+    data, killed, tmp_path, caplog, damage
+):
+    file = killed / "last.ckpt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"cut": content[:-99], "flipped": content, "empty": b""}[damage])
+    train(data, killed)
+    [warning] = [text for text in caplog.messages if "is damaged" in text]
+    assert warning.startswith(f"{file} is damaged (")
+    assert warning.endswith("): training begins again")
+    train(data, tmp_path / "whole")
+    assert_same(weights(tmp_path / "whole"), weights(killed))
+    assert not list(killed.glob("last.*"))
+
+
 def test_divergence_in_the_last_step_is_noticed_and_not_stored(data, tmp_path):
     class Diverging(torch.optim.Adam):
         calls = 0

@@ -49,6 +49,11 @@ def check(cfg: DictConfig, overrides: Iterable[str] = ()) -> None:
     for name in ("n_per_corpus", "n_tokens_per_corpus", "threads"):
         if cfg[name] is not None and cfg[name] < 1:
             raise ValueError(f"{name}={cfg[name]} must be at least 1, or null")
+    for name in ("seed", "train_seed", "world_seed"):
+        if abs(cfg[name]) >= 2**63:
+            raise ValueError(f"{name}={cfg[name]} must be below 2^63")
+    if cfg.tokens < 0:
+        raise ValueError(f"tokens={cfg.tokens} must be at least 0")
     if cfg.threads is not None and cfg.threads > (most := _THREADS * (os.cpu_count() or 1)):
         raise ValueError(f"threads={cfg.threads} must be at most {most} on this machine, or null")
     if missing := sorted(OmegaConf.missing_keys(cfg)):

@@ -41,8 +41,9 @@ def one_line(error: BaseException) -> str:
             break
         cause = cause.__cause__
     if any(os.strerror(number) in str(cause) for number in _FULL):  # whatever library wrote
+        where = " ".join(["no space left", *getattr(cause, "__notes__", ())])
         return (
-            f"no space left ({_flat(cause)}): free some, as with `python -m untrac_exp.store gc "
+            f"{where} ({_flat(cause)}): free some, as with `python -m untrac_exp.store gc "
             "--older-than 30d`, or choose another disk with outputs=…"
         )
     return (

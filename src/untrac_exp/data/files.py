@@ -73,26 +73,28 @@ class File(Records):
     def format(self) -> str:
         return format_of(self.path)
 
-    @cached_property
+    @property
     def size(self) -> int:
-        return self.path.stat().st_size
+        return self.state[2]
 
     @property
     def identity(self) -> object:
-        state = self.path.stat()
-        return state.st_dev, state.st_ino
+        return self.state[:2]
+
+    @cached_property
+    def state(self) -> tuple[int, ...]:
+        """What differs after an edit: inode, size, and times of modification and change."""
+        return self._state()
+
+    def _state(self) -> tuple[int, ...]:
+        now = self.path.stat()
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
     def digest(self) -> str:
-        """Return the sha256 of format and content.
-
-        A file above `SMALL` bytes is not read: the hash covers its inode, size, and times of
-        modification and change.
-        """
+        """Return the sha256 of format and content, of a file above `SMALL` bytes of its state."""
         content = hashlib.sha256(f"{self.format} {self.path.suffix}".encode())
-        state = self.path.stat()
-        if state.st_size > SMALL:
-            times = state.st_mtime_ns, state.st_ctime_ns
-            content.update(repr((self.identity, state.st_size, times)).encode())
+        if self.size > SMALL:
+            content.update(repr(self.state).encode())
         else:
             with self.path.open("rb") as file:
                 content.update(hashlib.file_digest(file, "sha256").digest())
@@ -114,6 +116,11 @@ class File(Records):
         return max(1, min(self.size // PIECE, MOST_PIECES)) if is_divisible else 1
 
     def records(self, index: int = 0, n: int = 1) -> Iterator[Record]:
+        yield from self._records(index, n)
+        if self._state() != self.state:  # else the tokens of one content have the hash of another
+            raise ValueError(f"{self} was changed while it was read; run the command again")
+
+    def _records(self, index: int, n: int) -> Iterator[Record]:
         if self.format in (".parquet", ".arrow"):
             yield from self._table(index, n)
             return
@@ -165,8 +172,7 @@ class File(Records):
         fitting = (by for by, names in headers.items() if self.columns.known(names))
         separator = next(fitting, separators[0])
         names = headers[separator]
-        if twice := [name for name in self.columns.known(names) if names.count(name) > 1]:
-            raise ValueError(f"{self} has two columns '{twice[0]}'; rename or remove one")
+        self._check_columns(names)
         reader = csv.DictReader(chain([header], texts), strict=True, delimiter=separator)
         try:
             for record in reader:
@@ -207,7 +213,7 @@ class File(Records):
 
     def _parquet(self, groups: list[int] | None) -> Iterator[pyarrow.RecordBatch]:
         with pyarrow.parquet.ParquetFile(self.path, buffer_size=2**20, pre_buffer=False) as file:
-            columns = self.columns.among(file.schema_arrow.names)
+            columns = self._check_columns(file.schema_arrow.names)
             yield from file.iter_batches(_BATCH, row_groups=groups, columns=columns)
 
     def _arrow(self, groups: list[int] | None) -> Iterator[pyarrow.RecordBatch]:
@@ -220,7 +226,18 @@ class File(Records):
             except pyarrow.ArrowInvalid:
                 batches = stack.enter_context(pyarrow.ipc.open_stream(file))
             for batch in batches:
-                yield batch.select(self.columns.among(batch.schema.names))
+                yield batch.select(self._check_columns(batch.schema.names))
+
+    def _check_columns(self, names: list[str]) -> list[str]:
+        """Return the columns that are read, all if none is known, for the error.
+
+        Raises:
+            ValueError: one of them is there twice.
+        """
+        known = self.columns.known(names)
+        if twice := [name for name in known if names.count(name) > 1]:
+            raise ValueError(f"{self} has two columns '{twice[0]}'; rename or remove one")
+        return known or names
 
 
 def _documents(lines: Iterable[Line]) -> Iterator[Line]:

@@ -47,9 +47,10 @@ def find_files(
                 if reason is not None:
                     ignored.setdefault(reason, []).append(str(file))
         if is_empty:
+            why = ", ".join(f"; {len(files)} {reason}" for reason, files in ignored.items())
             raise ValueError(
-                f"{key}: no file at '{pattern}' (from {Path.cwd()}); check the path or pattern; "
-                f"files end in {formats}"
+                f"{key}: no file at '{pattern}' (from {Path.cwd()}{why}); check the path or "
+                f"pattern; files end in {formats}"
             )
     for reason, ignored_files in ignored.items():
         such = ", ".join(Path(file).name for file in ignored_files[:3])

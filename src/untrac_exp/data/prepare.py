@@ -27,7 +27,7 @@ READING = "reading.json"
 
 
 def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
-    """Raise `ValueError` if a name is not unique, or there is no corpus, test set or subset."""
+    """Raise `ValueError` if a name is no name or there twice, or there is no corpus or test set."""
     named: dict[str, Sequence[Corpus | TestSet]] = {"corpora": corpora, "testset": testsets}
     for key, given in named.items():
         if not given:
@@ -35,6 +35,9 @@ def check_names(corpora: Sequence[Corpus], testsets: Sequence[TestSet]) -> None:
         [(name, times)] = Counter(item.name for item in given).most_common(1)
         if times > 1:
             raise ValueError(f"{key}: '{name}' occurs twice; give each its own name")
+        for item in given:
+            if not item.name.strip() or len(item.name.splitlines()) > 1:
+                raise ValueError(f"{key}: the name {item.name!r} is not a line of text; correct it")
     for testset in testsets:
         if not testset.subsets:
             raise ValueError(f"test set '{testset.name}' has no subset; add texts")

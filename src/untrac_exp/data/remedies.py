@@ -1,6 +1,16 @@
-"""Errors of libraries in one line with its remedy."""
+"""Errors of libraries, and of a hub that does not answer, in one line with its remedy."""
 
+import logging
 from collections.abc import Mapping
+from functools import cache
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+log = logging.getLogger(__name__)
+
+_WAIT_S = 10.0
+"""How long the hub is waited for."""
 
 
 def remedy_of(
@@ -20,3 +30,16 @@ def remedy_of(
         if any(sign in names or sign in text for sign in signs):
             return remedy.format(text=text, **values)
     return None
+
+
+@cache
+def answers(path: str, kind: str = "model") -> bool:
+    """Return whether the hub answers a question about a model or dataset in time."""
+    log.info("%s: asking the hub, for at most %.0f s", path, _WAIT_S)
+    try:
+        HfApi().repo_info(path, repo_type=kind, timeout=_WAIT_S)
+    except HfHubHTTPError:  # it answers; who reads from it says what is wrong
+        return True
+    except Exception:
+        return False
+    return True

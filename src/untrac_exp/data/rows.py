@@ -17,7 +17,7 @@ a tool, is not scored.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +52,6 @@ class Columns:
         """Return those of `names` that may be read."""
         wanted = {*self.scored, "prompt", "instruction", self.input, self.subset or self.text}
         return [name for name in names if name in wanted]
-
-    def among(self, names: Sequence[str]) -> list[str]:
-        """Return those of `names` that may be read; if there is none, all, for the error."""
-        return self.known(names) or list(names)
 
 
 @dataclass(frozen=True)

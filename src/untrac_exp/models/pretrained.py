@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import model_info, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError
+from huggingface_hub import try_to_load_from_cache
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -23,27 +20,38 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from untrac_exp.data.base import Corpus
-from untrac_exp.data.remedies import remedy_of
+from untrac_exp.data.remedies import answers, remedy_of
 from untrac_exp.models.checks import LONGEST, check_block_size, check_causal, context
 from untrac_exp.models.source import ModelSource, attention_argument
 from untrac_exp.store import Store
-
-log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 _BUFFERS = re.compile(r"(inv_freq|position_ids|masked_bias|\.(attn|attention)\.bias)$")
 """Names of tensors that older versions saved and that hold no weights."""
 
+_FAMILIES = {
+    False: MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    True: MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+}
+"""Families of models that transformers has, by `seq2seq`."""
+_OTHER = "give a decoder, such as GPT-2, or an encoder-decoder, such as T5"
 _NOT_FOUND = "not found; give a folder, or the id of a model on the hub"
 _NO_TOKENIZER = "it has no tokenizer; save the model's tokenizer there with save_pretrained"
 _OFFLINE = "the hub cannot be reached; connect, or give a folder with the checkpoint"
-_WAIT_S = 10.0
-"""How long the hub is waited for."""
 _REMEDIES = {
-    ("Unrecognized configuration class",): "it is not {kind} model; set model.seq2seq={other}",
+    ("JSONDecodeError", "AttributeError", "KeyError", "TypeError"): "one of its files is not what "
+    "was saved ({text}); copy or save them again",
+    ("ignore_mismatched_sizes",): "its weights have other shapes than its config.json says; give "
+    "both of the same checkpoint",
+    ("attn_implementation", "FlashAttention"): "{text}; set model.attention=sdpa or eager",
     ("GatedRepoError", "gated repo"): "it is gated; accept its terms at "
     "https://huggingface.co/{path} and set HF_TOKEN",
     ("RepositoryNotFoundError", "not a local folder"): _NOT_FOUND,
@@ -175,58 +183,51 @@ class Pretrained(ModelSource):
         if folder.is_file():
             return "it is a file; give the folder that contains it and config.json"
         if not folder.is_dir():
-            return _unreachable(self.path) if _HUB_ID.fullmatch(self.path) else _NOT_FOUND
-        if (folder / "adapter_config.json").exists() and not config.exists():
+            if not _HUB_ID.fullmatch(self.path):
+                return _NOT_FOUND
+            if try_to_load_from_cache(self.path, "config.json") is None and not answers(self.path):
+                return _OFFLINE
+        elif (folder / "adapter_config.json").exists() and not config.exists():
             return (
                 "it is a PEFT adapter without its base; load both, merge_and_unload(), "
                 "save_pretrained, and give that folder"
             )
-        if not config.exists():
+        elif not config.exists():
             return "it has no config.json; give a folder written by save_pretrained"
         for index in folder.glob("*.index.json"):
             files = set(json.loads(index.read_bytes())["weight_map"].values())
             if missing := sorted(file for file in files if not (folder / file).exists()):
                 return f"{missing[0]} is missing, one of {len(files)} files of weights; copy it"
+        saved, _ = PreTrainedConfig.get_config_dict(self.path, revision=self.revision)
+        if quantised := saved.get("quantization_config"):
+            return (
+                f"it is quantised ({quantised.get('quant_method', 'to few bits')}), so its weights "
+                "cannot be changed; give the checkpoint it was made from"
+            )
+        family = saved.get("model_type")
+        kinds = [kind for kind, names in _FAMILIES.items() if family in names]
+        is_known = family in CONFIG_MAPPING_NAMES and "auto_map" not in saved  # of own code
+        if is_known and self.seq2seq not in (None, *kinds):
+            kind = "an encoder-decoder" if self.seq2seq else "a causal language"
+            other = f"set model.seq2seq={str(kinds[0]).lower()}" if kinds else _OTHER
+            return f"{family} is not {kind} model; {other}"
         return None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn errors of transformers into a one-line `ValueError` that names the key."""
-        if fault := self._fault():
-            raise self._error(fault)
         try:
-            config, _ = PreTrainedConfig.get_config_dict(self.path, revision=self.revision)
-            if quantised := config.get("quantization_config"):
-                method = quantised.get("quant_method", "to few bits")
-                raise ValueError(
-                    f"it is quantised ({method}), so its weights cannot be changed; give the "
-                    "checkpoint it was made from"
-                )
-            yield
-        except (ImportError, OSError, ValueError, SafetensorError) as error:
-            kind, other = "a causal language", "true"
-            if self.seq2seq:
-                kind, other = "an encoder-decoder", "false"
-            remedy = remedy_of(error, _REMEDIES, path=self.path, kind=kind, other=other)
+            fault = self._fault()
+            if fault is None:
+                yield
+        except Exception as error:  # also of transformers' own code, which trusts the files
+            remedy = remedy_of(error, _REMEDIES, path=self.path)
             raise self._error(remedy or " ".join(str(error).split())) from error
+        if fault is not None:
+            raise self._error(fault)
 
     def _error(self, fault: str) -> ValueError:
         return ValueError(f"model.path='{self.path}': {fault}")
-
-
-@cache
-def _unreachable(path: str) -> str | None:
-    """Return that the hub does not answer, unless the model is on this machine already."""
-    if try_to_load_from_cache(path, "config.json") is not None:
-        return None
-    log.info("model.path=%s: asking the hub, for at most %.0f s", path, _WAIT_S)
-    try:
-        model_info(path, timeout=_WAIT_S)
-    except HfHubHTTPError:  # it answers; transformers says what is wrong
-        return None
-    except Exception:
-        return _OFFLINE
-    return None
 
 
 @cache

@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import parse_overrides
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ class Report(Callback):
             return  # rank 0 writes the report
         try:
             report()
-        except ValueError as error:
+        except Exception as error:
             # Hydra would turn an exception of a callback into a Python warning
-            log.error("no report: %s", error)
+            log.error("no report: %s", one_line(error))
             Report.failed = True
 
 
@@ -63,7 +64,9 @@ def _check(config: DictConfig) -> None:
     """
     place = PurePath(config.outputs) / str(config.name)
     fault = None
-    if ".." in place.parts[len(PurePath(config.outputs).parts) :] or PurePath(config.name).root:
+    if not config.outputs or len(place.parts) == len(PurePath(config.outputs).parts):
+        fault = f"name={config.name}, outputs={config.outputs}: both need a folder; name them"
+    elif ".." in place.parts[len(PurePath(config.outputs).parts) :] or PurePath(config.name).root:
         fault = (
             f"name={config.name}: its folder would be outside {config.outputs}; use a plain name"
         )

@@ -54,6 +54,7 @@ def collect(directory: Path) -> Sweep:
     sweep = Sweep(directory, metrics, tables)
     more = [
         *_truth_warnings(sweep),
+        *_seed_warnings(sweep),
         *_data_warnings(metrics),
         *warnings,
         *_job_warnings(metrics),
@@ -134,6 +135,17 @@ def _truth_warnings(sweep: Sweep) -> list[str]:
         f"{labelled('jobs', str(variant))} were compared with different truths: they ran with "
         "other configurations; run the sweep again with force=true or delete the older ones"
         for variant in is_same[~is_same].index.unique("variant")
+    ]
+
+
+def _seed_warnings(sweep: Sweep) -> list[str]:
+    """Say why the runs of several seeds are equal."""
+    keys = ["label", "train_seed", "corpus", "testset", "subset"]
+    runs = sweep.scores.groupby(keys)["influence"].agg(["size", "nunique"])
+    most = runs.groupby("label").max()
+    return [
+        f"{label}: its seeds give equal influences: all texts were read, so nothing was drawn"
+        for label in most.index[(most["size"] > 1) & (most["nunique"] == 1)]
     ]
 
 

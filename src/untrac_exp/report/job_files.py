@@ -20,7 +20,6 @@ from untrac_exp.data.prepare import READING
 from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
-from untrac_exp.stages.training import Training
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
 from untrac_exp.statistics.evidence import (
     candidate_scores,
@@ -42,12 +41,13 @@ _IGNORED_KEYS = (
     *("plan", "plan_flops_per_s"),
 )
 """Keys that do not affect results."""
-_STATISTICS = (
+_CODE = (
+    "untrac_exp.job",
     "untrac_exp.statistics.agreement",
     "untrac_exp.statistics.evidence",
     "untrac_exp.statistics.tokens",
 )
-"""Modules that compute a job's result files from the output of its method."""
+"""Modules that compute a job's result files, whatever it is configured to."""
 
 
 class Results(NamedTuple):
@@ -67,9 +67,7 @@ def job_key(cfg: DictConfig, inputs: Inputs) -> dict[str, Any]:
 def job_code(cfg: DictConfig) -> str:
     """Return the hash of the code that a job runs."""
     added = [path.rpartition(".")[0] for path in cfg.statistics.values()]
-    return code_fingerprint(
-        [Training.__module__, *_STATISTICS, *added, *targets(_settings(plain(cfg)))]
-    )
+    return code_fingerprint([*_CODE, *added, *targets(_settings(plain(cfg)))])
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """Checkpoints to resume from are whole, whenever a run is killed."""
 
+import logging
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+
+log = logging.getLogger(__name__)
 
 
 class BesideTarget(TorchCheckpointIO):
@@ -17,3 +21,17 @@ class BesideTarget(TorchCheckpointIO):
         temporary = Path(path).with_suffix(".tmp")
         torch.save(checkpoint, temporary)
         temporary.replace(path)
+
+
+def put_aside_if_damaged(checkpoint: Path) -> None:
+    """Rename a checkpoint that was cut or changed, as by a full disk, so that none is resumed."""
+    try:
+        with ZipFile(checkpoint) as file:
+            fault = file.testzip()
+    except FileNotFoundError:
+        return
+    except BadZipFile as error:
+        fault = str(error)
+    if fault is not None:
+        log.warning("%s is damaged (%s): training begins again", checkpoint, fault)
+        checkpoint.replace(checkpoint.with_suffix(".damaged"))

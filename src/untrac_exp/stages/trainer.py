@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import torch
 import transformers
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from untrac_exp.models.loss import TOKENS, Averaging
 
@@ -59,6 +59,8 @@ class TrainerSettings:
             raise ValueError(
                 f"trainer.precision={self.precision}: {reason}; use {', '.join(_PRECISIONS)}"
             )
+        if self.max_tokens < 1:
+            raise ValueError(f"trainer.max_tokens={self.max_tokens} must be at least 1")
 
     def build(self, **stage: Any) -> lightning.Trainer:
         """Create a trainer with these settings and those of the stage."""
@@ -76,7 +78,12 @@ class TrainerSettings:
     @property
     def device(self) -> torch.device:
         """Device of the models."""
-        return self.build(barebones=True).strategy.root_device
+        try:
+            return self.build(barebones=True).strategy.root_device
+        except (MisconfigurationException, ModuleNotFoundError) as error:
+            raise ValueError(
+                f"trainer.accelerator={self.accelerator}: {error}; use trainer=cpu"
+            ) from error
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         """Return the autocast context of gradients computed outside a trainer."""

@@ -183,7 +183,8 @@ class Store:
         partial.mkdir(exist_ok=True)
         try:
             artifact.build(partial)
-        except BaseException:
+        except BaseException as error:
+            error.add_note(f"in {partial}")
             with suppress(OSError):  # removes the folder only if it is empty
                 partial.rmdir()
             raise

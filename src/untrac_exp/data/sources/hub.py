@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from untrac_exp.data.remedies import remedy_of
+from untrac_exp.data.remedies import answers, remedy_of
 from untrac_exp.data.rows import Record, Records
 from untrac_exp.store import fingerprint
 
@@ -97,6 +98,8 @@ class HubDataset(Records):
         """
         try:
             library = datasets_library()
+            if not (Path(self.path).is_dir() or answers(self.path, "dataset")):
+                library.config.HF_HUB_OFFLINE = True  # only what has been fetched before
             splits = [
                 library.load_dataset(
                     self.path,

@@ -123,7 +123,8 @@ def corpora(
     columns = Columns(text_column, input_column, target_column, messages_column)
     owners: dict[object, str] = {}
     result = []
-    for name, (parts, reading) in _resolve(group, paths, split, columns).items():
+    # by name, so that results do not depend on the order in which they are given
+    for name, (parts, reading) in sorted(_resolve(group, paths, split, columns).items()):
         for part in parts:
             owner = owners.setdefault(part.identity, name)
             if owner != name:
