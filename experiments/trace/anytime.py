@@ -1,13 +1,15 @@
 """Trace a 100 M-parameter model within a budget: time to each ranking, and its stability.
 
-    python -m experiments.trace.anytime [--budget 5min] [--folder outputs/trace_anytime] [key=value]
+    python -m experiments.trace.anytime [--budget 5min] [--folder outputs/trace_anytime]
+        [--model FOLDER] [key=value ...]
 
 Creates an OPT of 12 layers of 768 with random weights and a byte-level BPE tokenizer, eight corpora
 of 1 MB (Python source of eight installed libraries) and three test sets of 512 sentences (from the
-natural and the tuning world), and runs `+experiment=trace` on them in a separate process with the
-given overrides. Prints when each ranking was written, how long the command took, how many of the
-first round's intervals contain the last round's influence, and how many pairs of corpora with
-disjoint intervals in the first round are reversed in the last.
+natural and the tuning world), and runs `+experiment=trace` on them, or on the model in FOLDER, in a
+separate process with the given overrides. Prints when each ranking was written and what it had
+read, how long the command took, how many of the first round's intervals contain the last round's
+influence, and how many pairs of corpora with disjoint intervals in the first round are reversed in
+the last.
 """
 
 import argparse
@@ -100,7 +102,9 @@ Rankings = list[tuple[float, pd.DataFrame]]
 """Seconds since the command started, and ranking.csv then."""
 
 
-def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, dict[str, Rankings]]:
+def traced(
+    folder: Path, budget: str, model: Path, overrides: list[str]
+) -> tuple[float, dict[str, Rankings]]:
     """Run the command; return its seconds, and the rankings that each method wrote meanwhile."""
 
     def named(place: str) -> str:
@@ -108,7 +112,7 @@ def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, dict
         return "{" + ",".join(f"{file.stem}: {place}/{file.name}" for file in files) + "}"
 
     command = [
-        *(sys.executable, "-m", "untrac_exp", "+experiment=trace", "model.path=model"),
+        *(sys.executable, "-m", "untrac_exp", "+experiment=trace", f"model.path={model}"),
         *(f"corpora.paths={named('corpora')}", f"testset.paths={named('tests')}"),
         *(f"budget={budget}", *overrides),
     ]
@@ -122,9 +126,11 @@ def traced(folder: Path, budget: str, overrides: list[str]) -> tuple[float, dict
             for file in (folder / "outputs").rglob("metrics.json"):
                 if (stamp := file.stat().st_mtime_ns) > written.get(file, began):
                     written[file] = stamp
-                    method = json.loads(file.read_text())["method"]
+                    metrics, seconds = json.loads(file.read_text()), time.monotonic() - start
                     ranking = pd.read_csv(file.with_name("ranking.csv"))
-                    rankings.setdefault(method, []).append((time.monotonic() - start, ranking))
+                    rankings.setdefault(metrics["method"], []).append((seconds, ranking))
+                    print(f"{metrics['method']}, {seconds:.0f} s: about "
+                          f"{metrics['rounds'][-1]['tokens']:,} tokens of each dataset")  # fmt: skip
             time.sleep(0.2)
     if process.returncode:
         raise SystemExit((folder / "trace.log").read_text())
@@ -149,9 +155,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", default="5min")
     parser.add_argument("--folder", type=Path, default=Path("outputs/trace_anytime"))
+    parser.add_argument("--model", type=Path, help="folder of a checkpoint")
     arguments, overrides = parser.parse_known_args()
     prepare(arguments.folder)
-    seconds, rankings = traced(arguments.folder, arguments.budget, overrides)
+    model = arguments.model.resolve() if arguments.model else Path("model")
+    seconds, rankings = traced(arguments.folder, arguments.budget, model, overrides)
     for method, found in rankings.items():
         times = ", ".join(f"{elapsed:.0f}" for elapsed, _ in found)
         print(f"{method}: rankings {times} s after the start; {compare(found[0][1], found[-1][1])}")
