@@ -129,8 +129,8 @@ def traced(
                     metrics, seconds = json.loads(file.read_text()), time.monotonic() - start
                     ranking = pd.read_csv(file.with_name("ranking.csv"))
                     rankings.setdefault(metrics["method"], []).append((seconds, ranking))
-                    print(f"{metrics['method']}, {seconds:.0f} s: about "
-                          f"{metrics['rounds'][-1]['tokens']:,} tokens of each dataset")  # fmt: skip
+                    read = metrics["rounds"][-1]["tokens"]
+                    print(f"{metrics['method']}, {seconds:.0f} s: {read:,} tokens of each dataset")
             time.sleep(0.2)
     if process.returncode:
         raise SystemExit((folder / "trace.log").read_text())
