@@ -95,7 +95,6 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
-    references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
     by_token: bool = False
@@ -122,7 +121,7 @@ class Subject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without what workers do not need; they keep the subject of their last task."""
-        new = {"references": {}, "meter": Meter(), "candidates": {}}
+        new = {"meter": Meter(), "candidates": {}}
         state = {name: value for name, value in vars(self).items() if name != "on_curves"}
         return _revived, (self.token, state | new)
 

@@ -137,7 +137,7 @@ class UnlearningMethod(Method):
                     step_loss = self.objective.prepare(
                         ObjectiveInputs(
                             model, data, dict(retain_set), subject.max_tokens, subject.seed,
-                            subject.references, subject.meter,
+                            subject.meter,
                         )
                     )  # fmt: skip
                 unlearn(
