@@ -14,7 +14,6 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.job import load, prepare_process
 from untrac_exp.job import make_subject as make_the_jobs
 from untrac_exp.methods.base import Subject, Subset
-from untrac_exp.methods.common import scores
 from untrac_exp.methods.common.unlearn import UnlearningMethod
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
@@ -42,15 +41,11 @@ def run(kind, subject, monkeypatch):
     No run holds what it reads, or what is read before.
     """
     held, read, now = {}, [], {}
-    losses, evaluate, run_part = Subject.losses, scores.evaluate, UnlearningMethod._part
+    losses, run_part = Subject.example_losses, UnlearningMethod._part
 
     def spy(self, data):
         read.append(tokens(data))
         return losses(self, data)
-
-    def spy_at_theta0(model, datasets, *args):
-        read.extend(map(tokens, datasets))
-        return evaluate(model, datasets, *args)
 
     def spied_part(*args):
         part = run_part(*args)
@@ -73,8 +68,7 @@ def run(kind, subject, monkeypatch):
             now.update({name: tokens(data) for name, data in inputs.retain_set.items()})
             return super().prepare(inputs)
 
-    monkeypatch.setattr(Subject, "losses", spy)
-    monkeypatch.setattr(scores, "evaluate", spy_at_theta0)
+    monkeypatch.setattr(Subject, "example_losses", spy)
     monkeypatch.setattr(UnlearningMethod, "_part", spied_part)
     method = kind(
         partial(torch.optim.SGD, lr=1e-3), Spying(weight=1.0, examples=4),

@@ -237,17 +237,30 @@ def _revived(token: str, state: Mapping[str, Any]) -> Subject:
 class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
-    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
-    losses at θ0. nll_after: (N,) nats. token_nll_after: (M,) as in `Losses`, empty unless the
-    subject asks for it.
+    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before,
+    after: its losses.
     """
 
     corpus: str
     subset: Subset
     of: Subset | str
     before: Losses
-    nll_after: np.ndarray
-    token_nll_after: np.ndarray = np.zeros(0)
+    after: Losses
+
+    @property
+    def nats(self) -> np.ndarray:
+        """Change of the loss of each example (N,), summed over its tokens."""
+        return self.after.nll.numpy() - self.before.nll.numpy()
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Number of scored tokens of each example (N,), as in `Losses`."""
+        return self.before.tokens.numpy()
+
+    @property
+    def per_token(self) -> np.ndarray:
+        """Change of the loss of each example (N,) in nats per token."""
+        return self.nats / np.maximum(1, self.tokens)
 
 
 @dataclass(frozen=True)

@@ -66,13 +66,10 @@ class FineTune(Method):
         }
         together = losses.pop(_ALL)
         changes = [
-            Change(
-                corpus, subset, subset, together[subset], without[subset].nll.numpy(),
-                token_nll_after=without[subset].token_nll.numpy(),
-            )
+            Change(corpus, subset, subset, together[subset], without[subset])
             for corpus, without in losses.items()
             for subset in subject.subsets
-        ]  # fmt: skip
+        ]
         return scored(changes, subject.subsets)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:

@@ -144,11 +144,11 @@ class ScheduledEvaluations(Callback):
         stopping: the schedule.
         limit: number of steps.
         forget_loss: returns the loss of a sample of the forget set, in nats per token.
-        nll: returns the loss (N,) of each example of the evaluated datasets, in nats.
+        evaluate: evaluates the datasets.
         name: of the forget set, for error messages.
 
     Attributes:
-        steps: (S,) steps after which the datasets were evaluated; nlls: (S, N).
+        steps: (S,) steps after which the datasets were evaluated; evaluated: what `evaluate` gave.
         own_losses: (S + 1,) losses of the forget set at θ0 and after `steps`; seconds: (S + 1,)
             since the start.
     """
@@ -158,13 +158,13 @@ class ScheduledEvaluations(Callback):
         stopping: Stopping,
         limit: int,
         forget_loss: Callable[[], float],
-        nll: Callable[[], np.ndarray],
+        evaluate: Callable[[], Any],
         name: str,
     ) -> None:
-        self.forget_loss, self.nll, self.name = forget_loss, nll, name
+        self.forget_loss, self.evaluate, self.name = forget_loss, evaluate, name
         self.schedule = stopping.schedule(limit)
         self.steps: list[int] = []
-        self.nlls: list[np.ndarray] = []
+        self.evaluated: list[Any] = []
         self.own_losses: list[float] = []
         self.seconds: list[float] = []
 
@@ -178,7 +178,7 @@ class ScheduledEvaluations(Callback):
             return
         self._evaluate_forget_set(step)
         self.steps.append(step)
-        self.nlls.append(self.nll())
+        self.evaluated.append(self.evaluate())
 
     def _evaluate_forget_set(self, step: int) -> None:
         """Record the forget-set loss."""
