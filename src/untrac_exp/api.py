@@ -21,8 +21,9 @@ from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import config_dir
 from untrac_exp.data.sources import local
 from untrac_exp.data.sources.local import Texts
-from untrac_exp.job import encode_data, prepare_process, run_method
+from untrac_exp.job import prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
+from untrac_exp.stages.inputs import encode_inputs
 from untrac_exp.statistics.evidence import (
     candidate_scores,
     candidate_warnings,
@@ -95,7 +96,7 @@ def trace(
         if not {"store", "outputs"} & settings.keys():
             cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
         prepare_process(cfg.threads)
-        data = encode_data(
+        data = encode_inputs(
             cfg,
             local.corpora(**_data(corpora, cfg.corpora)),
             local.testsets(**_data(testsets, cfg.testset)),
