@@ -28,10 +28,10 @@ def flat(model):
 def unlearned(model, data, **settings):
     """The weights (P,) after unlearning."""
     model = copy.deepcopy(model)
-    settings = {
-        "batch_size": 2, "max_tokens": 999, "steps": 7, "trainer": CPU, "seed": 3, **settings
-    }  # fmt: skip
-    unlearn(model, data, negative_loss, optimizer=ADAM, **settings)
+    run = {"steps": 7, "max_tokens": 999, "trainer": CPU}
+    run |= {name: settings.pop(name) for name in (*run, "callbacks") if name in settings}
+    settings = {"batch_size": 2, "seed": 3, **settings}
+    unlearn(Unlearning(model, data, negative_loss, ADAM, **settings), **run)
     return flat(model)
 
 
@@ -117,8 +117,8 @@ def test_each_step_and_micro_batch_has_its_own_dropout_and_evaluations_have_none
 
     evaluations = scheduled(Stopping(steps=4, every=1), 4, evaluate=evaluate)
     unlearn(
-        model, sequences(1, 3, 4), negative_loss, optimizer=ADAM, seed=3, batch_size=4,
-        max_tokens=16, steps=4, trainer=CPU, dropout=True, callbacks=[evaluations],
+        Unlearning(model, sequences(1, 3, 4), negative_loss, ADAM, 4, seed=3, dropout=True),
+        max_tokens=16, steps=4, trainer=CPU, callbacks=[evaluations],
     )  # fmt: skip
     assert modes == [False] * 4
     assert not model.training
@@ -135,7 +135,7 @@ def test_evaluations_are_of_the_weights_of_their_step(trained):
         weights.append(flat(model))
 
     unlearn(
-        model, data, negative_loss, optimizer=ADAM, seed=3, batch_size=2, max_tokens=8, steps=7,
+        Unlearning(model, data, negative_loss, ADAM, batch_size=2, seed=3), max_tokens=8, steps=7,
         trainer=CPU, callbacks=[scheduled(stopping, 7, evaluate=evaluate)],
     )  # fmt: skip
     for at, steps in zip(weights, (1, 3, 7), strict=True):

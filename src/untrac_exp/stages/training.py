@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.data.encoding import Encoded
@@ -176,37 +175,26 @@ class Training:
             "code": self._code,
         }
 
-        def build(out: Path) -> None:
-            label = f"pretraining {named(without)}, train seed {train_seed}"
-            self._build(out, dtype, train_seed, steps, keep, label)
-
         # float32 even for a half-precision checkpoint: small updates would round to zero
         dtype = torch.float64 if double else torch.float32
-        return Trained(key, build, self.store, self.source, dtype)
 
-    def _build(
-        self,
-        out: Path,
-        dtype: torch.dtype,
-        train_seed: int,
-        steps: int,
-        keep: Tensor | None,
-        label: str,
-    ) -> None:
-        reset_peaks()
-        meter = Meter()
-        data = Encoded.concatenate(list(self.data.values()))
-        batch_size = min(self.settings.batch_size, len(data) if keep is None else int(keep.sum()))
-        model = self.source.build(self.tokenizer, train_seed).to(dtype)
-        settings = replace(self.settings, steps=steps)
-        logger = self.loggers.get(train_seed, False) if keep is None else False
-        pretrain(
-            model, data, settings, self.trainer, out,
-            seed=train_seed, keep=keep, logger=logger, label=label,
-        )  # fmt: skip
-        meter.backward(steps * batch_size * data.read // len(data))
-        meter.stop()
-        meter.save(out / "cost.json")
+        def build(out: Path) -> None:
+            reset_peaks()
+            meter = Meter()
+            data = Encoded.concatenate(list(self.data.values()))
+            n = len(data) if keep is None else int(keep.sum())
+            pretrain(
+                self.source.build(self.tokenizer, train_seed).to(dtype),
+                data, replace(self.settings, steps=steps), self.trainer, out,
+                seed=train_seed, keep=keep,
+                logger=self.loggers.get(train_seed, False) if keep is None else False,
+                label=f"pretraining {named(without)}, train seed {train_seed}",
+            )  # fmt: skip
+            meter.backward(steps * min(self.settings.batch_size, n) * data.read // len(data))
+            meter.stop()
+            meter.save(out / "cost.json")
+
+        return Trained(key, build, self.store, self.source, dtype)
 
 
 def named(without: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from untrac_exp.methods.common.sizes import Size
 from untrac_exp.models.loss import vocab_size
 from untrac_exp.objectives.base import Objective, ObjectiveInputs
 from untrac_exp.stages.pretraining import OptimizerFactory
-from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
+from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, Unlearning, unlearn
 
 
 class UnlearningRun(NamedTuple):
@@ -139,10 +139,12 @@ class UnlearningMethod(Method):
                         )
                     )  # fmt: skip
                 unlearn(
-                    model, data, step_loss,
-                    optimizer=self.optimizer, batch_size=batch_size,
-                    max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
-                    trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
+                    Unlearning(
+                        model, data, step_loss, self.optimizer, batch_size, subject.seed,
+                        subject.trainer.loss, self.dropout,
+                    ),
+                    steps=limit, max_tokens=subject.max_tokens, trainer=subject.trainer,
+                    callbacks=[evaluations],
                 )  # fmt: skip
             subject.meter.backward(limit * batch_size * data.read // len(data))
             return {
