@@ -67,10 +67,9 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
-    if not (outdir / "metrics.json").exists():
+    if not all((outdir / name).exists() for name in ("metrics.json", "scores.csv")):
         return False
-    metrics = files.read_metrics(outdir)
-    return metrics.get("fingerprint") == key and not files.changed_table(outdir, metrics)
+    return files.read_metrics(outdir).get("fingerprint") == key
 
 
 def check_folder(outdir: Path, cfg: DictConfig) -> None:
