@@ -12,7 +12,7 @@ from safetensors.torch import load_model
 from tests.conftest import LR, sequences
 from untrac_exp.methods import base
 from untrac_exp.methods.base import Subset
-from untrac_exp.methods.common import products, scores
+from untrac_exp.methods.common import products
 from untrac_exp.methods.common.products import dot, products_at
 from untrac_exp.methods.tracin import TracIn
 from untrac_exp.methods.untrac_inv import UnTracInv
@@ -130,18 +130,13 @@ def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
 
 def test_untrac_inv_reads_all_corpora_once_a_reading(many, monkeypatch):
     read = Counter()
-    losses, evaluate = base.example_losses, scores.evaluate
+    losses = base.example_losses
 
     def count(model, data, *args):
         read[len(data)] += 1
         return losses(model, data, *args)
 
-    def count_at_theta0(model, datasets, *args):
-        read.update(map(len, datasets))
-        return evaluate(model, datasets, *args)
-
     monkeypatch.setattr(base, "example_losses", count)
-    monkeypatch.setattr(scores, "evaluate", count_at_theta0)
     stopping = Stopping(steps=5, evaluations=3)
     optimizer = partial(torch.optim.SGD, lr=0.01)
     answer = UnTracInv(optimizer, Ascent(), stopping, batch_size=99).influences(many)
