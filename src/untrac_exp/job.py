@@ -46,7 +46,7 @@ from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.stages.inputs import Inputs, encode_inputs
 from untrac_exp.stages.trainer import quiet
-from untrac_exp.stages.training import ModelSpec, Trained, Training
+from untrac_exp.stages.training import ModelSpec, Training
 from untrac_exp.statistics.agreement import load_statistics
 from untrac_exp.store import Store, fingerprint
 from untrac_exp.store.code import code_fingerprint, package_fingerprint, targets
@@ -134,7 +134,7 @@ def compute(
     changes = None if truth is None else truth.changes(inputs.training, inputs.subsets)
     theta0 = inputs.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
-    folder = theta0.folder() if isinstance(theta0, Trained) else None
+    folder = theta0.folder()
     if folder is not None:
         live.theta0(folder)
         live.artifact("theta0", [folder])

@@ -67,7 +67,8 @@ class HifEkfac(Method):
                     factors.update(fit_embeddings(subject.model, data, subject.seed))
             return precondition(subject.model, gradient, factors, self.damping)
 
-        return Influences(gradient_scores(products(subject, "products", dot, solve)))
+        [values] = products(subject, "products", dot, solve)
+        return Influences(gradient_scores(values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = sizes.tokens + (2 + 2 * self.embeddings) * sizes.tokens_of(self.samples)

@@ -24,7 +24,7 @@ from untrac_exp.data.fingerprint import tokenizer_fingerprint
 from untrac_exp.methods.base import Subset
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.stages.evaluation import evaluate
-from untrac_exp.stages.training import Budget, ModelSpec, Training, Untrained
+from untrac_exp.stages.training import Budget, ModelSpec, Training
 from untrac_exp.store.code import code_fingerprint
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.models import Job, Truth
@@ -131,7 +131,7 @@ class _Job(Job):
         training, source = self.training, self._source
         key = {"model": source.key(), "tokenizer": tokenizer_fingerprint(training.tokenizer)}
         double = training.trainer.precision == "64-true"
-        return Untrained(key, source, training.tokenizer, self.seed, double)
+        return ModelSpec(key, source, training.tokenizer, self.seed, double, training.store)
 
     @property
     def _source(self) -> Pretrained:
