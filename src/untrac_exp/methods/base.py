@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -103,7 +102,6 @@ class Subject:
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     training: Training | None = None
     train_seed: int = 0
-    token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 
     @property
     def trained(self) -> int:
@@ -119,11 +117,10 @@ class Subject:
         """The model at θ0, in evaluation mode; a method that changes its weights restores them."""
         return self.load()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without what workers do not need; they keep the subject of their last task."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without what workers do not need."""
         new = {"meter": Meter(), "candidates": {}}
-        state = {name: value for name, value in vars(self).items() if name != "on_curves"}
-        return _revived, (self.token, state | new)
+        return {name: value for name, value in vars(self).items() if name != "on_curves"} | new
 
     def losses(self, data: Encoded) -> Losses:
         """Compute the losses of a dataset's examples, whose mean is the dataset's loss."""
@@ -219,19 +216,6 @@ class Subject:
                 self.meter = outer
 
         return Artifact("part", key, build)
-
-
-_kept: dict[str, Subject] = {}
-"""The subject of this worker's last task."""
-
-
-def _revived(token: str, state: Mapping[str, Any]) -> Subject:
-    """Return the subject of this token, with the model that it has loaded."""
-    if token not in _kept:
-        _kept.clear()  # frees the memory of the model before
-        _kept[token] = subject = object.__new__(Subject)
-        vars(subject).update(state)
-    return _kept[token]
 
 
 class Change(NamedTuple):
