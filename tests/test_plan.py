@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 
 from tests.command import JOB, overrides, write_texts
 from tests.command import command as command_line
+from untrac_exp.config.downloads import downloads
 from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 from untrac_exp.methods.common.sizes import Size, Sizes
-from untrac_exp.report.plan import _models, downloads
+from untrac_exp.report.plan import _models
 
 ROOT = Path(__file__).parents[1]
 TINY = [
