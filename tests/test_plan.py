@@ -107,7 +107,7 @@ def test_what_must_be_fetched_is_named_and_nothing_is(tmp_path):
     [plan, *_] = planned(tmp_path)
     assert not plan["exact"]
     assert plan["parameters"] == 125_239_296
-    for word in ("ArmelR/the-pile-splitted Pile-CC", "toxigen/toxigen-data", "facebook/opt-125m"):
+    for word in ("ArmelR/the-pile-splitted@Pile-CC", "toxigen/toxigen-data", "facebook/opt-125m"):
         assert word in text
     [theta0] = [a for a in plan["artifacts"] if a["name"] == "θ0, train seed 0" and a["steps"]]
     assert theta0["steps"] == 40_000
