@@ -48,6 +48,19 @@ def test_a_carriage_return_in_a_text_is_a_line_end(tmp_path):
     assert list(back) == ["one\ntwo", "one\ntwo", "three"]
 
 
+def test_a_table_that_was_changed_after_the_metrics_is_named(tmp_path):
+    path = files.write(tmp_path, "scores", scores(1.0))
+    files.write_metrics(tmp_path, {"method": "x", "seed": 0})
+    metrics = files.read_metrics(tmp_path)
+    assert files.changed_table(tmp_path, metrics) is None
+    path.write_text(path.read_text()[:-5])
+    assert files.changed_table(tmp_path, metrics) == "scores.csv"
+    path.unlink()
+    assert files.changed_table(tmp_path, metrics) == "scores.csv"
+    files.begin(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_same_table_gives_the_same_bytes(tmp_path):
     one = files.write(tmp_path / "1", "scores", scores([1.0, 2.0, 3.0])).read_bytes()
     other = scores([1.0, 2.0, 3.0])[["influence", "corpus", "subset", "testset"]]
@@ -80,6 +93,7 @@ def test_metrics_are_strict_json_with_null_for_undefined(tmp_path):
         "agreement": {"t": {"pearson": None, "n_corpora": 8}},
         "losses": [1.5, None],
         "path": "x/y",
+        "tables": {},
     }
     assert files.read_metrics(tmp_path) == back
 

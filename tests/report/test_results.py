@@ -259,11 +259,14 @@ def test_number_format_shows_three_digits_of_the_largest(values, expected):
     assert number_format(pd.Series(values)) == expected
 
 
-def test_a_result_without_scores_is_left_out(sweep_dir):
-    (sweep_dir / "untrac" / "seed0" / "scores.csv").unlink()
+def test_a_result_whose_table_was_changed_is_left_out(sweep_dir):
+    table = sweep_dir / "untrac" / "seed0" / "scores.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    (sweep_dir / "graddot" / "seed1" / "truth.csv").unlink()
     sweep = collect(sweep_dir)
-    assert len(sweep.metrics) == 5
-    assert any("untrac/seed0: scores.csv is missing" in text for text in sweep.warnings)
+    assert len(sweep.metrics) == 4
+    for name in ("untrac/seed0: scores.csv", "graddot/seed1: truth.csv"):
+        assert any(f"{name} is missing or not the job's" in text for text in sweep.warnings)
 
 
 def test_jobs_of_other_data_are_named(sweep_dir):

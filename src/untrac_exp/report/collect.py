@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from untrac_exp.report.result_files import TABLES, TRUTH, read_metrics, read_table
+from untrac_exp.report.result_files import TABLES, TRUTH, changed_table, read_metrics, read_table
 from untrac_exp.report.results import JOB, Sweep, labelled
 
 _REPETITIONS = ("seed", "train_seed")
@@ -88,8 +88,11 @@ def _read_job(outdir: Path) -> dict[str, Any]:
         raise ValueError(f"{outdir}: not finished, left out")
     job = read_metrics(outdir)
     tables = {name: read_table(outdir / f"{name}.csv", TABLES[name]) for name in TABLES}
-    if tables["scores"] is None:
-        raise ValueError(f"{outdir}: scores.csv is missing; left out, run the job again")
+    changed = "scores.csv" if tables["scores"] is None else changed_table(outdir, job)
+    if changed:
+        raise ValueError(
+            f"{outdir}: {changed} is missing or not the job's; left out, run the job again"
+        )
     return job | {
         "method": str(job["method"]),
         "overrides": job.get("overrides") or {},

@@ -67,9 +67,10 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_finished(outdir: Path, key: str) -> bool:
     """Return whether `outdir` has the results of the job with this key (a fingerprint)."""
-    if not all((outdir / name).exists() for name in ("metrics.json", "scores.csv")):
+    if not (outdir / "metrics.json").exists():
         return False
-    return files.read_metrics(outdir).get("fingerprint") == key
+    metrics = files.read_metrics(outdir)
+    return metrics.get("fingerprint") == key and not files.changed_table(outdir, metrics)
 
 
 def check_folder(outdir: Path, cfg: DictConfig) -> None:

@@ -9,6 +9,7 @@ atomically.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -61,8 +62,13 @@ def write(outdir: Path, name: str, table: pd.DataFrame) -> Path:
 
 
 def write_metrics(outdir: Path, metrics: Mapping[str, Any]) -> Path:
-    """Write ``metrics.json``, the last of a job's files. NaN and infinities become null."""
-    content = plain(metrics)
+    """Write ``metrics.json``, the last of a job's files. NaN and infinities become null.
+
+    It has the sha256 of each table.
+    """
+    paths = [outdir / f"{name}.csv" for name in TABLES]
+    tables = {path.name: _sha256(path) for path in paths if path.exists()}
+    content = plain({**metrics, "tables": tables})
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     return write_text(outdir / "metrics.json", text + "\n")
 
@@ -113,6 +119,19 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
         raise ValueError(
             f"{path}: unreadable ({reason}); delete it and run the job again"
         ) from None
+
+
+def changed_table(outdir: Path, metrics: Mapping[str, Any]) -> str | None:
+    """Return a table that is not the one that these metrics were written with, None if all are."""
+    for name, digest in (metrics.get("tables") or {}).items():
+        path = outdir / name
+        if not path.is_file() or _sha256(path) != digest:
+            return str(name)
+    return None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> Path:
