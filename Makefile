@@ -32,8 +32,6 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up .venv (a few minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev,docs]'
-# Without torchvision, which it asks for and never imports; PyPI's is not built for a torch of CPUs.
-	@$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt --no-deps kronfluence
 	@touch $@
 
 demo: $(READY) ## the main job: which corpus made the model say toxic things? (ARGS=...)

@@ -8,19 +8,26 @@ embedded texts, with the name that the experiment's `truth` gives, and prints th
 of each test set. Further arguments are overrides; one of `truth` names only the seeds.
 """
 
+import json
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
+import pandas as pd
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import config_dir
+from untrac_exp.data.base import Subset
+from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.sources.embedded import TEXTS
 from untrac_exp.job import load, prepare_process
+from untrac_exp.stages.training import Training
 from untrac_exp.statistics.agreement import ceilings
 from untrac_exp.store import Store
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
-from untrac_exp.truth.stored import write
+from untrac_exp.truth.stored import MARK, training_fingerprint
 
 
 def main(experiment: str, overrides: list[str]) -> None:
@@ -36,6 +43,17 @@ def main(experiment: str, overrides: list[str]) -> None:
     write(TEXTS / f"{cfg.truth.name}_truth.csv", influences, inputs.training, inputs.subsets)
     best = ceilings(influences, lambda _: None)["attainable"]
     print(f"{cfg.truth.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in best.items()))
+
+
+def write(
+    path: Path, truth: pd.DataFrame, training: Training, subsets: Mapping[Subset, Encoded]
+) -> None:
+    """Write a truth with what it is of; truth: columns as in truth.csv."""
+    of = {
+        "training": training_fingerprint(training),
+        "texts": {"/".join(subset): data.fingerprint[:16] for subset, data in subsets.items()},
+    }
+    path.write_text(f"{MARK}{json.dumps(of)}\n{truth.to_csv(index=False)}")
 
 
 if __name__ == "__main__":

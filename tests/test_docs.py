@@ -56,7 +56,7 @@ def test_every_option_and_experiment_is_in_the_configuration_reference(site):
             assert f'id="{group}-{path.stem}"' in text, path
     shown = page(site, "configuration").text
     assert re.search(r"stopping\.probe\s+32", shown)
-    assert re.search(r"top_k\s+int \| None\s+128", shown)
+    assert re.search(r"batch_size\s+int\s+4", shown)
 
 
 def test_every_method_and_objective_has_its_equation_cost_and_uses(site):

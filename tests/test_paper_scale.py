@@ -117,14 +117,12 @@ def test_a_dataset_that_the_file_lacks_is_named(tmp_path):
 def test_inputs_of_t5_have_no_end_token(end_of_input, tmp_path):
     assert composed("model=hf", "model.path=x").model.end_of_input
     assert not composed("scale=paper", "model=t5_paper").model.end_of_input
-    cfg = composed("trainer=cpu")
+    cfg = composed("trainer=cpu", "n_per_corpus=null", "scale=mini")
     source = source_of("t5", tmp_path, end_of_input)
     rows = [Row("w9", "w5 w6"), Row("w9 w8", "w7"), Row("w4")]
     inputs = encode_inputs(
-        [Corpus("c", rows)], [TestSet("t", {"s": rows})], source,
-        instantiate(cfg.pretraining), plain(cfg.pretraining), instantiate(cfg.trainer),
-        Store(tmp_path / "store"), n_per_corpus=None, n_tokens_per_corpus=None, max_sequences={},
-        seed=0, tokenizer=word_tokenizer(),
+        cfg, [Corpus("c", rows)], [TestSet("t", {"s": rows})], source, Store(tmp_path / "store"),
+        tokenizer=word_tokenizer(),
     )  # fmt: skip
     for data in (inputs.training.data["c"], *inputs.subsets.values()):
         assert data.lengths.tolist() == ([3, 2, 1] if end_of_input else [2, 1, 1])

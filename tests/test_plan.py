@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 
 from tests.command import JOB, overrides, write_texts
 from tests.command import command as command_line
+from untrac_exp.config.downloads import downloads
 from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 from untrac_exp.methods.common.sizes import Size, Sizes
-from untrac_exp.report.plan import _models, downloads
+from untrac_exp.report.plan import _models
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -106,7 +107,7 @@ def test_what_must_be_fetched_is_named_and_nothing_is(tmp_path):
     [plan, *_] = planned(tmp_path)
     assert not plan["exact"]
     assert plan["parameters"] == 125_239_296
-    for word in ("ArmelR/the-pile-splitted Pile-CC", "toxigen/toxigen-data", "facebook/opt-125m"):
+    for word in ("ArmelR/the-pile-splitted@Pile-CC", "toxigen/toxigen-data", "facebook/opt-125m"):
         assert word in text
     [theta0] = [a for a in plan["artifacts"] if a["name"] == "θ0, train seed 0" and a["steps"]]
     assert theta0["steps"] == 40_000

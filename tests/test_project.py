@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import requires, version
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -92,13 +92,3 @@ def test_badges_say_what_the_project_states():
 def test_what_ci_installs_has_the_extras_it_tests(extra):
     extras = PROJECT["optional-dependencies"]
     assert set(extras[extra]) <= set(extras["dev"])
-
-
-def test_ekfac_is_tested_with_all_that_it_imports():
-    """The Makefile installs kronfluence without torchvision, which it never imports."""
-    [kronfluence] = PROJECT["optional-dependencies"]["ekfac"]
-    assert "--no-deps kronfluence" in (ROOT / "Makefile").read_text()
-    assert Requirement(kronfluence).specifier.contains(version("kronfluence"))
-    asked = [line for line in requires("kronfluence") if "extra ==" not in line]
-    ours = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-    assert names_of(asked) - names_of(ours) == {"torchvision", "tqdm"}  # tqdm: of transformers

@@ -20,11 +20,9 @@ NOTHING = pd.DataFrame(columns=SHARED)
 
 def change(corpus, of, differences, subset=T, tokens=None):
     n = len(differences)
-    before = Losses(
-        torch.zeros(n, dtype=torch.float64),
-        torch.ones(n, dtype=torch.int64) if tokens is None else torch.tensor(tokens),
-    )
-    return Change(corpus, subset, of, before, np.asarray(differences, float))
+    tokens = torch.ones(n, dtype=torch.int64) if tokens is None else torch.tensor(tokens)
+    after = torch.tensor(differences, dtype=torch.float64)
+    return Change(corpus, subset, of, Losses(0 * after, tokens), Losses(after, tokens))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_they_sum_to_the_influence(fresh_subject, name, loss):
     change = {(of.corpus, *of.subset): of for of in influences.changes}
     for (corpus, testset, subset, index), rows in texts:
         of, data = change[corpus, testset, subset], subject.subsets[testset, subset]
-        expected = of.nll_after[index] - of.before.nll[index]
+        expected = of.nats[index]
         assert rows["influence"].sum() == pytest.approx(float(expected), abs=1e-5)
         labels = data.labels[index]
         assert "".join(rows["token"]) == spelled(labels[labels != -100].tolist())
@@ -89,7 +89,7 @@ def test_only_the_texts_that_moved_most_are_kept(fresh_subject):
     assert (texts.apply(lambda rows: len(rows.drop_duplicates())) == 2).all()
     for (testset, corpus), rows in table.groupby(["testset", "corpus"]):
         changes = [
-            abs(of.nll_after - of.before.nll.numpy()) / of.before.tokens.numpy()
+            abs(of.per_token)
             for of in influences.changes
             if (of.subset.testset, of.corpus) == (testset, corpus)
         ]
@@ -104,9 +104,11 @@ def test_a_token_within_a_character_has_the_text_of_none():
     raw = "aé b".encode()
     decode = lambda ids: bytes(ids).decode(errors="replace")  # noqa: E731
     data = pad([list(raw)], [list(raw)], False)
-    before = Losses(torch.zeros(1), data.scored, torch.zeros(len(raw) - 1))
-    change = Change("c", Subset("t", "s"), Subset("t", "s"), before, np.zeros(1),
-                    token_nll_after=np.arange(1.0, len(raw)))  # fmt: skip
+    before, after = (
+        Losses(torch.zeros(1), data.scored, nll)
+        for nll in (torch.zeros(len(raw) - 1), torch.arange(1.0, len(raw)))
+    )
+    change = Change("c", Subset("t", "s"), Subset("t", "s"), before, after)
     pieces = _pieces(change, data, 0, decode)
     assert [text for text, _ in pieces] == ["a", "", "é", " ", "b"]
     assert np.isnan(pieces[0][1])

@@ -27,7 +27,7 @@ from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.report.collect import collect
 from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import unlearn
+from untrac_exp.stages.unlearning import Unlearning, unlearn
 
 METHODS = ("untrac", "untrac_inv", "graddot")
 CELL = ["corpus", "testset", "subset"]
@@ -132,8 +132,8 @@ def measure(
         model.to(device)
         data = random_blocks(model, max(32, batch_size), width)
         unlearn(
-            model, data, negative_loss, optimizer=adam, batch_size=batch_size,
-            max_tokens=trainer.max_tokens, steps=steps, seed=0, trainer=trainer,
+            Unlearning(model, data, negative_loss, adam, batch_size, 0, trainer.loss),
+            max_tokens=trainer.max_tokens, steps=steps, trainer=trainer,
         )  # fmt: skip
 
     stages = {"pretraining, batches of 8": (steps, 8, pretraining)}

@@ -31,7 +31,7 @@ from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.runtime.cost import peak_rss
 from untrac_exp.stages.pretraining import PretrainingSettings, pretrain
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import unlearn
+from untrac_exp.stages.unlearning import Unlearning, unlearn
 
 STAGES = {"pretraining": (2, 8), "untrac": (2, 1), "untrac_inv": (1, 256)}
 """Steps, and sequences a step."""
@@ -79,8 +79,8 @@ def run(name: str, stage: str, folder: Path) -> None:
         pretrain(build(name), data, settings, TRAINER, folder, seed=0)
         return
     unlearn(
-        build(name), data, negative_loss, optimizer=adam, batch_size=batch_size,
-        max_tokens=TRAINER.max_tokens, steps=steps, seed=0, trainer=TRAINER,
+        Unlearning(build(name), data, negative_loss, adam, batch_size, seed=0),
+        max_tokens=TRAINER.max_tokens, steps=steps, trainer=TRAINER,
     )  # fmt: skip
 
 

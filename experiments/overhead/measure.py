@@ -24,7 +24,7 @@ from untrac_exp.data.encoding import Encoded, pad
 from untrac_exp.data.order import batches
 from untrac_exp.objectives.ascent import negative_loss
 from untrac_exp.stages.trainer import TrainerSettings, quiet
-from untrac_exp.stages.unlearning import unlearn
+from untrac_exp.stages.unlearning import Unlearning, unlearn
 
 VOCAB, BLOCK = 512, 64
 SHAPES = {"mini": (64, 2, 4), "4 layers of 256": (256, 4, 4)}
@@ -62,14 +62,9 @@ def bare(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
 def trained(model: OPTForCausalLM, data: Encoded, steps: int) -> None:
     """Run the unlearning stage of UnTrac."""
     unlearn(
-        model,
-        data,
-        negative_loss,
-        optimizer=ADAM,
-        batch_size=1,
+        Unlearning(model, data, negative_loss, ADAM, batch_size=1, seed=0),
         max_tokens=4096,
         steps=steps,
-        seed=0,
         trainer=TrainerSettings(accelerator="cpu"),
     )
 

@@ -18,7 +18,8 @@ from hydra.utils import instantiate
 
 from untrac_exp.config.schema import config_dir
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.job import encode_data, prepare_process
+from untrac_exp.job import prepare_process
+from untrac_exp.stages.inputs import encode_inputs
 from untrac_exp.store import Store
 
 SUSPICIOUS = ("networkx", "sympy")
@@ -44,7 +45,7 @@ def train(
     """
     cfg = configuration(overrides)
     prepare_process(cfg.threads)
-    data = encode_data(cfg, corpora, testsets, instantiate(cfg.model), Store(store))
+    data = encode_inputs(cfg, corpora, testsets, instantiate(cfg.model), Store(store))
     trained = data.training.model_spec(cfg.train_seed)
     model = trained.load("sdpa")
     shutil.rmtree(folder, ignore_errors=True)

@@ -150,11 +150,12 @@ def _hydra() -> None:
 def _plan(cfg: DictConfig, folder: str) -> dict[str, Any]:
     """Plan one job of the command; folder: for what is tokenized."""
     from untrac_exp.config.checks import check
+    from untrac_exp.config.downloads import downloads
     from untrac_exp.config.schema import plain
     from untrac_exp.job import load, prepare_process
     from untrac_exp.report.job_files import is_finished, job_key
-    from untrac_exp.report.plan import ReadOnlyStore, downloads, plan_job, sweep_dir
-    from untrac_exp.store import fingerprint
+    from untrac_exp.report.plan import plan_job, sweep_dir
+    from untrac_exp.store import ReadOnlyStore, fingerprint
 
     if cfg.debug:
         shrink(cfg)

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,10 @@ from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import config_dir
 from untrac_exp.data.sources import local
 from untrac_exp.data.sources.local import Texts
-from untrac_exp.job import encode_data, prepare_process, run_method
+from untrac_exp.job import prepare_process, run_method
 from untrac_exp.methods.common.budget import Round, budget_s
-from untrac_exp.statistics.evidence import (
-    candidate_scores,
-    candidate_warnings,
-    data_warnings,
-    evidence,
-)
-from untrac_exp.statistics.intervals import with_intervals
-from untrac_exp.statistics.tokens import token_influences
+from untrac_exp.stages.inputs import encode_inputs
+from untrac_exp.statistics.evidence import tables_of
 from untrac_exp.store import Store
 
 Data = Mapping[str, str | Path | Sequence[str | Path | Mapping[str, Any]]]
@@ -95,7 +88,7 @@ def trace(
         if not {"store", "outputs"} & settings.keys():
             cfg.store = stack.enter_context(tempfile.TemporaryDirectory(prefix="untrac-"))
         prepare_process(cfg.threads)
-        data = encode_data(
+        data = encode_inputs(
             cfg,
             local.corpora(**_data(corpora, cfg.corpora)),
             local.testsets(**_data(testsets, cfg.testset)),
@@ -115,20 +108,9 @@ def trace(
             if not rounds:
                 raise
         attributed = rounds[-1]
-        tables, warnings = evidence(attributed.influences, attributed.rows, data)
-        decode = partial(data.training.tokenizer.decode, skip_special_tokens=True)
-        if attributed.candidates is not None:
-            tables["candidates"] = candidate_scores(attributed.influences, attributed.candidates)
-            warnings += candidate_warnings(data)
-        tables["tokens"] = token_influences(
-            attributed.influences, attributed.rows, decode, cfg.tokens
-        )
-    scores = with_intervals(attributed.influences)
-    scores.attrs["warnings"] = [
-        *attributed.influences.warnings,
-        *data_warnings(data),
-        *warnings,
-    ]
+        tables, warnings = tables_of(attributed, data, cfg.tokens, has_evidence=True)
+    scores = tables.pop("scores")
+    scores.attrs["warnings"] = warnings
     scores.attrs["cost"] = attributed.cost.as_dict()
     scores.attrs["rounds"] = attributed.rounds
     scores.attrs["theta0_loss"] = attributed.theta0

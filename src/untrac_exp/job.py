@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,18 +19,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from untrac_exp.config.parallel import parallel_of
 from untrac_exp.config.schema import plain
-from untrac_exp.data.base import Corpus, TestSet
 from untrac_exp.data.sources import local
 from untrac_exp.methods.base import Candidate, Checkpoint, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s, log_round
 from untrac_exp.methods.common.loader import Loader
 from untrac_exp.methods.common.theta0 import losses_at_theta0
 from untrac_exp.models.loss import TOKENS
-from untrac_exp.models.source import ModelSource
 from untrac_exp.report.callback import JOBS, STARTED
 from untrac_exp.report.collect import collect
 from untrac_exp.report.job_files import (
@@ -48,9 +46,8 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.cost import Meter, reset_peaks
 from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.stages.inputs import Inputs, encode_inputs
-from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.trainer import quiet
-from untrac_exp.stages.training import ModelSpec, Trained, Training
+from untrac_exp.stages.training import ModelSpec, Training
 from untrac_exp.statistics.agreement import load_statistics
 from untrac_exp.store import Store, fingerprint
 from untrac_exp.store.code import code_fingerprint, package_fingerprint, targets
@@ -124,40 +121,7 @@ def load(cfg: DictConfig, store: Store) -> Inputs:
     corpora, testsets, source = map(instantiate, (cfg.corpora, cfg.testset, cfg.model))
     paths = plain(cfg.candidates)["paths"]
     candidates = local.corpora(paths, group="candidates") if paths else []
-    return encode_data(cfg, corpora, testsets, source, store, candidates=candidates)
-
-
-def encode_data(
-    cfg: DictConfig,
-    corpora: Sequence[Corpus],
-    testsets: Sequence[TestSet],
-    source: ModelSource,
-    store: Store,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-    candidates: Sequence[Corpus] = (),
-) -> Inputs:
-    """Tokenize these corpora and test sets with the configured sizes; see `encode_inputs`."""
-    settings: PretrainingSettings = instantiate(cfg.pretraining)
-    if settings.steps == 0 and cfg.truth and instantiate(cfg.truth).trains:
-        raise ValueError(
-            "truth: pretraining.steps=0 trains no model to compare; use truth=none, or "
-            "truth=checkpoints for models that others have trained"
-        )
-    return encode_inputs(
-        corpora,
-        testsets,
-        source,
-        settings,
-        plain(cfg.pretraining),
-        instantiate(cfg.trainer),
-        store,
-        n_per_corpus=cfg.n_per_corpus,
-        n_tokens_per_corpus=cfg.n_tokens_per_corpus,
-        max_sequences=cfg.max_sequences or {},
-        seed=cfg.seed,
-        tokenizer=tokenizer,
-        candidates=candidates,
-    )
+    return encode_inputs(cfg, corpora, testsets, source, store, candidates=candidates)
 
 
 def compute(
@@ -171,7 +135,7 @@ def compute(
     changes = None if truth is None else truth.changes(inputs.training, inputs.subsets)
     theta0 = inputs.training.model_spec(cfg.train_seed)
     # train before the method's meter starts; a collective call of all ranks
-    folder = theta0.folder() if isinstance(theta0, Trained) else None
+    folder = theta0.folder()
     if folder is not None:
         live.theta0(folder)
         live.artifact("theta0", [folder])

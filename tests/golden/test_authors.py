@@ -176,7 +176,9 @@ def test_training(model, run, trained_on, table, tmp_path, monkeypatch):
             instantiate(cfg.pretraining), plain(cfg.pretraining), instantiate(cfg.trainer), store,
         )  # fmt: skip
         subsets = {Subset("t", name): data for name, data in testsets.items()}
-        job = Job(training, subsets, 0, without if step else (), "epochs", "")
+        left_out = without if step else ()
+        spec = training.model_spec(0, left_out, "epochs")
+        job = Job(training, subsets, 0, left_out, spec, "")
         [(_, path)] = store.get_all(job.artifacts)
         found |= {(step, subset.subset): loss for subset, loss in job.read(0, path).items()}
     check(found, table)

@@ -5,7 +5,6 @@ import torch
 
 from tests import dense
 from tests.conftest import Linear, make_subject, sequences
-from untrac_exp.methods import hif_ekfac
 from untrac_exp.methods.hif_ekfac import HifEkfac, precondition
 from untrac_exp.models.loss import token_nll
 from untrac_exp.stages.ekfac import Factors, embeddings, fit, fit_embeddings, linear_layers
@@ -59,7 +58,7 @@ def test_every_layer_of_opt_sees_sequences(subject):
     data = subject.subsets[list(subject.subsets)[1]]  # ragged
     model = subject.model
     found = fit(model, data, 20, seed=0, sampled=False)
-    assert list(found) == linear_layers(model)
+    assert found.keys() == {*linear_layers(model)}
     assert {name.rpartition(".")[2] for name in found} >= {"q_proj", "out_proj", "fc1", "fc2"}
     assert "lm_head" not in found
     for name, (outputs, inputs, eigenvalues) in found.items():
@@ -131,9 +130,3 @@ def test_sampled_labels_give_the_fisher():
     p = model.layer(x).softmax(-1)
     expected = ((1 + x.square().sum(-1)) * (1 - p.square().sum(-1))).mean().detach()
     assert float(factors.eigenvalues.sum()) == pytest.approx(float(expected), rel=0.05)
-
-
-def test_a_missing_library_is_named(monkeypatch):
-    monkeypatch.setattr(hif_ekfac, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install 'untrac-exp\[ekfac\]'"):
-        HifEkfac()

@@ -173,7 +173,6 @@ def test_small_draws_average_to_the_mixture(trained, tmp_path):
 def test_the_fisher_is_fitted_on_the_mixture(trained, tmp_path, monkeypatch):
     subject, _ = unequal(trained, tmp_path)
     fitted = []
-    monkeypatch.setattr(hif_ekfac, "find_spec", lambda name: name)
     monkeypatch.setattr(hif_ekfac, "fit", lambda model, data, *_: fitted.append(data) or {})
     hif_ekfac.HifEkfac(samples=24).influences(subject)
     counts = {name: set(map(tuple, data.input_ids[:, :4].tolist()))

@@ -1,5 +1,6 @@
 """How often many corpora are read, what waits on disk meanwhile, and that answers are the same."""
 
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -12,8 +13,8 @@ from safetensors.torch import load_model
 from tests.conftest import LR, sequences
 from untrac_exp.methods import base
 from untrac_exp.methods.base import Subset
-from untrac_exp.methods.common import products, scores
-from untrac_exp.methods.common.products import dot, products_at
+from untrac_exp.methods.common import products
+from untrac_exp.methods.common.products import dot
 from untrac_exp.methods.tracin import TracIn
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.ascent import Ascent
@@ -45,7 +46,7 @@ def spy(monkeypatch, tmp_path):
     seen = Counter()
     disk = tmp_path / "gradients"
     disk.mkdir()
-    monkeypatch.setattr(products.tempfile, "tempdir", str(disk))
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
 
     def look():
         size = sum(file.stat().st_size for file in disk.rglob("*.npy"))
@@ -60,15 +61,8 @@ def spy(monkeypatch, tmp_path):
         look()
         return mean_gradient(model, data, *args, **kwargs)
 
-    append = products.Vectors.append
-
-    def keep(*args):
-        append(*args)
-        look()
-
     monkeypatch.setattr(products, "load_model", load)
     monkeypatch.setattr(products, "mean_gradient", read)
-    monkeypatch.setattr(products.Vectors, "append", keep)
     seen["left"] = lambda: list(disk.iterdir())
     return seen
 
@@ -118,7 +112,7 @@ def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
         calls.append(vector)
         return 2 * vector.roll(1)
 
-    [found] = products_at([None], subject, "solved", dot, solve, normalised=True)
+    [found] = products.products(subject, "solved", dot, solve, normalised=True)
     assert len(calls) == min(len(subject.corpora), SUBSETS)
     slope = partial(mean_gradient, subject.model, max_tokens=subject.max_tokens)
     for (corpus, subset), value in found.items():
@@ -130,18 +124,13 @@ def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
 
 def test_untrac_inv_reads_all_corpora_once_a_reading(many, monkeypatch):
     read = Counter()
-    losses, evaluate = base.example_losses, scores.evaluate
+    losses = base.example_losses
 
     def count(model, data, *args):
         read[len(data)] += 1
         return losses(model, data, *args)
 
-    def count_at_theta0(model, datasets, *args):
-        read.update(map(len, datasets))
-        return evaluate(model, datasets, *args)
-
     monkeypatch.setattr(base, "example_losses", count)
-    monkeypatch.setattr(scores, "evaluate", count_at_theta0)
     stopping = Stopping(steps=5, evaluations=3)
     optimizer = partial(torch.optim.SGD, lr=0.01)
     answer = UnTracInv(optimizer, Ascent(), stopping, batch_size=99).influences(many)

@@ -106,7 +106,8 @@ def test_a_trained_model_is_read_as_it_was(training, without, model, tmp_path):
 def test_its_losses_are_those_of_the_model_that_was_trained(training, source):
     _, testsets = datasets_of("t5", source)
     subset = Subset("t", "test")
-    job = Job(training, {subset: testsets["test"]}, 0, ("dataset1",), "steps", "")
+    spec = training.model_spec(0, ("dataset1",))
+    job = Job(training, {subset: testsets["test"]}, 0, ("dataset1",), spec, "")
     [(_, path)] = training.store.get_all(job.artifacts)
     model = job.model_spec.load("sdpa")
     batch = testsets["test"].batch(slice(None))

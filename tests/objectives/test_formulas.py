@@ -9,7 +9,7 @@ from tests import dense
 from tests.conftest import sequences
 from tests.objectives.test_objectives import away, gradient, inputs, parts_of
 from untrac_exp.objectives.ascent import Ascent
-from untrac_exp.objectives.kl import KL, coarse
+from untrac_exp.objectives.kl import KL
 from untrac_exp.objectives.npo import NPO
 
 
@@ -75,7 +75,7 @@ def test_npo_tends_to_ascent_everywhere(trained):
 
 @pytest.mark.parametrize("weight", [0.5, 3.0])
 def test_kl_is_its_formula(weight, trained):
-    """With all tokens kept, and all sequences of the others read at once."""
+    """With all sequences of the others read at once."""
     theta0, data = trained[0], sequences(1, 3, 5)
     job, model = inputs(theta0, data), away(theta0)
     p, q = (
@@ -83,37 +83,19 @@ def test_kl_is_its_formula(weight, trained):
         for m in (theta0, model)
     )
     kl = float((p * (p / q).log()).sum(-1).mean())
-    objective = KL(weight, examples=99, batch_size=99, top_k=None)
+    objective = KL(weight, examples=99, batch_size=99)
     expected = value(Ascent(), job, model) + weight * kl
     assert value(objective, job, model) == pytest.approx(expected, rel=1e-12)
-
-
-def test_kl_between_coarse_distributions_grows_to_the_whole(trained):
-    theta0, data = trained[0], sequences(1, 3, 5)
-    job, model = inputs(theta0, data), away(theta0)
-    found = [
-        value(KL(1.0, 99, 99, top_k), inputs(theta0, data), model) for top_k in (1, 4, 11, None)
-    ]
-    assert found == sorted(found)
-    assert found[0] > value(Ascent(), job, model)  # even then it holds
-    assert found[2] == pytest.approx(found[3], rel=1e-12)  # all but one, and the rest: the same
-
-
-def test_coarse_probabilities_sum_to_one():
-    logits = 5 * torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
-    top = logits.topk(2).indices
-    torch.testing.assert_close(coarse(logits, top).exp().sum(-1), torch.ones(3))
-    torch.testing.assert_close(coarse(logits, top)[:, 0].exp(), logits.softmax(-1).amax(-1))
 
 
 def test_kl_reads_other_sequences_at_every_step(trained):
     """And all of them in turn."""
     theta0, data = trained[0], sequences(1, 3, 5)
     job, model = inputs(theta0, data), away(theta0)
-    loss = KL(1.0, examples=4, batch_size=2, top_k=None).prepare(job)
+    loss = KL(1.0, examples=4, batch_size=2).prepare(job)
     plain = value(Ascent(), job, model)
     found = [float(loss(model, parts_of(data, 5, step)[0]).detach()) - plain for step in range(8)]
     assert len({round(x, 12) for x in found[:4]}) == 4
     assert found[:4] == found[4:]
-    whole = value(KL(1.0, 4, 99, None), inputs(theta0, data), model) - plain
+    whole = value(KL(1.0, 4, 99), inputs(theta0, data), model) - plain
     assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)

@@ -11,7 +11,7 @@ from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import example_losses, mean_loss
 from untrac_exp.objectives.base import ObjectiveInputs
 from untrac_exp.stages.trainer import quiet
-from untrac_exp.stages.unlearning import unlearn
+from untrac_exp.stages.unlearning import Unlearning, unlearn
 
 STEPS = 20 * 32
 """Twenty epochs of batches of one, where one is the default."""
@@ -44,10 +44,10 @@ def rises(learned, objective, steps=STEPS):
     loss = objective.prepare(
         ObjectiveInputs(model, corpora[name], {other: corpora[other] for other in others}, 4096, 0)
     )
+    adam = partial(torch.optim.Adam, lr=2e-3)
     unlearn(
-        model, corpora[name], loss,
-        optimizer=partial(torch.optim.Adam, lr=2e-3), batch_size=1, max_tokens=4096,
-        steps=steps, seed=0, trainer=CPU,
+        Unlearning(model, corpora[name], loss, adam, batch_size=1, seed=0),
+        max_tokens=4096, steps=steps, trainer=CPU,
     )  # fmt: skip
     after = [example_losses(model, data, 4096).mean for data in watched]
     model.load_state_dict(theta0)

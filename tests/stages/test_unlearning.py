@@ -7,7 +7,6 @@ from functools import partial
 from itertools import islice
 
 import lightning
-import numpy as np
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -29,17 +28,17 @@ def flat(model):
 def unlearned(model, data, **settings):
     """The weights (P,) after unlearning."""
     model = copy.deepcopy(model)
-    settings = {
-        "batch_size": 2, "max_tokens": 999, "steps": 7, "trainer": CPU, "seed": 3, **settings
-    }  # fmt: skip
-    unlearn(model, data, negative_loss, optimizer=ADAM, **settings)
+    run = {"steps": 7, "max_tokens": 999, "trainer": CPU}
+    run |= {name: settings.pop(name) for name in (*run, "callbacks") if name in settings}
+    settings = {"batch_size": 2, "seed": 3, **settings}
+    unlearn(Unlearning(model, data, negative_loss, ADAM, **settings), **run)
     return flat(model)
 
 
-def scheduled(stopping, limit, losses=None, nll=lambda: np.zeros(1)):
+def scheduled(stopping, limit, losses=None, evaluate=lambda: None):
     """Evaluations whose forget-set losses are given, or 0."""
     values = iter([0.0] * 99 if losses is None else losses)
-    return ScheduledEvaluations(stopping, limit, lambda: next(values), nll, "the forget set")
+    return ScheduledEvaluations(stopping, limit, lambda: next(values), evaluate, "the forget set")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 99])
@@ -113,14 +112,13 @@ def test_each_step_and_micro_batch_has_its_own_dropout_and_evaluations_have_none
 
     monkeypatch.setattr(torch.nn.functional, "dropout", recorded)
 
-    def nll():
+    def evaluate():
         modes.append(model.training)
-        return np.zeros(1)
 
-    evaluations = scheduled(Stopping(steps=4, every=1), 4, nll=nll)
+    evaluations = scheduled(Stopping(steps=4, every=1), 4, evaluate=evaluate)
     unlearn(
-        model, sequences(1, 3, 4), negative_loss, optimizer=ADAM, seed=3, batch_size=4,
-        max_tokens=16, steps=4, trainer=CPU, dropout=True, callbacks=[evaluations],
+        Unlearning(model, sequences(1, 3, 4), negative_loss, ADAM, 4, seed=3, dropout=True),
+        max_tokens=16, steps=4, trainer=CPU, callbacks=[evaluations],
     )  # fmt: skip
     assert modes == [False] * 4
     assert not model.training
@@ -133,13 +131,12 @@ def test_evaluations_are_of_the_weights_of_their_step(trained):
     data, stopping = sequences(1, 3, 5), Stopping(steps=7, evaluations=3)
     model, weights = copy.deepcopy(trained[0]), []
 
-    def nll():
+    def evaluate():
         weights.append(flat(model))
-        return np.zeros(1)
 
     unlearn(
-        model, data, negative_loss, optimizer=ADAM, seed=3, batch_size=2, max_tokens=8, steps=7,
-        trainer=CPU, callbacks=[scheduled(stopping, 7, nll=nll)],
+        Unlearning(model, data, negative_loss, ADAM, batch_size=2, seed=3), max_tokens=8, steps=7,
+        trainer=CPU, callbacks=[scheduled(stopping, 7, evaluate=evaluate)],
     )  # fmt: skip
     for at, steps in zip(weights, (1, 3, 7), strict=True):
         assert torch.equal(at, unlearned(trained[0], data, max_tokens=8, steps=steps))

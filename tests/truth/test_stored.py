@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from experiments.truth import write
 from tests.command import JOB, command, overrides, write_texts
 from tests.truth.conftest import TEXTS
 from untrac_exp.config.schema import config_dir
@@ -14,7 +15,7 @@ from untrac_exp.job import load
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import Store
 from untrac_exp.truth import stored
-from untrac_exp.truth.stored import Stored, write
+from untrac_exp.truth.stored import Stored
 
 OTHER = "for other corpora, or a model trained differently; use truth=leave_dataset_out"
 

@@ -72,6 +72,11 @@ def check(cfg: DictConfig, overrides: Iterable[str] = ()) -> None:
     for group in _REFERENCED:  # first, so that an error names the group and not a copy of it
         check_nodes(nodes[group], group)
     check_nodes(nodes, "")
+    if cfg.pretraining.steps == 0 and cfg.truth and get_object(cfg.truth._target_).trains:
+        raise ValueError(
+            "truth: pretraining.steps=0 trains no model to compare; use truth=none, or "
+            "truth=checkpoints for models that others have trained"
+        )
     _check_used(cfg.method, overrides)
 
 

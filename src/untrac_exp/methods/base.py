@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -95,7 +94,6 @@ class Subject:
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
-    references: dict[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Encoded] = field(default_factory=dict)
     decode: Callable[[list[int]], str] = str
     by_token: bool = False
@@ -104,7 +102,6 @@ class Subject:
     on_curves: Callable[[str, pd.DataFrame, pd.DataFrame], None] = lambda *_: None
     training: Training | None = None
     train_seed: int = 0
-    token: str = field(default_factory=lambda: uuid4().hex, init=False, repr=False)
 
     @property
     def trained(self) -> int:
@@ -120,11 +117,10 @@ class Subject:
         """The model at θ0, in evaluation mode; a method that changes its weights restores them."""
         return self.load()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without what workers do not need; they keep the subject of their last task."""
-        new = {"references": {}, "meter": Meter(), "candidates": {}}
-        state = {name: value for name, value in vars(self).items() if name != "on_curves"}
-        return _revived, (self.token, state | new)
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without what workers do not need."""
+        new = {"meter": Meter(), "candidates": {}}
+        return {name: value for name, value in vars(self).items() if name != "on_curves"} | new
 
     def losses(self, data: Encoded) -> Losses:
         """Compute the losses of a dataset's examples, whose mean is the dataset's loss."""
@@ -222,33 +218,33 @@ class Subject:
         return Artifact("part", key, build)
 
 
-_kept: dict[str, Subject] = {}
-"""The subject of this worker's last task."""
-
-
-def _revived(token: str, state: Mapping[str, Any]) -> Subject:
-    """Return the subject of this token, with the model that it has loaded."""
-    if token not in _kept:
-        _kept.clear()  # frees the memory of the model before
-        _kept[token] = subject = object.__new__(Subject)
-        vars(subject).update(state)
-    return _kept[token]
-
-
 class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
-    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before:
-    losses at θ0. nll_after: (N,) nats. token_nll_after: (M,) as in `Losses`, empty unless the
-    subject asks for it.
+    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before,
+    after: its losses.
     """
 
     corpus: str
     subset: Subset
     of: Subset | str
     before: Losses
-    nll_after: np.ndarray
-    token_nll_after: np.ndarray = np.zeros(0)
+    after: Losses
+
+    @property
+    def nats(self) -> np.ndarray:
+        """Change of the loss of each example (N,), summed over its tokens."""
+        return self.after.nll.numpy() - self.before.nll.numpy()
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Number of scored tokens of each example (N,), as in `Losses`."""
+        return self.before.tokens.numpy()
+
+    @property
+    def per_token(self) -> np.ndarray:
+        """Change of the loss of each example (N,) in nats per token."""
+        return self.nats / np.maximum(1, self.tokens)
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,25 @@ models are trained, in the same order, so that only the corpus differs, is this 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Change, Influences, Method, Part, Subject
 from untrac_exp.methods.common.scores import EvaluationSet, scored
 from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.models.loss import mean_loss
+from untrac_exp.stages.micro_batches import MicroBatch
 from untrac_exp.stages.pretraining import OptimizerFactory
 from untrac_exp.stages.schedule import Schedule
-from untrac_exp.stages.unlearning import unlearn
+from untrac_exp.stages.unlearning import Unlearning, unlearn
 
 _ALL = "all corpora"
 _DECAY = Schedule(decay_steps=None)
+
+
+def _loss(model: PreTrainedModel, batch: MicroBatch) -> Tensor:
+    return mean_loss(model, batch.inputs) * batch.weight
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,10 @@ class FineTune(Method):
         }
         together = losses.pop(_ALL)
         changes = [
-            Change(
-                corpus, subset, subset, together[subset], without[subset].nll.numpy(),
-                token_nll_after=without[subset].token_nll.numpy(),
-            )
+            Change(corpus, subset, subset, together[subset], without[subset])
             for corpus, without in losses.items()
             for subset in subject.subsets
-        ]  # fmt: skip
+        ]
         return scored(changes, subject.subsets)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
@@ -91,10 +95,11 @@ class FineTune(Method):
             steps = max(1, round(self.epochs * len(data) / self.batch_size))
             with subject.leaving_theta0() as model:
                 unlearn(
-                    model, data, lambda model, batch: mean_loss(model, batch.inputs) * batch.weight,
-                    optimizer=self.optimizer, batch_size=min(self.batch_size, int(keep.sum())),
-                    max_tokens=subject.max_tokens, steps=steps, seed=subject.seed,
-                    trainer=subject.trainer, keep=keep, schedule=_DECAY,
+                    Unlearning(
+                        model, data, _loss, self.optimizer, min(self.batch_size, int(keep.sum())),
+                        subject.seed, subject.trainer.loss, keep=keep, schedule=_DECAY,
+                    ),
+                    steps=steps, max_tokens=subject.max_tokens, trainer=subject.trainer,
                 )  # fmt: skip
                 subject.meter.backward(steps * self.batch_size * data.read // len(data))
                 return evaluated.evaluate(subject)

@@ -29,5 +29,5 @@ class GradCos(Method):
     """Cosine similarity of gradients; no hyperparameters."""
 
     def influences(self, subject: Subject) -> Influences:
-        values = products(subject, "products", cosine, draws=False)
+        [values] = products(subject, "products", cosine, draws=False)
         return Influences(gradient_scores(values))

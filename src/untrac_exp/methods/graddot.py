@@ -22,4 +22,5 @@ class GradDot(Method):
     """Dot product of gradients; no hyperparameters."""
 
     def influences(self, subject: Subject) -> Influences:
-        return Influences(gradient_scores(products(subject, "products", dot, draws=False)))
+        [values] = products(subject, "products", dot, draws=False)
+        return Influences(gradient_scores(values))

@@ -73,7 +73,7 @@ class HifArnoldi(Method):
                     inner.append(self._inverse(space.build(start, hessian.draws())).to(gradient))
                 return space.combine(inner[0] @ space.coordinates(gradient), gradient)
 
-            values = products(subject, "products", dot, solve, normalised=True)
+            [values] = products(subject, "products", dot, solve, normalised=True)
         return Influences(gradient_scores(values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:

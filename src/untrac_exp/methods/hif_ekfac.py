@@ -12,8 +12,7 @@ that basis. L is in nats per token and Λ is scaled accordingly: it approximates
 and Arnoldi.
 
 Norms are left out, as in the source, and with `embeddings: false` those of tokens and positions and
-the output embedding, too. kronfluence fits the factors of linear layers; the gradients are computed
-here.
+the output embedding, too.
 
 Source: George et al., "Fast Approximate Natural Gradient Descent in a Kronecker-factored
 Eigenbasis", NeurIPS 2018; for influence Grosse et al., "Studying Large Language Model
@@ -22,7 +21,6 @@ Generalization with Influence Functions", 2023, whose damping δ = 0.1 is the de
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -45,7 +43,7 @@ class HifEkfac(Method):
         embeddings: whether to include the embeddings.
 
     Raises:
-        ValueError: `damping` is not positive, or kronfluence is not installed.
+        ValueError: `damping` is not positive.
     """
 
     samples: int = 4096
@@ -55,8 +53,6 @@ class HifEkfac(Method):
     def __post_init__(self) -> None:
         if self.damping <= 0:
             raise ValueError(f"method.damping={self.damping} must be positive")
-        if find_spec("kronfluence") is None:
-            raise ValueError("method=hif_ekfac needs kronfluence: pip install 'untrac-exp[ekfac]'")
 
     def influences(self, subject: Subject) -> Influences:
         data = next(TrainingHessian(subject, self.samples).data())
@@ -71,7 +67,8 @@ class HifEkfac(Method):
                     factors.update(fit_embeddings(subject.model, data, subject.seed))
             return precondition(subject.model, gradient, factors, self.damping)
 
-        return Influences(gradient_scores(products(subject, "products", dot, solve)))
+        [values] = products(subject, "products", dot, solve)
+        return Influences(gradient_scores(values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = sizes.tokens + (2 + 2 * self.embeddings) * sizes.tokens_of(self.samples)

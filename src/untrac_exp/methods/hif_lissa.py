@@ -74,7 +74,8 @@ class HifLissa(Method):
         def solve(gradient: Tensor) -> Tensor:
             return self._solve(hessian, scale, gradient)
 
-        return Influences(gradient_scores(products(subject, "products", dot, solve)))
+        [values] = products(subject, "products", dot, solve)
+        return Influences(gradient_scores(values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         power = _POWER_ITERATIONS * self.iterations * self.repeats if self.scale is None else 0

@@ -73,12 +73,12 @@ class NGram(Method):
         changes, weak, at_theta0 = [], [], losses_at_theta0(subject)
         for subset, data in subject.subsets.items():
             losses = self._losses(subject, data, vocabulary, at_theta0[subset])
-            nll, (token_nll, *tokens_after) = losses["before"], losses["tokens"]
-            before = Losses(torch.from_numpy(nll), data.scored, torch.from_numpy(token_nll))
-            after = zip(subject.trained_on, losses["after"], tokens_after, strict=True)
-            for corpus, nll, token_nll in after:
-                change = Change(corpus, subset, subset, before, nll, token_nll_after=token_nll)
-                changes.append(change)
+            before, *without = (
+                Losses(torch.from_numpy(nll), data.scored, torch.from_numpy(token_nll))
+                for nll, token_nll in zip(losses["nll"], losses["tokens"], strict=True)
+            )
+            for corpus, after in zip(subject.trained_on, without, strict=True):
+                changes.append(Change(corpus, subset, subset, before, after))
             ours, model = float(losses["surrogate"]), at_theta0[subset]
             if ours > model + 0.1:
                 weak.append(f"{'/'.join(subset)} ({ours:.2f} against {model:.2f})")
@@ -97,9 +97,9 @@ class NGram(Method):
         model: the attributed model's loss.
 
         Returns:
-            before (N,) and after (Z, N), in nats per example, with all corpora and without each;
-            tokens (1 + Z, T), those of each token if the subject asks for it; surrogate,
-            a scalar in nats per token.
+            nll (1 + Z, N), in nats per example, with all corpora and without each; tokens
+            (1 + Z, T), those of each token if the subject asks for it; surrogate, a scalar in nats
+            per token.
         """
 
         def compute() -> Arrays:
@@ -109,9 +109,7 @@ class NGram(Method):
             for row, values in zip(sums, nll, strict=True):
                 np.add.at(row, examples, values)
             tokens = nll if subject.by_token else nll[:, :0]
-            return {
-                "before": sums[0], "after": sums[1:], "tokens": tokens, "surrogate": nll[0].mean(),
-            }  # fmt: skip
+            return {"nll": sums, "tokens": tokens, "surrogate": nll[0].mean()}
 
         reads = {"corpora": subject.trained_on.values(), "subset": [data]}
         return subject.part("losses", compute, reads, draws=False)

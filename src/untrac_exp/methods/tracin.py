@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from untrac_exp.methods.base import Influences, Method, Subject, Subset, gradient_scores
-from untrac_exp.methods.common.products import dot, products_at
+from untrac_exp.methods.common.products import dot, products
 from untrac_exp.methods.common.sizes import Sizes
 
 
@@ -31,8 +31,8 @@ class TracIn(Method):
             )
         files, rates = zip(*subject.checkpoints, strict=True)
         values: dict[tuple[str, Subset], float] = defaultdict(float)
-        products = products_at(files, subject, "products", dot, draws=False)
-        for lr, cells in zip(rates, products, strict=True):
+        at_checkpoints = products(subject, "products", dot, weights=files, draws=False)
+        for lr, cells in zip(rates, at_checkpoints, strict=True):
             for cell, value in cells.items():
                 values[cell] += lr * value
         return Influences(gradient_scores(values))

@@ -25,15 +25,15 @@ class UnTrac(UnlearningMethod):
     """Unlearns corpora; the paper uses batches of one and one epoch."""
 
     def influences(self, subject: Subject) -> Influences:
-        split = retain_of_forgotten(subject, self.objective.retain_size)
+        retain, warnings = retain_of_forgotten(subject) if self.objective.retains else ({}, [])
         runs: dict[str | Subset, UnlearningRun] = {}
         for corpus, data in subject.corpora.items():
             if subject.only not in (None, corpus):
                 continue
-            others = {name: kept for name, kept in split.retain.items() if name != corpus}
+            others = {name: kept for name, kept in retain.items() if name != corpus}
             runs[corpus] = UnlearningRun(data, others)
         evaluated = EvaluationSet(subject.subsets)
-        return self.changes_by_unlearning("untrac", subject, runs, evaluated, split.warnings)
+        return self.changes_by_unlearning("untrac", subject, runs, evaluated, warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.corpora.values(), sizes.subsets.values())

@@ -26,12 +26,12 @@ class UnTracInv(UnlearningMethod):
     """Unlearns test subsets; the paper uses full batches (256) and five steps."""
 
     def influences(self, subject: Subject) -> Influences:
-        split = retain_of_read(subject, self.objective.retain_size)
+        retain, warnings = retain_of_read(subject) if self.objective.retains else ({}, [])
         runs: dict[str | Subset, UnlearningRun] = {
-            subset: UnlearningRun(data, split.retain) for subset, data in subject.subsets.items()
+            subset: UnlearningRun(data, retain) for subset, data in subject.subsets.items()
         }
-        evaluated = EvaluationSet(split.read)
-        return self.changes_by_unlearning("untrac_inv", subject, runs, evaluated, split.warnings)
+        evaluated = EvaluationSet(subject.corpora)
+        return self.changes_by_unlearning("untrac_inv", subject, runs, evaluated, warnings)
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return self.reads(sizes.subsets.values(), sizes.corpora.values())

@@ -67,8 +67,8 @@ class UnTracStep(Method):
         }
         changes, own_loss = [], []
         for subset, seen in subject.parts(parts, "untrac_step: test subsets unlearned").items():
-            for corpus, nll in evaluated.split(seen["nll"]).items():
-                changes.append(Change(corpus, subset, corpus, before[corpus], nll))
+            for corpus, after in evaluated.losses(subject, seen).items():
+                changes.append(Change(corpus, subset, corpus, before[corpus], after))
             own_loss += [("/".join(subset), step, loss) for step, loss in enumerate(seen["own"])]
         columns = ["unlearned", "step", "loss"]
         return scored(changes, subject.corpora, own_loss=pd.DataFrame(own_loss, columns=columns))

@@ -2,16 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import StepLoss
-
-References = dict[str, Any]
-"""Quantities that an objective computed at θ0, by corpus name."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,6 @@ class ObjectiveInputs:
             the other corpora if a corpus is. The method evaluates none of them.
         max_tokens: maximum number of tokens per micro-batch, including padding.
         seed: seed for sampling.
-        references: cache shared by the runs of a job, which all start at the same θ0.
         meter: counts tokens processed in addition to the forget-set batches.
     """
 
@@ -34,7 +29,6 @@ class ObjectiveInputs:
     retain_set: dict[str, Encoded]
     max_tokens: int
     seed: int
-    references: References = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
 
 
@@ -42,9 +36,9 @@ class Objective(ABC):
     """An unlearning objective; its fields are its hyperparameters."""
 
     @property
-    def retain_size(self) -> int:
-        """Number of retain-set sequences per corpus; 0 if the objective uses no retain set."""
-        return 0
+    def retains(self) -> bool:
+        """Whether the objective uses a retain set."""
+        return False
 
     @abstractmethod
     def prepare(self, inputs: ObjectiveInputs) -> StepLoss:

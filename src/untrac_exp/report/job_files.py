@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +20,7 @@ from untrac_exp.methods.common.budget import Round, budget_s
 from untrac_exp.report import result_files as files
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.statistics.agreement import agreement, ceilings, load_statistics, truth_mean
-from untrac_exp.statistics.evidence import (
-    candidate_scores,
-    candidate_warnings,
-    data_warnings,
-    evidence,
-)
-from untrac_exp.statistics.intervals import with_intervals
-from untrac_exp.statistics.tokens import token_influences
+from untrac_exp.statistics.evidence import tables_of
 from untrac_exp.store import fingerprint
 from untrac_exp.store.artifact import versions
 from untrac_exp.store.code import code_fingerprint, targets
@@ -45,7 +37,6 @@ _CODE = (
     "untrac_exp.job",
     "untrac_exp.statistics.agreement",
     "untrac_exp.statistics.evidence",
-    "untrac_exp.statistics.tokens",
 )
 """Modules that compute a job's result files, whatever it is configured to."""
 
@@ -107,24 +98,11 @@ def write_results(
     """Write the result files; metrics.json is last and marks the job as finished."""
     attributed, theta0, truth, changes = results
     answer = attributed.influences
-    warnings = [*answer.warnings, *data_warnings(inputs)]
-    tables = {
-        "scores": with_intervals(answer),
-        "trajectory": answer.trajectory,
-        "own_loss": answer.own_loss,
-    }
-    if truth is None and answer.changes:
-        tables_of_evidence, more_warnings = evidence(answer, attributed.rows, inputs)
-        warnings += more_warnings
-        tables |= tables_of_evidence
-    if attributed.candidates is not None:
-        tables["candidates"] = candidate_scores(answer, attributed.candidates)
-        warnings += candidate_warnings(inputs)
-    if cfg.tokens:
-        decode = partial(inputs.training.tokenizer.decode, skip_special_tokens=True)
-        tables["tokens"] = token_influences(answer, attributed.rows, decode, cfg.tokens)
+    has_evidence = truth is None and len(answer.changes) > 0
+    tables, warnings = tables_of(attributed, inputs, cfg.tokens, has_evidence)
     files.begin(outdir)
-    for name, table in tables.items():
+    curves = {"trajectory": answer.trajectory, "own_loss": answer.own_loss}
+    for name, table in {**tables, **curves}.items():
         if table is not None:
             files.write(outdir, name, table)
     agreed: dict[str, dict[str, float]] | None = None

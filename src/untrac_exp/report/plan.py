@@ -5,7 +5,7 @@ Otherwise they are estimated from the configuration and marked with "~".
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +26,7 @@ from untrac_exp.models.source import ModelSource
 from untrac_exp.report.result_files import write_text
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.stages.training import Budget, named
-from untrac_exp.store import Force, Store
 
-_NAMES = ("path", "pretrained_tokenizer")
-"""Keys that name a file or folder, or what is to be downloaded."""
 _ROW_TOKENS = 32
 """Estimated tokens of a test text, or of a row of an encoder-decoder."""
 _SUBSETS = {"toxigen": 13, "winobias": 4, "truthfulqa": 9}
@@ -40,32 +37,6 @@ ARTIFACT = ("kind", "name", "id", "steps", "forward", "backward", "size", "there
 """A model, its losses on the test sets, or the scores of a method. id: the same in jobs that share
 it. steps: of the optimizer. forward, backward: tokens, counted as in `Meter`. size: bytes in the
 store. there: whether it exists already; None if unknown."""
-
-
-class ReadOnlyStore(Store):
-    """A store that is only read; what it lacks is built in `beside`, a temporary folder."""
-
-    def __init__(self, root: str, force: Force, beside: str) -> None:
-        super().__init__(root, force)
-        self.beside = Store(beside)
-
-    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
-        return self.find(kind, key) or self.beside.get(kind, key, build)
-
-
-def downloads(node: Any, key: str = "") -> dict[str, str]:
-    """Return the keys of a configuration that name a hub id or URL, and what they name."""
-    remote: dict[str, str] = {}
-    for name, item in node.items() if isinstance(node, Mapping) else enumerate(node):
-        where = f"{key}.{name}".lstrip(".")
-        if isinstance(item, Mapping | list):
-            remote |= downloads(item, where)
-        elif isinstance(item, str) and item.startswith("hub:"):
-            remote[where] = item
-        elif name in _NAMES and item not in (None, "???") and not Path(item).exists():
-            config = node.get("config")
-            remote[where] = f"{item} {config}" if isinstance(config, str) else item
-    return remote
 
 
 def plan_job(

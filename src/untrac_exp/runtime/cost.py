@@ -41,10 +41,6 @@ class Meter:
         self.forward_tokens += tokens
         self.backward_tokens += tokens
 
-    def flops(self, parameters: int) -> float:
-        """Return 2 N FLOPs per token forward and 4 N per token backward, for N parameters."""
-        return 2.0 * parameters * self.forward_tokens + 4.0 * parameters * self.backward_tokens
-
     def stop(self) -> None:
         """Add the time since the meter was created, and record peak memory."""
         self.wall_s += time.monotonic() - self._started

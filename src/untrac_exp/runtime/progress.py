@@ -6,6 +6,9 @@ import time
 
 log = logging.getLogger(__name__)
 
+_EVERY_S = 10.0
+"""Seconds between log lines."""
+
 
 class Progress:
     """Callable for the end of every step that logs progress and the estimated time left.
@@ -14,17 +17,16 @@ class Progress:
         what: label of the log lines.
         total: number of steps; None if unknown.
         done: steps that were done before.
-        every_s: seconds between log lines.
     """
 
-    def __init__(self, what: str, total: int | None, done: int = 0, every_s: float = 10.0) -> None:
-        self.what, self.total, self.every_s = what, total, every_s
+    def __init__(self, what: str, total: int | None, done: int = 0) -> None:
+        self.what, self.total = what, total
         self.first = done
         self.start = self.last = time.monotonic()
 
     def __call__(self, done: int, detail: str = "") -> None:
         now = time.monotonic()
-        if now - self.last < self.every_s:
+        if now - self.last < _EVERY_S:
             return
         self.last = now
         if self.total is None:

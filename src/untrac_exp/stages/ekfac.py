@@ -2,21 +2,20 @@
 
 The Fisher approximates the Hessian of the loss per token. For a layer with a weight (out, in) it is
 assumed to be diagonal in the Kronecker product of two eigenbases: of the covariance of the layer's
-inputs (with a 1 for the bias) and of the gradients of its outputs; kronfluence fits these. The
-input of an embedding (V, d) is one-hot, so the first basis is that of the V tokens themselves; the
-second is that of the gradients of its vectors. An output embedding has the same bases, tied to the
-input's or not.
+inputs (with a 1 for the bias) and of the gradients of its outputs. The input of an embedding (V, d)
+is one-hot, so the first basis is that of the V tokens themselves; the second is that of the
+gradients of its vectors. An output embedding has the same bases, tied to the input's or not.
 """
 
-import copy
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from untrac_exp.data.encoding import IGNORED, Encoded
@@ -112,13 +111,12 @@ def summed_loss(model: PreTrainedModel, batch: dict[str, Tensor], sampled: bool)
 def fit(
     model: PreTrainedModel, data: Encoded, max_tokens: int, seed: int, sampled: bool = True
 ) -> dict[str, Factors]:
-    """Fit the factors of each layer of `linear_layers`; `model` is not changed.
+    """Fit the factors of each layer of `linear_layers`, from two passes over the data.
 
-    Costs two forward and backward passes over `data`. Memory: a copy of the model and per-sequence
-    gradients of one batch.
+    Memory: per-sequence gradients of one batch.
 
     Args:
-        model: the model.
+        model: the model, which calls each of the layers once.
         data: training sequences.
         max_tokens: maximum number of tokens per batch, including padding.
         seed: seed of the sampled labels.
@@ -126,109 +124,75 @@ def fit(
             (empirical Fisher).
 
     Returns:
-        The factors by layer name, on the CPU.
-
-    Raises:
-        ModuleNotFoundError: kronfluence is not installed.
+        The factors by layer name.
     """
-    from kronfluence.analyzer import Analyzer, prepare_model
-    from kronfluence.arguments import FactorArguments
-    from kronfluence.utils.dataset import DataLoaderKwargs
-
-    inner = {name: f"{name}.layer" for name in linear_layers(model)}
-    task = _task(list(inner.values()), data.seq2seq)
-    double = model.dtype == torch.float64
-    kinds = ("activation_covariance", "gradient_covariance", "per_sample_gradient", "lambda")
-    precision = {f"{kind}_dtype": torch.float64 if double else torch.float32 for kind in kinds}
-    prepared = copy.deepcopy(model)
-    for name in inner:
-        prepared.set_submodule(name, _BySequence(prepared, prepared.get_submodule(name)))
-    prepared = prepare_model(prepared, task)
-    with (
-        tempfile.TemporaryDirectory(prefix="untrac-") as folder,
-        torch.random.fork_rng(),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")  # deprecations inside kronfluence
+    covariances: dict[str, list[Tensor]] = {}
+    squares: dict[str, Tensor] = {}
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        analyzer = Analyzer(
-            "ekfac", prepared, task,
-            cpu=model.device.type == "cpu", output_dir=folder,
-            disable_tqdm=True, disable_model_save=True,
-        )  # fmt: skip
-        analyzer.set_dataloader_kwargs(
-            DataLoaderKwargs(collate_fn=lambda indices: data.batch(torch.tensor(indices)))
-        )
-        analyzer.fit_all_factors(
-            "factors",
-            range(len(data)),
-            per_device_batch_size=fitting(data, len(data), max_tokens),
-            factor_args=FactorArguments(
-                use_empirical_fisher=not sampled,
-                covariance_max_examples=None,
-                lambda_max_examples=None,
-                **precision,
-            ),
-        )
-        basis = analyzer.load_eigendecomposition("factors")
-        squares = analyzer.load_lambda_matrices("factors")
+        for name, *rows_of in _rows(model, data, max_tokens, sampled):
+            totals = covariances.setdefault(
+                name, [rows.new_zeros(rows.shape[2], rows.shape[2]) for rows in rows_of]
+            )
+            for total, rows in zip(totals, rows_of, strict=True):
+                total.addmm_(rows.flatten(0, 1).T, rows.flatten(0, 1))
+        bases = {
+            name: (_eigenvectors(outer), _eigenvectors(inner))
+            for name, (outer, inner) in covariances.items()
+        }
+        for name, slopes, inputs in _rows(model, data, max_tokens, sampled):
+            outer, inner = bases[name]
+            gradients = torch.einsum("nto,nti->noi", slopes, inputs)
+            square = (outer.T @ (gradients @ inner)).square().sum(0)
+            squares[name] = squares[name] + square if name in squares else square
+    # summed over sequences of gradients of a loss summed over tokens
     tokens = int(data.scored.sum())
-    return {
-        name: Factors(
-            basis["gradient_eigenvectors"][key].to(model.dtype),
-            basis["activation_eigenvectors"][key].to(model.dtype),
-            # summed over sequences of gradients of a loss summed over tokens
-            squares["lambda_matrix"][key].to(model.dtype) / tokens,
-        )
-        for name, key in inner.items()
-    }
+    return {name: Factors(*bases[name], square / tokens) for name, square in squares.items()}
 
 
-def _task(names: Sequence[str], seq2seq: bool) -> Any:
-    """Return the kronfluence task: summed loss of the tracked layers."""
-    from kronfluence.task import Task
+def _rows(
+    model: PreTrainedModel, data: Encoded, max_tokens: int, sampled: bool
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield the gradients of outputs and the inputs of each layer in each batch.
 
-    class SummedLoss(Task):
-        def compute_train_loss(
-            self, batch: dict[str, Tensor], model: Any, sample: bool = False
-        ) -> Tensor:
-            return summed_loss(model, batch, sample)
-
-        def compute_measurement(self, batch: dict[str, Tensor], model: Any) -> Tensor:
-            return self.compute_train_loss(batch, model)
-
-        def get_influence_tracked_modules(self) -> list[str]:
-            return list(names)
-
-        def get_attention_mask(self, batch: dict[str, Tensor]) -> Tensor | None:
-            # Encoder and decoder lengths differ, so no single mask fits both. Padding then counts
-            # as input, which changes the basis slightly but not the exactness of the eigenvalues.
-            return None if seq2seq else batch["attention_mask"]
-
-    return SummedLoss()
-
-
-class _BySequence(nn.Module):
-    """A layer whose input is reshaped from tokens (B T, in) to sequences (B, T, in), if it is flat.
-
-    OPT flattens the input of its feed-forward layers, so hooks would treat tokens as examples.
+    The gradients (B, T, out) are those of the summed loss. The inputs (B, T, in), or in + 1 with a
+    1 for the bias, are 0 for padding. Those of an encoder-decoder are not: encoder and decoder
+    lengths differ, so no single mask fits both. This changes the basis slightly but not the
+    exactness of the eigenvalues.
     """
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.examples = 1
-        model.register_forward_pre_hook(self._count, with_kwargs=True)
+    def watch(name: str) -> RemovableHandle:
+        def keep(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            seen[name] = inputs[0].detach(), output
 
-    @property
-    def weight(self) -> Any:
-        """The layer's, whose dtype T5 reads."""
-        return self.layer.weight
+        return model.get_submodule(name).register_forward_hook(keep)
 
-    def _count(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self.examples = len(kwargs["input_ids"])
+    batches: DataLoader[dict[str, Tensor]] = DataLoader(
+        range(len(data)),  # type: ignore[arg-type]
+        fitting(data, len(data), max_tokens),
+        collate_fn=lambda indices: data.batch(torch.tensor(indices)),
+    )
+    for batch in batches:
+        seen.clear()
+        with ExitStack() as hooks, torch.enable_grad():
+            for name in linear_layers(model):
+                hooks.callback(watch(name).remove)
+            loss = summed_loss(model, batch, sampled)
+        outputs = [output for _, output in seen.values()]
+        slopes = torch.autograd.grad(loss, outputs, materialize_grads=True)
+        for (name, (inputs, _)), slope in zip(seen.items(), slopes, strict=True):
+            if model.get_submodule(name).bias is not None:
+                inputs = F.pad(inputs, (0, 1), value=1.0)
+            # OPT flattens the input of its feed-forward layers
+            n = len(batch["input_ids"])
+            slope, inputs = (rows.reshape(n, -1, rows.shape[-1]) for rows in (slope, inputs))
+            if not data.seq2seq:
+                inputs = inputs * batch["attention_mask"][..., None].to(inputs)
+            yield name, slope, inputs
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        if tokens.dim() == 3:
-            return self.layer(tokens)
-        return self.layer(tokens.unflatten(0, (self.examples, -1))).flatten(0, 1)
+
+def _eigenvectors(covariance: Tensor) -> Tensor:
+    """Return eigenvectors in columns, computed in float64 on the CPU."""
+    exact = covariance.cpu().double()
+    return torch.linalg.eigh((exact + exact.T) / 2).eigenvectors.to(covariance)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
 
 from untrac_exp.config.errors import did_you_mean
+from untrac_exp.config.schema import plain
 from untrac_exp.data.base import Corpus, Subset, TestSet
 from untrac_exp.data.duplicates import shared_texts
 from untrac_exp.data.encoding import Encoded
@@ -18,7 +21,6 @@ from untrac_exp.data.prepare import check_names, encode_corpus, encode_once
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.models.source import ModelSource
 from untrac_exp.stages.pretraining import PretrainingSettings
-from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
 
@@ -83,18 +85,11 @@ class Inputs:
 
 
 def encode_inputs(
+    cfg: DictConfig,
     corpora: Sequence[Corpus],
     testsets: Sequence[TestSet],
     source: ModelSource,
-    settings: PretrainingSettings,
-    settings_key: Mapping[str, Any],
-    trainer: TrainerSettings,
     store: Store,
-    *,
-    n_per_corpus: int | None,
-    n_tokens_per_corpus: int | None,
-    max_sequences: Mapping[str, int],
-    seed: int,
     tokenizer: PreTrainedTokenizerBase | None = None,
     candidates: Sequence[Corpus] = (),
 ) -> Inputs:
@@ -104,22 +99,19 @@ def encode_inputs(
     `n_tokens_per_corpus` tokens, are drawn first, so that no corpus is read in full.
 
     Args:
+        cfg: the job's configuration, with the sizes, the training and the trainer.
         corpora: the corpora, in the order of the mixture.
         testsets: the test sets.
         source: gives the tokenizer and the lengths of sequences.
-        settings: of the training; settings_key: the same as plain values.
-        trainer: device and precision.
         store: keeps tokens and tokenizer.
-        n_per_corpus: sequences sampled of each corpus.
-        n_tokens_per_corpus: tokens sampled of each corpus if nothing is trained.
-        max_sequences: largest number of sequences of a corpus, by name.
-        seed: of the samples.
         tokenizer: replaces the tokenizer of `source`.
         candidates: further texts, which are tokenized as corpora are and not trained on.
 
     Raises:
         ValueError: the data are invalid.
     """
+    settings: PretrainingSettings = instantiate(cfg.pretraining)
+    max_sequences = cfg.max_sequences or {}
     check_names([*corpora, *candidates], testsets)
     if source.block_size < 2:
         raise ValueError(f"model.block_size={source.block_size} must be at least 2")
@@ -129,10 +121,12 @@ def encode_inputs(
             raise ValueError(f"max_sequences.{name}: no such corpus{did_you_mean(name, names)}")
     untrained = settings.steps == 0
     window = _CHARS_PER_TOKEN * source.block_size
-    n_rows, n_tokens = (n_per_corpus, n_tokens_per_corpus) if untrained else (None, None)
+    n_rows, n_tokens = None, None
+    if untrained:
+        n_rows, n_tokens = cfg.n_per_corpus, cfg.n_tokens_per_corpus
     if n_rows is not None or n_tokens is not None:
         corpora, candidates = (
-            [sample_rows(corpus, n_rows, seed, window, n_tokens) for corpus in of]
+            [sample_rows(corpus, n_rows, cfg.seed, window, n_tokens) for corpus in of]
             for of in (corpora, candidates)
         )
     if tokenizer is None:
@@ -149,7 +143,7 @@ def encode_inputs(
             pack=not untrained,
             end_of_input=source.end_of_input,
             n_tokens=n_tokens,
-            seed=seed,
+            seed=cfg.seed,
         )
     subsets = {
         Subset(testset.name, name): encode_once(
@@ -173,7 +167,15 @@ def encode_inputs(
     if "weights" in (model := source.key()):  # the configured path does not identify them
         key["weights"] = model["weights"]
     added = {of.name: Encoded.load(folders.pop(of.name)) for of in candidates}
-    training = Training(source, tokenizer, folders, settings, settings_key, trainer, store)
+    training = Training(
+        source,
+        tokenizer,
+        folders,
+        settings,
+        plain(cfg.pretraining),
+        instantiate(cfg.trainer),
+        store,
+    )
     return Inputs(
         training, subsets, corpora, testsets, key,
         candidates=candidates, candidate_tokens=added,

@@ -1,6 +1,5 @@
 """Models trained on the mixture of corpora: θ0 and the counterfactual models."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from untrac_exp.data.encoding import Encoded
@@ -23,13 +21,26 @@ from untrac_exp.store.code import code_fingerprint, targets
 Budget = Literal["steps", "epochs"]
 
 
-class ModelSpec(ABC):
+@dataclass(frozen=True)
+class ModelSpec:
     """Specification of one model of the mixture, which is trained or loaded on first use.
 
-    key: everything that its artifact depends on.
+    Attributes:
+        key: everything that its artifact depends on.
+        source, tokenizer, seed: give the initial weights.
+        double: whether weights are float64 (`trainer.precision=64-true`).
+        store: keeps the trained model.
+        build: trains the model; None for the model of `source` as it is (`pretraining.steps=0`),
+            which is not copied to the store.
     """
 
     key: Mapping[str, Any]
+    source: ModelSource
+    tokenizer: PreTrainedTokenizerBase
+    seed: int
+    double: bool
+    store: Store
+    build: Callable[[Path], None] | None = None
 
     @property
     def id(self) -> str:
@@ -38,59 +49,26 @@ class ModelSpec(ABC):
 
     def artifacts(self) -> list[Artifact]:
         """Return the store's artifact of this model, if it has one."""
-        return []
+        return [] if self.build is None else [Artifact("model", self.key, self.build)]
 
-    @abstractmethod
+    def folder(self) -> Path | None:
+        """Return the folder of weights, losses, cost and checkpoints, training it if needed."""
+        return next((path for _, path in self.store.get_all(self.artifacts())), None)
+
     def checkpoints(self) -> list[Path]:
         """Return weight files saved during training, the oldest first."""
+        folder = self.folder()
+        return [] if folder is None else sorted((folder / CHECKPOINTS).glob("*.safetensors"))
 
-    @abstractmethod
     def load(self, attention: str) -> PreTrainedModel:
         """Load the model on the CPU, in evaluation mode."""
-
-
-@dataclass(frozen=True)
-class Trained(ModelSpec):
-    """A model that is trained unless the store has it; dtype: of its weights."""
-
-    key: Mapping[str, Any]
-    build: Callable[[Path], None]
-    store: Store
-    source: ModelSource
-    dtype: torch.dtype
-
-    def artifacts(self) -> list[Artifact]:
-        return [Artifact("model", self.key, self.build)]
-
-    def folder(self) -> Path:
-        """Return the folder of weights, losses, cost and checkpoints, training it if needed."""
-        [(_, path)] = self.store.get_all(self.artifacts())
-        return path
-
-    def checkpoints(self) -> list[Path]:
-        return sorted((self.folder() / CHECKPOINTS).glob("*.safetensors"))
-
-    def load(self, attention: str) -> PreTrainedModel:
-        return self.source.load(self.folder() / "model", attention, self.dtype)
-
-
-@dataclass(frozen=True)
-class Untrained(ModelSpec):
-    """The model of `source` as it is (`pretraining.steps=0`); not copied to the store."""
-
-    key: Mapping[str, Any]
-    source: ModelSource
-    tokenizer: PreTrainedTokenizerBase
-    seed: int
-    double: bool
-    """Whether weights are converted to float64 (`trainer.precision=64-true`)."""
-
-    def checkpoints(self) -> list[Path]:
-        return []
-
-    def load(self, attention: str) -> PreTrainedModel:
-        model = self.source.build(self.tokenizer, self.seed)
-        return model.double() if self.double else model
+        folder = self.folder()
+        if folder is None:
+            model = self.source.build(self.tokenizer, self.seed)
+            return model.double() if self.double else model
+        # float32 even for a half-precision checkpoint: small updates would round to zero
+        dtype = torch.float64 if self.double else torch.float32
+        return self.source.load(folder / "model", attention, dtype)
 
 
 @dataclass(frozen=True)
@@ -148,7 +126,7 @@ class Training:
         double = self.trainer.precision == "64-true"
         if steps == 0:
             assert not without, "a model that is not trained has no counterfactual ones"
-            return Untrained(model, self.source, self.tokenizer, train_seed, double)
+            return ModelSpec(model, self.source, self.tokenizer, train_seed, double, self.store)
         if without:
             keep = torch.cat(
                 [torch.full((len(data),), name not in without) for name, data in self.data.items()]
@@ -177,36 +155,24 @@ class Training:
         }
 
         def build(out: Path) -> None:
-            label = f"pretraining {named(without)}, train seed {train_seed}"
-            self._build(out, dtype, train_seed, steps, keep, label)
+            reset_peaks()
+            meter = Meter()
+            data = Encoded.concatenate(list(self.data.values()))
+            n = len(data) if keep is None else int(keep.sum())
+            pretrain(
+                self.source.build(self.tokenizer, train_seed).to(
+                    torch.float64 if double else torch.float32
+                ),
+                data, replace(self.settings, steps=steps), self.trainer, out,
+                seed=train_seed, keep=keep,
+                logger=self.loggers.get(train_seed, False) if keep is None else False,
+                label=f"pretraining {named(without)}, train seed {train_seed}",
+            )  # fmt: skip
+            meter.backward(steps * min(self.settings.batch_size, n) * data.read // len(data))
+            meter.stop()
+            meter.save(out / "cost.json")
 
-        # float32 even for a half-precision checkpoint: small updates would round to zero
-        dtype = torch.float64 if double else torch.float32
-        return Trained(key, build, self.store, self.source, dtype)
-
-    def _build(
-        self,
-        out: Path,
-        dtype: torch.dtype,
-        train_seed: int,
-        steps: int,
-        keep: Tensor | None,
-        label: str,
-    ) -> None:
-        reset_peaks()
-        meter = Meter()
-        data = Encoded.concatenate(list(self.data.values()))
-        batch_size = min(self.settings.batch_size, len(data) if keep is None else int(keep.sum()))
-        model = self.source.build(self.tokenizer, train_seed).to(dtype)
-        settings = replace(self.settings, steps=steps)
-        logger = self.loggers.get(train_seed, False) if keep is None else False
-        pretrain(
-            model, data, settings, self.trainer, out,
-            seed=train_seed, keep=keep, logger=logger, label=label,
-        )  # fmt: skip
-        meter.backward(steps * batch_size * data.read // len(data))
-        meter.stop()
-        meter.save(out / "cost.json")
+        return ModelSpec(key, self.source, self.tokenizer, train_seed, double, self.store, build)
 
 
 def named(without: Sequence[str]) -> str:

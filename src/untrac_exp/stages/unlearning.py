@@ -84,11 +84,11 @@ class Unlearning(lightning.LightningModule):
         data: the forget set.
         loss: the objective's step loss.
         optimizer: creates the optimizer.
-        batch_size: examples per step.
+        batch_size: examples per step, at most all.
         seed: seed of the batches' order and of dropout.
         averaging: how the losses of micro-batches are averaged.
         dropout: take the steps in training mode. Between them the model is in evaluation mode.
-        keep: (N,) bool, examples to use; None for all.
+        keep: (N,) bool, examples to use, in the order that all would have; None for all.
         schedule: of the learning rate.
     """
 
@@ -107,7 +107,8 @@ class Unlearning(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.data, self.loss = model, data, loss
-        self.optimizer_factory, self.batch_size, self.seed = optimizer, batch_size, seed
+        self.optimizer_factory, self.seed = optimizer, seed
+        self.batch_size = min(batch_size, len(data))
         self.averaging, self.dropout, self.keep = averaging, dropout, keep
         self.schedule = schedule
 
@@ -144,11 +145,11 @@ class ScheduledEvaluations(Callback):
         stopping: the schedule.
         limit: number of steps.
         forget_loss: returns the loss of a sample of the forget set, in nats per token.
-        nll: returns the loss (N,) of each example of the evaluated datasets, in nats.
+        evaluate: evaluates the datasets.
         name: of the forget set, for error messages.
 
     Attributes:
-        steps: (S,) steps after which the datasets were evaluated; nlls: (S, N).
+        steps: (S,) steps after which the datasets were evaluated; evaluated: what `evaluate` gave.
         own_losses: (S + 1,) losses of the forget set at θ0 and after `steps`; seconds: (S + 1,)
             since the start.
     """
@@ -158,13 +159,13 @@ class ScheduledEvaluations(Callback):
         stopping: Stopping,
         limit: int,
         forget_loss: Callable[[], float],
-        nll: Callable[[], np.ndarray],
+        evaluate: Callable[[], Any],
         name: str,
     ) -> None:
-        self.forget_loss, self.nll, self.name = forget_loss, nll, name
+        self.forget_loss, self.evaluate, self.name = forget_loss, evaluate, name
         self.schedule = stopping.schedule(limit)
         self.steps: list[int] = []
-        self.nlls: list[np.ndarray] = []
+        self.evaluated: list[Any] = []
         self.own_losses: list[float] = []
         self.seconds: list[float] = []
 
@@ -178,7 +179,7 @@ class ScheduledEvaluations(Callback):
             return
         self._evaluate_forget_set(step)
         self.steps.append(step)
-        self.nlls.append(self.nll())
+        self.evaluated.append(self.evaluate())
 
     def _evaluate_forget_set(self, step: int) -> None:
         """Record the forget-set loss."""
@@ -193,65 +194,37 @@ class ScheduledEvaluations(Callback):
 
 
 def unlearn(
-    model: PreTrainedModel,
-    data: Encoded,
-    loss: StepLoss,
+    module: Unlearning,
     *,
-    optimizer: OptimizerFactory,
-    batch_size: int,
-    max_tokens: int,
     steps: int,
-    seed: int,
+    max_tokens: int,
     trainer: TrainerSettings,
-    dropout: bool = False,
-    keep: Tensor | None = None,
-    schedule: Schedule = CONSTANT,
     callbacks: Iterable[Callback] = (),
 ) -> None:
-    """Minimise a loss of `data` in place with a new optimizer; the model ends in evaluation mode.
+    """Minimise a loss in place with a new optimizer; the model ends in evaluation mode.
 
     The caller restores θ0. The trainer adds about 0.8 ms to a step (`experiments.overhead`): a
     quarter for a model of 0.2 million parameters, and 2 % for one of 4 million.
 
     Args:
-        model: the model at θ0.
-        data: the forget set.
-        loss: the objective's step loss.
-        optimizer: creates the optimizer.
-        batch_size: examples per step.
-        max_tokens: maximum number of tokens per micro-batch, including padding.
+        module: the model, the forget set and the objective's step loss.
         steps: number of steps.
-        seed: seed of the batches' order and of dropout.
-        trainer: device, precision and how losses are averaged.
-        dropout: take the steps in training mode.
-        keep: (N,) bool, examples to use, in the order that all would have; None for all.
-        schedule: of the learning rate.
+        max_tokens: maximum number of tokens per micro-batch, including padding.
+        trainer: device and precision.
         callbacks: of the trainer, such as `ScheduledEvaluations`.
     """
+    model, data = module.model, module.data
     device = model.device
-    batch_size = min(batch_size, len(data))
-    packed = int(data.lengths.min()) == int(data.lengths.max())
-    compiled = torch.compile(model) if trainer.compile and packed else model
+    if trainer.compile and int(data.lengths.min()) == int(data.lengths.max()):
+        module.model = torch.compile(model)
+    accumulated = number_per_process(data, module.batch_size, max_tokens, module.averaging)
     fitter = trainer.build(
         barebones=True,
         max_steps=steps,
         max_epochs=-1,
-        accumulate_grad_batches=number_per_process(data, batch_size, max_tokens, trainer.loss),
+        accumulate_grad_batches=accumulated,
         callbacks=list(callbacks),
     )
     with exit_on_sigterm():
-        fitter.fit(
-            Unlearning(
-                compiled,
-                data,
-                loss,
-                optimizer,
-                batch_size,
-                seed,
-                trainer.loss,
-                dropout,
-                keep,
-                schedule,
-            )
-        )
+        fitter.fit(module)
     model.to(device)

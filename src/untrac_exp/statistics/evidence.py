@@ -1,4 +1,4 @@
-"""Evidence for scores without a ground truth: ranking, examples, duplicates, warnings."""
+"""Tables and warnings beside the scores, among them the evidence for scores without a truth."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,12 +10,41 @@ import torch
 
 from untrac_exp.data.base import Subset
 from untrac_exp.methods.base import Influences
+from untrac_exp.methods.common.budget import Round
 from untrac_exp.stages.inputs import Inputs
 from untrac_exp.statistics.intervals import with_intervals
 from untrac_exp.statistics.ranking import TEST, rank, top_examples, weaknesses
+from untrac_exp.statistics.tokens import token_influences
 
 _UNLIKE = 100
 """How many times the text of another corpus makes a corpus small beside it."""
+
+
+def tables_of(
+    attributed: Round, inputs: Inputs, tokens: int, has_evidence: bool
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the tables that a round gives, by the name of their file, and its warnings.
+
+    Args:
+        attributed: the round.
+        inputs: the corpora and test sets, as text and as tokens.
+        tokens: texts of each test set and corpus in the table tokens; 0 for no such table.
+        has_evidence: whether to add the tables of `evidence`.
+    """
+    influences = attributed.influences
+    tables = {"scores": with_intervals(influences)}
+    warnings = [*influences.warnings, *data_warnings(inputs)]
+    if has_evidence:
+        more_tables, more_warnings = evidence(influences, attributed.rows, inputs)
+        tables |= more_tables
+        warnings += more_warnings
+    if attributed.candidates is not None:
+        tables["candidates"] = candidate_scores(influences, attributed.candidates)
+        warnings += candidate_warnings(inputs)
+    if tokens:
+        decode = partial(inputs.training.tokenizer.decode, skip_special_tokens=True)
+        tables["tokens"] = token_influences(influences, attributed.rows, decode, tokens)
+    return tables, warnings
 
 
 def data_warnings(inputs: Inputs) -> list[str]:

@@ -48,21 +48,18 @@ def mean_interval(
 
 
 def bootstrap_interval(
-    nll_before: ArrayLike,
-    nll_after: ArrayLike,
+    difference: ArrayLike,
     tokens: ArrayLike,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute 95 % percentile bootstrap intervals of the token-weighted mean loss difference.
 
-    nll_before: summed negative log-likelihood of each example, shape (N,), nats.
-    nll_after: the same after unlearning, shape (N,), or (K, N) for K models, which share the
-    resamples so that their differences are paired.
+    difference: summed change of each example's loss, shape (N,), nats; or (K, N) for K models,
+    which share the resamples so that their differences are paired.
     tokens: scored tokens of each example, shape (N,).
     Returns (low, high), shape () or (K,), nats per token; NaN for fewer than two examples.
     """
-    difference = np.asarray(nll_after, np.float64) - np.asarray(nll_before, np.float64)
     means = bootstrap_means(difference, tokens, np.random.default_rng(seed), n_resamples)
     return percentile_interval(means)
 
@@ -108,14 +105,7 @@ def with_intervals(influences: Influences) -> pd.DataFrame:
     scores = influences.scores
     if not influences.changes:
         return scores.assign(ci_low=np.nan, ci_high=np.nan)
-    intervals = [
-        bootstrap_interval(
-            change.before.nll.numpy(),
-            change.nll_after,
-            change.before.tokens.numpy(),
-        )
-        for change in influences.changes
-    ]
+    intervals = [bootstrap_interval(change.nats, change.tokens) for change in influences.changes]
     low, high = np.array(intervals, dtype=np.float64).T
     scores = scores.assign(ci_low=low, ci_high=high)
     return widen(scores) if influences.partial else scores

@@ -91,8 +91,7 @@ def top_examples(
     """
     rows = []
     for change in changes:
-        tokens = np.maximum(1, change.before.tokens.numpy())
-        per_token = (change.nll_after - change.before.nll.numpy()) / tokens
+        per_token = change.per_token
         for index in np.argsort(-per_token)[:_TOP].tolist():
             rows.append((*change.subset, change.corpus, change.of, index, float(per_token[index])))
     table = pd.DataFrame(rows, columns=["testset", "subset", "corpus", "of", "index", "change"])
@@ -160,14 +159,11 @@ def resampled(changes: Sequence[Change]) -> Iterator[tuple[Change, Sampled]]:
     for change in changes:
         groups.setdefault(change.of, []).append(change)
     for seed, group in enumerate(groups.values()):
-        before = group[0].before
-        after = np.stack([change.nll_after for change in group])
-        difference = after - before.nll.numpy()
+        differences = np.stack([change.nats for change in group])
         rng = np.random.default_rng(seed)
-        means = bootstrap_means(difference, before.tokens.numpy(), rng)
-        for change, draws in zip(group, means, strict=True):
-            total = float((change.nll_after - change.before.nll.numpy()).sum())
-            influence = total / int(change.before.tokens.sum())
+        means = bootstrap_means(differences, group[0].tokens, rng)
+        for change, difference, draws in zip(group, differences, means, strict=True):
+            influence = float(difference.sum()) / int(change.tokens.sum())
             yield change, Sampled(change.corpus, influence, draws)
 
 

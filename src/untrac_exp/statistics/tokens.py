@@ -34,8 +34,8 @@ def token_influences(
     texts = [
         (change.subset.testset, change.corpus, at, index, value)
         for at, change in enumerate(influences.changes)
-        if len(change.token_nll_after)
-        for index, value in enumerate(_per_token(change))
+        if change.of == change.subset and len(change.after.token_nll)
+        for index, value in enumerate(change.per_token)
     ]
     table = pd.DataFrame(texts, columns=["testset", "corpus", "at", "index", "change"])
     table = table.sort_values("change", key=np.abs, ascending=False, kind="stable")
@@ -50,12 +50,6 @@ def token_influences(
     return pd.DataFrame(tokens, columns=TOKENS)
 
 
-def _per_token(change: Change) -> np.ndarray:
-    """Return the change of each example (N,) in nats per token."""
-    tokens = np.maximum(1, change.before.tokens.numpy())
-    return (change.nll_after - change.before.nll.numpy()) / tokens
-
-
 def _pieces(
     change: Change, data: Encoded, index: int, decode: Callable[[list[int]], str]
 ) -> list[tuple[str, float]]:
@@ -65,7 +59,7 @@ def _pieces(
     """
     end = int(data.scored[: index + 1].sum())
     place = slice(end - int(data.scored[index]), end)
-    moved = change.token_nll_after[place] - change.before.token_nll.numpy()[place]
+    moved = (change.after.token_nll[place] - change.before.token_nll[place]).numpy()
     ids = data.labels[index][data.labels[index] != IGNORED].tolist()
     influence = [np.nan] * (len(ids) - len(moved)) + moved.tolist()
     pieces, shown = [], 0

@@ -213,6 +213,17 @@ class Store:
         return path
 
 
+class ReadOnlyStore(Store):
+    """A store that is only read; what it lacks is built in `beside`, a temporary folder."""
+
+    def __init__(self, root: Path | str, force: Force, beside: Path | str) -> None:
+        super().__init__(root, force)
+        self.beside = Store(beside)
+
+    def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        return self.find(kind, key) or self.beside.get(kind, key, build)
+
+
 def _replace(path: Path, partial: Path) -> None:
     """Give a sealed partial folder its name, in place of an older artifact."""
     if path.is_dir():

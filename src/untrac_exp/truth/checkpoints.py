@@ -13,21 +13,16 @@ The models of one train seed should differ in their corpora alone, and all must 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from untrac_exp.config.errors import did_you_mean
-from untrac_exp.data.encoding import Encoded
 from untrac_exp.data.fingerprint import tokenizer_fingerprint
-from untrac_exp.methods.base import Subset
 from untrac_exp.models.pretrained import Pretrained
-from untrac_exp.stages.evaluation import evaluate
-from untrac_exp.stages.training import Budget, ModelSpec, Training, Untrained
-from untrac_exp.store.code import code_fingerprint
+from untrac_exp.stages.training import Budget, ModelSpec, Training
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
-from untrac_exp.truth.models import Job, Truth
+from untrac_exp.truth.models import Truth
 from untrac_exp.truth.random_subsets import RandomSubsets
 
 
@@ -109,48 +104,23 @@ class Checkpoints(Truth):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         return self._like.compared(scores, changes)
 
-    def jobs(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list[Job]:
-        code = code_fingerprint([evaluate.__module__])
-        return [
-            _Job(
-                training, dict(subsets), seed, without, self.budget, code,
-                given=self._given[seed, frozenset(without)],
-            )
-            for seed, without in self.models(list(training.corpora))
-        ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Job(Job):
-    """A checkpoint to evaluate."""
-
-    given: Given
-
-    @property
-    def model_spec(self) -> ModelSpec:
-        training, source = self.training, self._source
-        key = {"model": source.key(), "tokenizer": tokenizer_fingerprint(training.tokenizer)}
-        double = training.trainer.precision == "64-true"
-        return Untrained(key, source, training.tokenizer, self.seed, double)
-
-    @property
-    def _source(self) -> Pretrained:
-        like = self.training.source
-        return Pretrained(
-            self.given.path,
+    def spec(self, training: Training, seed: int, without: tuple[str, ...]) -> ModelSpec:
+        given, like = self._given[seed, frozenset(without)], training.source
+        source = Pretrained(
+            given.path,
             like.block_size,
             like.seq2seq,
-            self.given.revision,
+            given.revision,
             dtype=getattr(like, "dtype", "float32"),
             safetensors_only=getattr(like, "safetensors_only", True),
             trust_remote_code=like.trust_remote_code,
         )
-
-    def _evaluate(self, names: list[Subset], out: Path) -> None:
-        own = self._source.tokenizer([], self.training.store)
-        if own.get_vocab() != self.training.tokenizer.get_vocab():
+        own, ours = source.tokenizer([], training.store), training.tokenizer
+        if own.get_vocab() != ours.get_vocab():
             raise ValueError(
-                f"truth.checkpoints: {self.given.path} has another tokenizer than the model; "
+                f"truth.checkpoints: {given.path} has another tokenizer than the model; "
                 "losses of other tokens cannot be compared"
             )
-        super()._evaluate(names, out)
+        key = {"model": source.key(), "tokenizer": tokenizer_fingerprint(ours)}
+        double = training.trainer.precision == "64-true"
+        return ModelSpec(key, source, ours, seed, double, training.store)

@@ -21,7 +21,7 @@ from untrac_exp.methods.base import Subset
 from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages.evaluation import evaluate
-from untrac_exp.stages.training import Budget, ModelSpec, Training, named
+from untrac_exp.stages.training import Budget, ModelSpec, Training
 from untrac_exp.store import Artifact
 from untrac_exp.store.code import code_fingerprint
 
@@ -112,9 +112,13 @@ class Truth(ABC):
         """Return the models to train and evaluate, θ0 of each train seed first."""
         code = code_fingerprint([evaluate.__module__])
         return [
-            Job(training, dict(subsets), seed, without, self.budget, code)
+            Job(training, dict(subsets), seed, without, self.spec(training, seed, without), code)
             for seed, without in self.models(list(training.corpora))
         ]
+
+    def spec(self, training: Training, seed: int, without: tuple[str, ...]) -> ModelSpec:
+        """Return the specification of one model; of θ0 if `without` is empty."""
+        return training.model_spec(seed, without, self.budget)
 
     def folders(self, training: Training, subsets: Mapping[Subset, Encoded]) -> list[Path]:
         """Return the folders of the losses that the truth consists of."""
@@ -140,17 +144,8 @@ class Job:
     subsets: dict[Subset, Encoded]
     seed: int
     without: tuple[str, ...]
-    budget: Budget
+    model_spec: ModelSpec
     code: str
-
-    @property
-    def name(self) -> str:
-        return named(self.without)
-
-    @property
-    def model_spec(self) -> ModelSpec:
-        """Specification of the model."""
-        return self.training.model_spec(self.seed, self.without, self.budget)
 
     @cached_property
     def _keys(self) -> dict[str, dict[str, Any]]:

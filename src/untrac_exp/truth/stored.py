@@ -8,7 +8,6 @@ match. `experiments/truth.py` writes such a file.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,7 +19,8 @@ from untrac_exp.stages.training import Training
 from untrac_exp.store import fingerprint
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 
-_MARK = "# "
+MARK = "# "
+"""Before the first line, which is JSON."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,7 @@ class Stored(LeaveDatasetOut):
                 f"truth.name='{self.name}' has no stored truth; use truth=leave_dataset_out"
             )
         with path.open() as lines:
-            return json.loads(lines.readline().removeprefix(_MARK)), pd.read_csv(lines)
-
-
-def write(
-    path: Path, truth: pd.DataFrame, training: Training, subsets: Mapping[Subset, Encoded]
-) -> None:
-    """Write a truth with what it is of; truth: columns as in truth.csv."""
-    of = {
-        "training": training_fingerprint(training),
-        "texts": {"/".join(subset): data.fingerprint[:16] for subset, data in subsets.items()},
-    }
-    path.write_text(f"{_MARK}{json.dumps(of)}\n{truth.to_csv(index=False)}")
+            return json.loads(lines.readline().removeprefix(MARK)), pd.read_csv(lines)
 
 
 def training_fingerprint(training: Training) -> str:

@@ -83,7 +83,7 @@ def attribute(
         whole = tokens == all_tokens
         rows = {} if whole else _draw(subject, tokens)
         meter = Meter()
-        selected = replace(_select(subject, rows), meter=meter, references={})
+        selected = replace(_select(subject, rows), meter=meter)
         # not a cost of the method
         theta0 = by_testset(losses_at_theta0(replace(selected, meter=Meter())), selected)
         influences = method.influences(selected)

@@ -24,7 +24,6 @@ def candidate_influences(method: Method, subject: Subject) -> Influences | None:
             trained_on={**subject.trained_on, name: whole},
             candidates={},
             only=name,
-            references={},
         )
         influences = method.influences(added)
         scores = influences.scores[influences.scores["corpus"] == name]

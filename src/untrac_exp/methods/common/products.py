@@ -1,11 +1,11 @@
 """Products of dataset gradients, shared by GradDot, GradCos, TracIn and HIF."""
 
-import tempfile
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,36 +15,6 @@ from torch import Tensor
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Arrays, Part, Subject, Subset
 from untrac_exp.stages.gradient import mean_gradient
-from untrac_exp.store import fingerprint
-
-Name = TypeVar("Name", bound=Hashable)
-
-
-class Vectors(Generic[Name]):
-    """Named float32 vectors (P,) in files of a folder, memory-mapped when read."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names: list[Name] = []
-
-    def append(self, name: Name, vector: Tensor) -> None:
-        if self.folder.is_dir():  # not for a worker on another machine
-            np.save(self._file(name), vector.detach().float().cpu().numpy())
-        self.names.append(name)
-
-    def items(self) -> Iterator[tuple[Name, Tensor]]:
-        for name in self.names:
-            yield name, torch.from_numpy(np.load(self._file(name), mmap_mode="c"))
-
-    def _file(self, name: Name) -> Path:
-        return self.folder / f"{fingerprint(name)[:16]}.npy"
-
-
-@contextmanager
-def vectors() -> Iterator[Vectors]:
-    """Create `Vectors` in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="untrac-") as folder:
-        yield Vectors(Path(folder))
 
 
 def gradient(subject: Subject, data: Encoded) -> Tensor:
@@ -58,20 +28,9 @@ def products(
     subject: Subject,
     name: str,
     product: Callable[[Tensor, Tensor], float],
-    *args: Any,
-    **kwargs: Any,
-) -> dict[tuple[str, Subset], float]:
-    """Return `products_at` θ0."""
-    [at_theta0] = products_at([None], subject, name, product, *args, **kwargs)
-    return at_theta0
-
-
-def products_at(
-    weights: Sequence[Path | None],
-    subject: Subject,
-    name: str,
-    product: Callable[[Tensor, Tensor], float],
     solve: Callable[[Tensor], Tensor] | None = None,
+    *,
+    weights: Sequence[Path | None] = (None,),
     normalised: bool = False,
     draws: bool = True,
 ) -> list[dict[tuple[str, Subset], float]]:
@@ -82,12 +41,12 @@ def products_at(
     while the others are computed.
 
     Args:
-        weights: files of weights at which to take the gradients; None for θ0.
         subject: the model and the data.
         name: name of the parts, one per weights file.
         product: function of a corpus' and a subset's gradient, both (P,) float32 on the CPU.
         solve: symmetric linear map (P,) -> (P,), such as an inverse Hessian, applied to the
             gradients of the corpora or of the subsets, whichever are fewer.
+        weights: files of weights at which to take the gradients; None for θ0.
         normalised: scale the corpora's gradients to length 1.
         draws: whether the parts depend on the subject's seed.
 
@@ -105,7 +64,7 @@ def products_at(
                 vector = vector / vector.norm()
             if solve is not None and of_corpora == corpora_are_fewer:
                 vector = solve(vector)
-            yield vector.float().cpu()
+            yield vector.detach().float().cpu()
 
     def compute(file: Path | None) -> Arrays:
         """Return products (corpora, subsets)."""
@@ -113,13 +72,15 @@ def products_at(
         many: Mapping[Any, Encoded] = subject.subsets
         if not corpora_are_fewer:
             few, many = many, few
-        with _at(subject, file), vectors() as stored:
-            for key, vector in zip(few, gradients(few, corpora_are_fewer), strict=True):
-                stored.append(key, vector)
+        with _at(subject, file), TemporaryDirectory(prefix="untrac-") as folder:
+            files = [Path(folder) / f"{i}.npy" for i in range(len(few))]
+            for path, vector in zip(files, gradients(few, corpora_are_fewer), strict=True):
+                np.save(path, vector.numpy())
+            stored = [torch.from_numpy(np.load(path, mmap_mode="c")) for path in files]
             rows = [
                 [
                     product(kept, vector) if corpora_are_fewer else product(vector, kept)
-                    for _, kept in stored.items()
+                    for kept in stored
                 ]
                 for vector in gradients(many, not corpora_are_fewer)
             ]

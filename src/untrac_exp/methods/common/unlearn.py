@@ -15,7 +15,7 @@ from untrac_exp.methods.common.sizes import Size
 from untrac_exp.models.loss import vocab_size
 from untrac_exp.objectives.base import Objective, ObjectiveInputs
 from untrac_exp.stages.pretraining import OptimizerFactory
-from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, unlearn
+from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, Unlearning, unlearn
 
 
 class UnlearningRun(NamedTuple):
@@ -95,12 +95,10 @@ class UnlearningMethod(Method):
         curves = subject.parts(parts, f"{method}: forget sets unlearned", log_curves)
         changes: list[Change] = []
         for name, curve in curves.items():
-            of_tokens = evaluated.split_tokens(curve["token_nll"][-1])
-            for of, losses in evaluated.split(curve["nll"][-1]).items():
+            last = {key: curve[key][-1] for key in ("nll", "token_nll")}
+            for of, after in evaluated.losses(subject, last).items():
                 corpus, subset = (of, name) if isinstance(name, Subset) else (name, of)
-                changes.append(
-                    Change(corpus, subset, of, before[of], losses, token_nll_after=of_tokens[of])
-                )
+                changes.append(Change(corpus, subset, of, before[of], after))
         own_losses = [own_loss(*run).assign(unlearned=_text(run[0])) for run in curves.items()]
         return scored(
             changes,
@@ -129,7 +127,7 @@ class UnlearningMethod(Method):
                 self.stopping,
                 limit,
                 forget_loss=lambda: subject.losses(sample).mean,
-                nll=lambda: np.concatenate([*evaluated.evaluate(subject).values()]),
+                evaluate=lambda: evaluated.evaluate(subject),
                 name=name,
             )
             with subject.leaving_theta0() as model:
@@ -137,23 +135,25 @@ class UnlearningMethod(Method):
                     step_loss = self.objective.prepare(
                         ObjectiveInputs(
                             model, data, dict(retain_set), subject.max_tokens, subject.seed,
-                            subject.references, subject.meter,
+                            subject.meter,
                         )
                     )  # fmt: skip
                 unlearn(
-                    model, data, step_loss,
-                    optimizer=self.optimizer, batch_size=batch_size,
-                    max_tokens=subject.max_tokens, steps=limit, seed=subject.seed,
-                    trainer=subject.trainer, dropout=self.dropout, callbacks=[evaluations],
+                    Unlearning(
+                        model, data, step_loss, self.optimizer, batch_size, subject.seed,
+                        subject.trainer.loss, self.dropout,
+                    ),
+                    steps=limit, max_tokens=subject.max_tokens, trainer=subject.trainer,
+                    callbacks=[evaluations],
                 )  # fmt: skip
             subject.meter.backward(limit * batch_size * data.read // len(data))
-            nll = np.stack(evaluations.nlls)
             return {
                 "steps": np.array(evaluations.steps),
-                "nll": nll[:, : len(evaluated.data)], "token_nll": nll[:, len(evaluated.data) :],
+                "nll": np.stack([seen["nll"] for seen in evaluations.evaluated]),
+                "token_nll": np.stack([seen["token_nll"] for seen in evaluations.evaluated]),
                 "own_loss": np.array(evaluations.own_losses),
                 "seconds": np.array(evaluations.seconds),
-            }  # fmt: skip
+            }
 
         reads = {
             "unlearned": [data],
