@@ -162,7 +162,7 @@ def checkout(tmp_path_factory):
     ours = Path(next(path for path in sys.path if path.endswith("site-packages")))
     (packages / "of_this_environment.pth").write_text(f"{clone / 'src'}\n{ours}\n")
     (packages / "sitecustomize.py").write_text(SMALL)
-    for tool in ("ruff", "pre-commit", "wandb"):
+    for tool in ("ruff", "pre-commit", "wandb", "lint-imports"):
         (clone / ".venv" / "bin" / tool).symlink_to(Path(sys.executable).parent / tool)
     stub = clone / ".venv" / "bin" / "mypy"  # minutes without its cache; `make lint` is CI's own
     stub.write_text("#!/bin/sh\n")

@@ -150,11 +150,13 @@ def test_an_estimate_counts_the_models_that_are_trained(truth, models, losses):
 def test_a_plan_has_the_jobs_of_the_sweep_and_leaves_nothing_else(tmp_path):
     write_texts(tmp_path)
     asked = [*overrides(JOB), "method=untrac,graddot", "seed=0,1", "plan=True", "outputs=here",
-             "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m"]  # fmt: skip
+             "trainer=gpu", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m"]  # fmt: skip
     ended = command_line(asked, tmp_path)
     assert (ended.status, ended.err) == (0, ""), ended.out
     [file] = [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
-    names = [f"{method}/seed{seed}" for method in ("untrac", "graddot") for seed in (0, 1)]
+    names = [
+        f"{method}/trainer=gpu/seed{seed}" for method in ("untrac", "graddot") for seed in (0, 1)
+    ]
     assert [plan["job"] for plan in json.loads(file.read_text())] == names
     assert file == tmp_path / "here" / "default" / "mini" / "plan.json"
     assert ended.out.strip().startswith("plan of default at mini scale: nothing is run")

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.filesize import decimal
@@ -70,7 +69,7 @@ def plan_job(
     rate, origin = cfg.plan_flops_per_s, "plan_flops_per_s"
     if rate is None:
         device = None
-        with suppress(MisconfigurationException):  # it is not present
+        with suppress(ValueError):  # it is not present
             device = instantiate(cfg.trainer).device
         rate, origin = planned_rate(source.skeleton(vocab_size), device)
     forward, backward = instantiate(cfg.method).tokens(sample)
