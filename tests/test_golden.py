@@ -16,6 +16,10 @@ TOLERANCE = 5e-3
 """Of correlations, and of influences as a share of the largest. Without the processor's vector
 instructions the largest difference is 6e-4; a KL weight 5 % larger is ten times that."""
 
+TRAINED = 0.05
+"""Of Pearson and its ceilings after 1,200 steps of training, which amplify rounding: between two
+processors the same code differed by up to 0.026, and single influences by more than their size."""
+
 
 def make(folder, sweeps):
     arguments = ["--to", str(folder), "--sweeps", ",".join(sweeps)]
@@ -41,5 +45,10 @@ def test_a_sweep_finds_what_it_found(sweep, made):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", SLOW)
-def test_jobs_at_mini_scale_find_what_they_found(sweep, tmp_path):
-    check(make(tmp_path, [sweep]), sweep)
+def test_jobs_at_mini_scale_agree_as_they_did(sweep, tmp_path):
+    now, then = (load(where / f"{sweep}.json") for where in (make(tmp_path, [sweep]), HERE))
+    for job, tables in then.items():
+        for label, [number] in tables["metrics"].items():
+            if label.endswith(",pearson") or label.startswith(("ceiling,", "attainable,")):
+                [value] = now[job]["metrics"][label]
+                assert value == pytest.approx(number, abs=TRAINED), f"{job}, {label}"
