@@ -24,7 +24,7 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.progress import Progress
 from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
-from untrac_exp.stages.resuming import BesideTarget, put_aside_if_damaged
+from untrac_exp.stages.resuming import BesideTarget, resumable
 from untrac_exp.stages.schedule import CONSTANT, Schedule
 from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
 
@@ -252,9 +252,7 @@ def pretrain(
         model.compile()  # in place: its weights keep their names
     module = Pretraining(model.train(), data, settings, seed, keep, trainer.loss)
     resume = out / _RESUME
-    if processes.is_first():
-        put_aside_if_damaged(resume)
-    checkpoint = processes.broadcast(str(resume) if resume.exists() else None)
+    checkpoint = processes.broadcast(resumable(resume) if processes.is_first() else None)
     if checkpoint:
         log.info("%s: resuming from %s", label, checkpoint)
     callbacks: list[Callback] = [

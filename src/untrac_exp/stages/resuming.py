@@ -23,15 +23,20 @@ class BesideTarget(TorchCheckpointIO):
         temporary.replace(path)
 
 
-def put_aside_if_damaged(checkpoint: Path) -> None:
-    """Rename a checkpoint that was cut or changed, as by a full disk, so that none is resumed."""
+def resumable(checkpoint: Path) -> str | None:
+    """Return the path of a checkpoint to resume from, None if there is none.
+
+    One that was cut or changed, as by a full disk, is put aside.
+    """
     try:
         with ZipFile(checkpoint) as file:
             fault = file.testzip()
     except FileNotFoundError:
-        return
+        return None
     except BadZipFile as error:
         fault = str(error)
     if fault is not None:
         log.warning("%s is damaged (%s): training begins again", checkpoint, fault)
         checkpoint.replace(checkpoint.with_suffix(".damaged"))
+        return None
+    return str(checkpoint)
