@@ -148,7 +148,7 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     )
     assert "already there" in run(swept, **mine)
 
-    formula = "[values] = products("
+    formula = "values = products("
     assert formula in source
     twice = source.replace(
         'products(subject, "products", dot, draws=False)',

@@ -8,7 +8,6 @@ influences by retraining. With ``--readme`` the table goes into the README here.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +34,9 @@ def publish(table: pd.DataFrame, truth: pd.DataFrame) -> str:
     shares = with_shares(table).groupby(["method", "testset"])["share"].mean().unstack()
     of_usable = with_shares(usable).groupby("method")[["share", "partial"]].mean()
     runs = table.drop_duplicates(["method", "train_seed"]).groupby("method")
-    rows = {"attainable ceiling": {name: plus_minus(noise[name], digits=2) for name in testsets}}
+    rows = {
+        "attainable ceiling": {name: plus_minus(noise[name] or 0.0, digits=2) for name in testsets}
+    }
     for method in of_usable["share"].sort_values(ascending=False).index:
         row = {name: plus_minus(shares.loc[method, name], digits=2) for name in testsets}
         row["mean"] = plus_minus(of_usable.loc[method, "share"], digits=2)
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -284,7 +284,14 @@ class Method(ABC):
         return sizes.tokens, sizes.tokens
 
 
-def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
-    """Return the scores of a method that evaluates no losses."""
-    rows = [(corpus, *subset, value) for (corpus, subset), value in values.items()]
+def score_table(subject: Subject, values: np.ndarray) -> pd.DataFrame:
+    """Return the scores of a method that evaluates no losses.
+
+    values: (Z, S), in the order of the subject's corpora and subsets.
+    """
+    rows = [
+        (corpus, *subset, float(values[i, j]))
+        for j, subset in enumerate(subject.subsets)
+        for i, corpus in enumerate(subject.corpora)
+    ]
     return pd.DataFrame(rows, columns=SCORES)
