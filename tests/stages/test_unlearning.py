@@ -1,7 +1,9 @@
 """Unlearning against a bare loop, and when it is evaluated and stopped."""
 
 import copy
+import gc
 import shutil
+import weakref
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -219,3 +221,22 @@ def test_the_schedule_ends_at_the_limit():
 def test_senseless_settings_are_refused_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         Stopping(**settings)
+
+
+def test_a_run_leaves_no_memory_behind(trained):
+    """Without garbage collection, which may come after many runs of a large model."""
+    states = []
+
+    class Seen(lightning.Callback):
+        def on_train_end(self, trainer, module):
+            for of_weight in trainer.optimizers[0].state.values():
+                states.append(weakref.ref(of_weight["exp_avg"]))
+            states.append(weakref.ref(module))
+
+    gc.disable()
+    try:
+        unlearned(trained[0], sequences(1, 3, 5), callbacks=[Seen()])
+        assert len(states) > 2
+        assert [state() for state in states if state() is not None] == []
+    finally:
+        gc.enable()

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.models.loss import Losses, example_nll
 from untrac_exp.runtime import processes
-from untrac_exp.stages.trainer import TrainerSettings
+from untrac_exp.stages.trainer import TrainerSettings, discard
 
 
 class Evaluation(lightning.LightningModule):
@@ -50,6 +50,7 @@ def evaluate(
     loaders = [processes.shard(data.batches(max_tokens)) for data in datasets]
     predictor = trainer.build(barebones=True, precision="32-true")
     predictions = predictor.predict(Evaluation(model), dataloaders=loaders)
+    discard(predictor)
     model.to(device)
     assert predictions is not None
     if len(datasets) == 1:  # then the trainer returns a list of batches, not of datasets

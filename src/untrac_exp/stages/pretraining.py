@@ -26,7 +26,7 @@ from untrac_exp.stages import sharding
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.resuming import BesideTarget, resumable
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
+from untrac_exp.stages.trainer import TrainerSettings, discard, exit_on_sigterm
 
 log = logging.getLogger(__name__)
 
@@ -285,16 +285,16 @@ def pretrain(
     )
     with exit_on_sigterm():
         fitter.fit(module, ckpt_path=checkpoint, weights_only=True)
+    discard(fitter)
     trained = sharding.whole(model.eval())
     # the losses so far are those before each step
     one = 0 if keep is None else int(keep.nonzero()[0])
-    last = _loss(trained, data.batch(torch.tensor([one]))) if fitter.is_global_zero else 0.0
+    last = _loss(trained, data.batch(torch.tensor([one]))) if processes.is_first() else 0.0
     _check_finite(processes.broadcast(last), settings.steps)
-    if not fitter.is_global_zero:
+    if not processes.is_first():
         return
     trained.save_pretrained(out / "model")
-    steps = range(1, len(module.losses) + 1)
-    losses = pd.DataFrame({"step": steps, "loss": module.losses})
+    losses = pd.DataFrame({"step": range(1, len(module.losses) + 1), "loss": module.losses})
     losses.to_csv(out / LOSS_FILE, index=False)
     for file in out.glob(f"{resume.stem}.*"):  # also one that was cut short
         file.unlink()

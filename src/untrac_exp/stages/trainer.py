@@ -101,6 +101,15 @@ def exit_on_sigterm() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGTERM) from None
 
 
+def discard(trainer: lightning.Trainer) -> None:
+    """Free what a trainer holds: the model unless others have it, and the optimizer's state.
+
+    It refers to itself, so this would stay until garbage is collected, which goes by the number of
+    objects and not by their size.
+    """
+    vars(trainer).clear()
+
+
 def quiet() -> None:
     """Suppress log messages and warnings of transformers and Lightning."""
     transformers.utils.logging.set_verbosity_error()

@@ -23,7 +23,7 @@ from untrac_exp.models.weights import parameters
 from untrac_exp.stages.micro_batches import MicroBatch, micro_batches, number_per_process
 from untrac_exp.stages.pretraining import OptimizerFactory, seed_dropout
 from untrac_exp.stages.schedule import CONSTANT, Schedule
-from untrac_exp.stages.trainer import TrainerSettings, exit_on_sigterm
+from untrac_exp.stages.trainer import TrainerSettings, discard, exit_on_sigterm
 
 StepLoss = Callable[[PreTrainedModel, MicroBatch], Tensor]
 """Scalar loss that a step minimises; its mean over micro-batches is the batch's loss."""
@@ -227,4 +227,5 @@ def unlearn(
     )
     with exit_on_sigterm():
         fitter.fit(module)
+    discard(fitter)
     model.to(device)
