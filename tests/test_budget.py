@@ -131,18 +131,6 @@ def test_the_first_round_always_runs(subject, clock):
     assert done.is_last
 
 
-def test_a_stored_round_is_expected_to_take_what_it_took(subject, clock):
-    """An interrupted command does not start a round that cannot fit because others were stored."""
-
-    class Stored(Reading):
-        def influences(self, subject):
-            subject.meter.wall_s += 400
-            return super().influences(subject)
-
-    [done] = attribute(Stored(clock, 0.0), subject, 700.0, clock[0] + 700)
-    assert done.rounds[0]["seconds"] == 400
-
-
 def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
     caplog.set_level(logging.INFO)
     for done in attribute(Reading(clock), subject, 1e9, clock[0] + 12_000):

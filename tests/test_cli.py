@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import JOB, command, overrides, write_texts
-from untrac_exp.config.errors import did_you_mean, one_line
+from untrac_exp.config.errors import one_line
 
 ROOT = Path(__file__).parents[1]
 
@@ -165,10 +165,3 @@ def test_what_nobody_expected_names_its_type():
     assert one_line(ValueError("steps=0 must be\n positive")) == "steps=0 must be positive"
     missing = FileNotFoundError(2, "No such file or directory", "x/y")
     assert one_line(missing) == "x/y: no such file or directory; check the path"
-
-
-def test_a_suggestion_is_near_or_lists_all():
-    assert did_you_mean("stepz", ["steps", "lr"]) == "; did you mean steps?"
-    assert did_you_mean("stepz", ["steps"], "a.") == "; did you mean a.steps?"
-    assert did_you_mean("zzz", ["steps", "lr"]) == "; choose from steps, lr"
-    assert did_you_mean("zzz", []) == ""

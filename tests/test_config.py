@@ -1,10 +1,7 @@
 """Every configuration file, found by looking: what it names exists and takes what it is given."""
 
-import inspect
-import pkgutil
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -17,16 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-import untrac_exp.methods
-import untrac_exp.objectives
-from experiments.published import BEGIN, END, fill
-from tests.claims import OLDER, parts, wrong
+from tests.claims import parts, wrong
 from untrac_exp.config.checks import check, check_value
 from untrac_exp.config.errors import one_line
 from untrac_exp.config.schema import config_dir, job_overrides, plain, shown, shrink
-from untrac_exp.methods.base import Method
 from untrac_exp.objectives.base import Objective
-from untrac_exp.report.callback import count_jobs
 from untrac_exp.stages.unlearning import Stopping
 
 CONF = config_dir()
@@ -88,98 +80,6 @@ def test_every_experiment_opens_with_what_to_know(experiment):
         assert command.startswith(f"python -m untrac_exp +experiment={experiment}")
 
 
-def test_a_header_that_its_table_no_longer_says_is_wrong(tmp_path):
-    """Numbers, the verdict and the preset, after the script has written the table anew."""
-    (tmp_path / "experiments" / "x").mkdir(parents=True)
-    readme = tmp_path / "experiments" / "x" / "README.md"
-    text = f"0.81 is prose\n{BEGIN}\n\n| a | −0.123 ± 0.008 | 1,009 | 5e-6 |\n\n{OLDER}\n\n{END}\n"
-    readme.write_text(text)
-    head = (
-        "# @package _global_\n# Paper's claim: x.\n"
-        "# Result here: holds: −0.123 at 5e-6, 1,009 tokens\n"
-        "#              (experiments/x/README.md, schedule=constant).\n# Command: c\n# Cost: 1\n"
-    )
-    assert wrong(head, tmp_path) == []
-    assert wrong(head.replace("holds: ", "see "), tmp_path) != []
-    assert wrong(head.replace("holds: ", ""), tmp_path) != []
-    assert wrong(head.replace("Result here", "Expected"), tmp_path) != []
-    assert wrong(head.replace("−0.123 at 5e-6, 1,009", "no"), tmp_path) != []
-    assert wrong(head.replace("−0.123", "0.123"), tmp_path) == [
-        "not in experiments/x/README.md: 0.123"
-    ]
-    assert wrong(head.replace("1,009", "0.81"), tmp_path) == [
-        "not in experiments/x/README.md: 0.81"
-    ]
-    assert wrong(head.replace("x/README", "y/README"), tmp_path) != []
-    fill(readme, "| a | −0.2 | 1,009 | 5e-6 |")
-    assert wrong(head, tmp_path) == [
-        "not in experiments/x/README.md: -0.123",
-        "the header and the file say different presets",
-    ]
-
-
-@pytest.mark.parametrize("corpora", ["equal_mini", "unequal_mini", "tasks_a", "tasks_b"])
-def test_one_key_makes_another_world_of_corpora_and_test_sets(corpora):
-    for testset in (corpora,) if "tasks" in corpora else ("toxicity_mini", "harms_mini"):
-        cfg = composed(f"corpora={corpora}", f"testset={testset}", "world_seed=3")
-        assert cfg.corpora.seed == cfg.testset.seed == 3
-
-
-@pytest.mark.parametrize(
-    "experiment",
-    ["bias", "truthfulness", "harms", "harms_unequal", "docstrings", "tasks_a"],
-)
-def test_the_spread_of_a_headline_covers_samples_and_trained_models(experiment):
-    params = composed(f"+experiment={experiment}", hydra=True).hydra.sweeper.params
-    assert params.seed == params.train_seed == "0,1"
-
-
-def test_the_demo_has_two_trained_models_and_one_sample_of_each():
-    """It has to end within minutes; the spread over train seeds is the larger one."""
-    params = composed("+experiment=toxicity", hydra=True).hydra.sweeper.params
-    assert (params.seed, params.train_seed) == ("0", "0,1")
-
-
-@pytest.mark.parametrize("suite", ["a", "b"])
-def test_another_seed_of_the_tasks_is_another_sample(suite):
-    cfg = composed(f"+experiment=tasks_{suite}")
-    assert cfg.n_per_corpus < cfg.corpora.n_per_corpus
-
-
-def concrete(package, parent):
-    """The classes of a package that can be configured: the leaves below `parent`."""
-    for module in pkgutil.iter_modules(package.__path__):
-        for found in vars(import_module(f"{package.__name__}.{module.name}")).values():
-            if (
-                inspect.isclass(found)
-                and issubclass(found, parent)
-                and found.__module__ == f"{package.__name__}.{module.name}"
-                and not inspect.isabstract(found)
-            ):
-                yield f"{found.__module__}.{found.__qualname__}"
-
-
-@pytest.mark.parametrize(
-    ("group", "package", "parent"),
-    [
-        ("method", untrac_exp.methods, Method),
-        ("objective", untrac_exp.objectives, Objective),
-    ],
-    ids=["methods", "objectives"],
-)
-def test_each_can_be_chosen_on_the_command_line(group, package, parent):
-    files = (CONF / group).glob("*.yaml")
-    nodes = [OmegaConf.load(file) for file in files]
-    named = {node.get(group, node).get("_target_") for node in nodes}  # some are global
-    classes = set(concrete(package, parent))
-    assert classes
-    assert classes - named == set()
-
-
-def test_configuration_is_read_from_the_checkout():
-    assert Path(__file__).parents[1] / "conf" == CONF
-
-
 def test_a_folder_is_named_by_experiment_scale_method_overrides_and_seed():
     cfg = composed(
         "+experiment=toxicity", "method=untrac", "seed=3", "train_seed=1", "optimizer.lr=1e-5",
@@ -197,14 +97,6 @@ def test_own_files_are_in_no_folders_name():
     own = ["corpora=local", "corpora.paths={a: a/b.txt}", "model=hf", "model.path=../x"]
     cfg = composed(*own, hydra=True).hydra
     assert cfg.sweep.subdir == "untrac/corpora=local,model=hf/seed0"
-
-
-def test_the_jobs_of_a_sweep_are_counted_whatever_gives_its_values():
-    params = composed("+experiment=toxicity", hydra=True).hydra.sweeper.params
-    axes = [f"{key}={values}" for key, values in params.items()]
-    assert count_jobs([*axes, "+experiment=toxicity"]) == 5 * 1 * 2
-    command = ["method=untrac", "optimizer.lr=1e-5,2e-5,3e-5", "n_per_corpus=4"]
-    assert count_jobs([*axes, "+experiment=toxicity", *command]) == 3 * 2
 
 
 @pytest.mark.parametrize("name", ["false", "True", "null", "1", "1.50", "1e3"])
@@ -236,19 +128,6 @@ def test_values_fit_annotations(value, hint, expected):
     else:
         with pytest.raises(ValueError, match=rf"^key(\.a)?=.* has the wrong type; .*{expected}"):
             check_value(value, hint, "key")
-
-
-RATES = {"untrac": (2e-5, 5e-5), "untrac_inv": (2e-4, 5e-5)}
-
-
-@pytest.mark.parametrize("method", RATES)
-def test_every_method_has_the_learning_rate_that_was_chosen_for_it(method):
-    for scale, rate in zip(("mini", "paper"), RATES[method], strict=True):
-        for optimizer in ("adam", "sgd", "adafactor"):
-            chosen = [f"method={method}", f"scale={scale}", f"optimizer={optimizer}"]
-            assert composed(*chosen).method.optimizer.lr == rate
-    assert composed(f"method={method}", "optimizer.lr=0.25").method.optimizer.lr == 0.25
-    assert composed("+experiment=trace", f"method={method}").method.optimizer.lr == 5e-5
 
 
 def test_each_takes_the_settings_of_its_experiment():

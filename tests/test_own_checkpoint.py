@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.command import JOB as TRAINED
 from tests.command import command, overrides, write_texts
@@ -93,16 +92,6 @@ def test_a_path_that_is_not_there_is_said_before_torch_is_imported(folder):
     assert ended.stderr.count("\n") == 1
 
 
-def test_the_order_of_corpora_changes_nothing(folder):
-    for names in (["forum", "wiki", "support"], ["support", "wiki", "forum"]):
-        files = {"forum": "forum.jsonl", "wiki": "wiki.txt", "support": "support.txt"}
-        paths = ", ".join(f"{name}: {files[name]}" for name in names)
-        run(folder, method="finetune", name=names[0], corpora__paths=f"{{{paths}}}")
-    tables = [(path / "scores.csv").read_bytes() for path in folder.glob("outputs/*/**/seed0")]
-    assert len(tables) == 2
-    assert tables[0] == tables[1]
-
-
 def test_the_order_of_corpora_changes_no_model_that_is_trained(tmp_path):
     write_texts(tmp_path)
     for name, paths in {"one": "{a: a.txt, b: b.txt}", "other": "{b: b.txt, a: a.txt}"}.items():
@@ -112,17 +101,6 @@ def test_the_order_of_corpora_changes_no_model_that_is_trained(tmp_path):
     tables = [path.read_bytes() for path in tmp_path.glob("outputs/*/**/scores.csv")]
     assert len(tables) == 2
     assert tables[0] == tables[1]
-
-
-def test_tokens_are_made_once_for_all_methods(folder):
-    """Also with a budget, and of a test set much larger than it can read."""
-    write(folder / "bad.jsonl", [{"text": f"{text} {i}"} for i in range(99) for text in BAD])
-    run(folder, budget="1s")
-    pattern = "outputs/store/tokens/*/manifest.json"
-    before = {path: path.read_bytes() for path in folder.glob(pattern)}
-    assert len(before) == 3
-    run(folder, budget="1s", method="finetune")
-    assert {path: path.read_bytes() for path in folder.glob(pattern)} == before
 
 
 # ------------------------------------------------------------------------------- what is said
@@ -171,23 +149,6 @@ def test_what_was_read_stands_in_the_results(folder):
         "ignored": {"of another format": ["d/readme.md"]},
     }  # fmt: skip
     assert metrics(folder)["reading"]["wiki"]["files"] == 1
-
-
-def test_names_that_look_like_markup_are_names_in_a_plan(folder):
-    (folder / "conf" / "corpora").mkdir(parents=True)
-    node = {
-        "_target_": "untrac_exp.data.sources.local.corpora",
-        "paths": {"[/x]": "forum.jsonl", "wiki": "wiki.txt"},
-    }
-    (folder / "conf" / "corpora" / "mine.yaml").write_text(yaml.safe_dump(node))
-    settings = {key: value for key, value in JOB.items() if key != "corpora.paths"}
-    for more in (["plan=true"], []):
-        ended = command(
-            ["+experiment=trace", *overrides(settings), "corpora=mine", "name='[/x]'", *more,
-             "--config-dir", "conf"], folder,
-        )  # fmt: skip
-        assert (ended.status, ended.err) == (0, ""), ended.out
-    assert "[/x]" in ended.out
 
 
 # ------------------------------------------------------------------------------- what is kept
@@ -247,12 +208,3 @@ def test_a_terminal_of_ascii_shows_the_ranking(folder):
     assert "Which corpus made the model say insults?" in ended.stdout
     assert "\\u03b80's loss is" in ended.stdout
     assert "no report" not in ended.stdout
-
-
-def test_a_full_disk_is_named_with_its_folder(tmp_path):
-    write_texts(tmp_path)
-    ended = command(overrides(TRAINED), tmp_path, largest_file=100_000)
-    assert ended.status == 1
-    [line] = ended.err.splitlines()
-    assert line.startswith(f"error: no space left in {tmp_path}/outputs/store/model/")
-    assert os.strerror(27).lower() in line.lower()

@@ -195,13 +195,3 @@ def test_four_samples_one_theta0_and_one_truth(experiment):
     pairs, seeds = runs()
     assert {train_seed for _, train_seed in pairs} == {"0", "1"}
     assert seeds == [0, 1]
-
-
-@pytest.mark.parametrize(
-    "experiment", ["sensitivity_epochs", "sensitivity_lr", "sensitivity_optimizer"]
-)
-def test_the_sensitivity_is_of_four_samples(experiment):
-    for scale, seeds in {"mini": "0", "paper": "0,1,2,3"}.items():
-        cfg = composed(f"+experiment={experiment}", f"scale={scale}", hydra=True)
-        assert cfg.hydra.sweeper.params.seed == seeds
-        assert cfg.truth.train_seeds == ([0] if scale == "paper" else [0, 1])

@@ -11,9 +11,6 @@ from tests.command import JOB, overrides, write_texts
 from tests.command import command as command_line
 from untrac_exp.config.downloads import downloads
 from untrac_exp.config.schema import config_dir
-from untrac_exp.methods.base import Subset
-from untrac_exp.methods.common.sizes import Size, Sizes
-from untrac_exp.report.plan import _models
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -128,23 +125,6 @@ def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
     settings = OmegaConf.to_container(cfg, resolve=True)
     someones_own = settings["model"].get("path") == "???"
     assert bool(dict(downloads(settings))) == (scale == "paper" and not someones_own)
-
-
-@pytest.mark.parametrize(
-    ("truth", "models", "losses"),
-    [
-        ("truth=none", 1, 0),
-        ("truth=natural", 1, 0),
-        ("truth=leave_dataset_out truth.train_seeds=[1]", 4, 3),
-    ],
-)
-def test_an_estimate_counts_the_models_that_are_trained(truth, models, losses):
-    """θ0, and what a truth trains, which is nothing where it is stored."""
-    sizes = Sizes({name: Size(20, 140) for name in "ab"}, {Subset("t", "u"): Size(3, 21)})
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", ["method=graddot", *truth.split()])
-    kinds = [kind for kind, *_ in _models(cfg, sizes, 1000, None)]
-    assert (kinds.count("model"), kinds.count("losses")) == (models, losses)
 
 
 def test_a_plan_has_the_jobs_of_the_sweep_and_leaves_nothing_else(tmp_path):

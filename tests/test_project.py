@@ -1,20 +1,14 @@
 """What holds the project together: its configuration files, its pins, its wheel."""
 
-import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import unquote
 
-import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from untrac_exp import __version__
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -29,11 +23,6 @@ def pins():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pairs = [line.split("==") for line in lines if not line.startswith("#")]
     return {canonicalize_name(name): number for name, number in pairs}
-
-
-@pytest.mark.parametrize("file", CONF, ids=lambda f: str(f.relative_to(ROOT)))
-def test_every_configuration_file_is_a_mapping(file):
-    assert isinstance(yaml.safe_load(file.read_text()), dict | None)
 
 
 def test_every_direct_dependency_is_pinned():
@@ -63,32 +52,3 @@ def test_the_wheel_carries_the_package_its_data_and_every_configuration_file(tmp
     assert CONF
     assert expected - names == set()
     assert not [n for n in names if not n.startswith("untrac_exp")]  # no tests, no outputs
-
-
-def test_the_citation_is_of_this_version_and_its_paper():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == __version__
-    assert citation["license"] == PROJECT["license"]
-    assert citation["authors"] == PROJECT["authors"]
-    paper = citation["preferred-citation"]
-    bibtex = (ROOT / "README.md").read_text().split("```bibtex\n")[1].split("```")[0]
-    for value in (paper["title"], paper["doi"], str(paper["year"]), citation["version"]):
-        assert f"{{{value}}}" in bibtex
-    assert PROJECT["urls"]["Paper"] == paper["url"]
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_badges_say_what_the_project_states():
-    badges = " ".join(
-        unquote(badge)
-        for badge in re.findall(r"img\.shields\.io/badge/([^)]+)", (ROOT / "README.md").read_text())
-    )
-    assert f"python-{PROJECT['requires-python'].removeprefix('>=')}+" in badges
-    assert f"licence-{PROJECT['license']}" in badges
-    assert (ROOT / "src/untrac_exp/py.typed").exists() == ("types" in badges)
-
-
-@pytest.mark.parametrize("extra", ["joblib", "peft"])
-def test_what_ci_installs_has_the_extras_it_tests(extra):
-    extras = PROJECT["optional-dependencies"]
-    assert set(extras[extra]) <= set(extras["dev"])

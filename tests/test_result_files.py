@@ -61,18 +61,6 @@ def test_a_table_that_was_changed_after_the_metrics_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_table_gives_the_same_bytes(tmp_path):
-    one = files.write(tmp_path / "1", "scores", scores([1.0, 2.0, 3.0])).read_bytes()
-    other = scores([1.0, 2.0, 3.0])[["influence", "corpus", "subset", "testset"]]
-    assert files.write(tmp_path / "2", "scores", other).read_bytes() == one
-
-
-def test_trajectory_keeps_whole_steps(tmp_path):
-    path = files.write(tmp_path, "trajectory", scores([0.5, 0.25, 1.0]).assign(step=[0, 10, 20]))
-    assert path.read_text().splitlines()[1] == "a,t,s,0,0.5"
-    assert files.read_table(path, files.TRAJECTORY)["step"].tolist() == [0, 10, 20]
-
-
 def test_metrics_are_strict_json_with_null_for_undefined(tmp_path):
     metrics = {
         "method": "untrac",

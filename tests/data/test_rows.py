@@ -148,11 +148,3 @@ def test_nothing_but_empty_completions_names_the_file_and_the_line(tmp_path):
     path.write_text('\n{"prompt": "who?", "completion": ""}\n{"completion": " "}\n')
     with pytest.raises(ValueError, match=r"empty.jsonl is blank \(such as .* line 2\); add text"):
         local.corpora({"forum": str(path)})
-
-
-def test_a_test_set_of_one_example_and_one_that_is_also_a_corpus(tmp_path):
-    path = tmp_path / "one.jsonl"
-    path.write_text('{"prompt": "who?", "completion": "me"}')
-    [testset] = local.testsets({"one": str(path)})
-    [corpus] = local.corpora({"one": str(path)})
-    assert testset.subsets["all"] == list(corpus.rows) == [Row(" me", "who?")]

@@ -54,15 +54,6 @@ def test_the_fingerprint_follows_source_size_seed_and_window():
     assert sample_rows(corpus(), 3, 0).fingerprint == sample_rows(corpus(), 3, 0).fingerprint
 
 
-def test_a_source_with_excerpts_is_not_read():
-    def rows():
-        raise AssertionError
-        yield
-
-    large = Corpus("c", rows(), "print", lambda n, seed: [Row(f"{seed}")] * n)
-    assert sample_rows(large, 2, 7).rows == [Row("7")] * 2
-
-
 # --------------------------------------------------------------------------------------- windows
 BOOK = " ".join(f"word{i}" for i in range(1_000))
 
@@ -271,9 +262,3 @@ def test_a_sample_of_sorted_data_sees_most_of_its_topics(tmp_path, monkeypatch, 
         assert len(rows) == 600
         assert len(counts) >= 17
         assert max(counts.values()) < 150
-
-
-def test_small_files_are_read_by_a_fair_sample(tmp_path):
-    found = opened(write(tmp_path / "a.jsonl", 50))
-    assert found.excerpt is None
-    assert sample_rows(found, 50, 0).rows == list(found.rows)

@@ -125,13 +125,6 @@ def test_a_row_is_one_text_after_the_tokens_start_of_which_the_answer_is_scored(
     assert data.input_ids[1, : data.lengths[1]].tolist() == [start, *plain]
 
 
-def test_an_answer_is_scored_as_it_stands_in_the_text(tokenizer):
-    """No token of the answer is one that only an answer by itself would have."""
-    data = encode([QUESTION], tokenizer, 64, False, "x")
-    whole = tokenizer(QUESTION.input + QUESTION.target, add_special_tokens=False)["input_ids"]
-    assert scored(data, 0) == whole[-len(scored(data, 0)) :]
-
-
 def test_a_token_across_the_border_belongs_to_the_answer():
     tokenizer = byte_level()
     data = encode([Row("grolk", "the ")], tokenizer, 64, False, "x")

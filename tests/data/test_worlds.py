@@ -28,19 +28,6 @@ def drawn(number):
     )
 
 
-def test_the_pool_has_the_promised_sizes():
-    texts = read("worlds")
-    assert (len(texts.corpora), len(texts.testsets)) == (32, 16)
-    for rows in texts.corpora.values():
-        assert all(200 <= len(row.target) <= 2000 for row in rows)
-        assert 150_000 <= sum(len(row.target) for row in rows) <= 240_000
-    for subsets in texts.testsets.values():
-        rows = list(chain(*subsets.values()))
-        assert 128 <= len(rows) <= 256
-        assert all(40 <= len(row.target) <= 400 for row in rows)
-    assert sum(path.stat().st_size for path in TEXTS.glob("*.jsonl.xz")) < 6e6
-
-
 def test_no_text_is_in_two_places():
     texts = read("worlds")
     documents = [row.target for row in chain(*texts.corpora.values())]

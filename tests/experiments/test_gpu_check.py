@@ -6,7 +6,7 @@ from itertools import count
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
-from experiments.gpu_check.check import SETTINGS, matrix_rate, measure
+from experiments.gpu_check.check import matrix_rate, measure
 from untrac_exp.stages.trainer import TrainerSettings
 
 
@@ -24,11 +24,6 @@ def test_every_stage_is_measured():
     assert [line.split(",")[0] for line in lines] == ["pretraining", "untrac", "untrac_inv"]
     for line in lines:
         assert re.search(r"32-true: -?[\d.]+ ms a step, .* of float32, .* of bfloat16", line)
-
-
-def test_settings_have_each_once():
-    assert len(set(SETTINGS)) == len(SETTINGS)
-    assert {shard for *_, shard in SETTINGS} == {False, True}
 
 
 def test_the_rate_is_that_of_a_product_of_matrices(monkeypatch):

@@ -5,22 +5,15 @@ from functools import partial
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from tests.conftest import corpora, make_subject, sequences
-from tests.trace_checkpoints import TEXTS
-from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.job import load, prepare_process
-from untrac_exp.job import make_subject as make_the_jobs
 from untrac_exp.methods.base import Subject, Subset
 from untrac_exp.methods.common.unlearn import UnlearningMethod
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.kl import KL
-from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import Stopping
-from untrac_exp.store import Store
 
 METHODS = pytest.mark.parametrize("kind", [UnTrac, UnTracInv])
 
@@ -131,37 +124,3 @@ def test_the_draw_is_set_by_its_seed(trained, tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------- as a job makes its subject
-NOUNS = "ape bee cow dog eel fox gnu hen jay kid owl pig rat sow yak zebra".split()
-
-
-def write(path, word, n, blank):
-    lines = [f"{word} {a} sees {word} {b} and {a}." for a in NOUNS for b in NOUNS]
-    path.write_text(blank.join(lines[:n]))
-
-
-def job(folder, *overrides):
-    """The subject of one job."""
-    settings = [
-        f"store={folder}/store", "trainer.accelerator=cpu", "threads=1", "hydra.mode=RUN",
-        "testset.paths={bad: " + str(folder / "bad.txt") + "}",
-        "corpora.paths={" + ", ".join(f"{n}: {folder}/{n}.txt" for n in TEXTS) + "}", *overrides,
-    ]  # fmt: skip
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", settings)
-    prepare_process(cfg.threads)
-    data = load(cfg, Store(cfg.store))
-    return make_the_jobs(cfg, data, data.training.model_spec(0), Meter())
-
-
-@METHODS
-def test_where_a_model_is_trained_the_rest_of_its_corpora_is_held(kind, tmp_path, monkeypatch):
-    for name in TEXTS:
-        write(tmp_path / f"{name}.txt", name, 80, "\n\n")
-    write(tmp_path / "bad.txt", "bad", 8, "\n")
-    subject = job(
-        tmp_path, "corpora=local", "testset=local", "pretraining.steps=1", "n_per_corpus=4",
-        "pretraining.batch_size=2",
-    )  # fmt: skip
-    _, by_corpus, answer = run(kind, subject, monkeypatch)
-    assert by_corpus.keys() == TEXTS.keys()
-    assert not answer.warnings

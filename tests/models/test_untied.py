@@ -8,16 +8,12 @@ from functools import partial
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from safetensors.torch import load_file, load_model
+from safetensors.torch import load_model
 from transformers import AutoModelForSeq2SeqLM
 
 from tests.conftest import CPU
 from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
-from tests.test_config import composed
-from untrac_exp.methods.base import Checkpoint, Subject, Subset
-from untrac_exp.methods.common.loader import Loader
-from untrac_exp.models.adapter import add_lora
+from untrac_exp.methods.base import Subset
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.sharding import rebuilt
 from untrac_exp.stages.trainer import quiet
@@ -51,15 +47,6 @@ def assert_equal(one, other):
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
-
-
-def test_the_skeleton_has_as_many_parameters(source, model):
-    skeleton = source.skeleton(None)
-    assert_untied(skeleton)
-    assert skeleton.num_parameters() == source.parameters(None) == model.num_parameters()
-    assert model.num_parameters() == sum(
-        weight.numel() for weight in load_file(f"{source.path}/model.safetensors").values()
-    )
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -113,37 +100,3 @@ def test_its_losses_are_those_of_the_model_that_was_trained(training, source):
     batch = testsets["test"].batch(slice(None))
     loss = model(**{**batch, "labels": batch["labels"]}).loss
     assert job.read(0, path)[subset] == pytest.approx(loss.item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("method", ["untrac", "untrac_inv", "tracin", "untrac_step"])
-def test_a_method_leaves_theta0_with_its_own_head(method, training, source):
-    corpora, testsets = datasets_of("t5", source)
-    theta0 = training.model_spec(0)
-    model = theta0.load("sdpa")
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    subject = Subject(
-        load=Loader(lambda: model),
-        corpora={name: corpora[name] for name in training.corpora},
-        trained_on={name: corpora[name] for name in training.corpora},
-        subsets={Subset("t", "test"): testsets["test"]},
-        checkpoints=[Checkpoint(path, 1e-2) for path in theta0.checkpoints()],
-        trainer=CPU,
-        store=training.store,
-        key={},
-    )
-    settings = ["optimizer=sgd", "method.stopping.epochs=null", "method.stopping.steps=2"]
-    chosen = settings if method in ("untrac", "untrac_inv") else []
-    scores = instantiate(composed(f"method={method}", *chosen).method).influences(subject).scores
-    assert scores["influence"].abs().gt(0).all()
-    assert_untied(model)
-    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-
-
-def test_an_adapter_leaves_the_head(model):
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    adapter = add_lora(model, {"r": 2, "target_modules": "all-linear"})
-    assert not model.lm_head.weight.requires_grad
-    assert_untied(model)
-    adapter.unload()
-    assert model.state_dict().keys() == before.keys()
-    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())

@@ -50,18 +50,6 @@ def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog, monkeypatch
     assert callbacks.Report.failed
 
 
-def test_any_error_of_a_report_is_a_failure(small, caplog, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(callbacks.Report, "sweep", of_sweep(small))
-    monkeypatch.setattr(callbacks.Report, "failed", False)
-    monkeypatch.setattr(sweep, "report_sweep", full)
-    callbacks.Report().on_multirun_end(OmegaConf.create())
-    assert caplog.messages[0].startswith("no report: no space left (")
-    assert callbacks.Report.failed
-
-
 def test_the_command_says_what_is_wrong_and_exits_with_1(tmp_path):
     with pytest.raises(SystemExit, match=r"^error: .*nowhere: no finished job.*$"):
         command.main([str(tmp_path / "nowhere")])

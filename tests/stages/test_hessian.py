@@ -46,18 +46,6 @@ def test_is_the_difference_of_two_gradients(seq2seq, step, bound):
     assert float((exact - difference).norm() / exact.norm()) < bound
 
 
-@pytest.mark.parametrize("seq2seq", [False, True])
-def test_float32_agrees_with_float64(seq2seq):
-    data = corpora(seq2seq)["ones"]
-    single, double = BUILD[seq2seq](torch.float32), BUILD[seq2seq](torch.float64)
-    double.load_state_dict(single.state_dict())
-    vector = torch.randn(sum(p.numel() for p in single.parameters()))
-    found = hessian_vector_product(single, data, 30, vector)
-    expected = hessian_vector_product(double, data, 30, vector)
-    assert (found.dtype, expected.dtype) == (torch.float32, torch.float64)
-    assert float((found - expected).norm() / expected.norm()) < 1e-4
-
-
 def test_power_iterations_find_the_largest_eigenvalue(theta0):
     data = corpora()["threes"]
     expected = float(torch.linalg.eigvalsh(dense.hessian(theta0, data)).abs().max())

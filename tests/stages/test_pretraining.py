@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +21,6 @@ from untrac_exp.data.order import batches
 from untrac_exp.models.loss import Averaging, mean_loss
 from untrac_exp.stages.pretraining import (
     CHECKPOINTS,
-    Pretraining,
     PretrainingSettings,
     pretrain,
 )
@@ -316,24 +314,6 @@ def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):
     saved = sorted((tmp_path / "long" / CHECKPOINTS).iterdir())
     assert [path.stem for path in saved] == ["00000005", "00000010"]
     assert_same(load_file(saved[0]), load_file(tmp_path / "short" / CHECKPOINTS / saved[0].name))
-
-
-def test_divergence_is_one_line_with_the_remedy(data, tmp_path):
-    with pytest.raises(ValueError, match=r"diverged: the loss is nan.*lower pretraining"):
-        train(data, tmp_path, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
-
-
-def test_the_module_runs_in_any_trainer(data, tmp_path):
-    adam = partial(torch.optim.Adam, lr=0.01)
-    settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5, schedule=WSD)
-    module = Pretraining(tiny_opt(), data, settings, seed=3)
-    lightning.Trainer(
-        accelerator="cpu", max_steps=12, max_epochs=-1, logger=False,
-        enable_progress_bar=False, default_root_dir=tmp_path / "trainer",
-    ).fit(module)  # fmt: skip
-    train(data, tmp_path / "ours", schedule=WSD)
-    expected = weights(tmp_path / "ours")
-    assert_same({k: v for k, v in module.model.state_dict().items() if k in expected}, expected)
 
 
 @pytest.mark.slow

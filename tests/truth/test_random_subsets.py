@@ -10,8 +10,6 @@ from scipy import stats
 
 from tests.command import JOB, command, overrides, write_texts
 from tests.truth.test_leave_dataset_out import influences
-from untrac_exp.methods.base import Subset
-from untrac_exp.models.loss import example_losses
 from untrac_exp.statistics.agreement import agreement, noise_ceiling, truth_mean
 from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.random_subsets import RandomSubsets
@@ -131,19 +129,6 @@ def test_the_draw_is_set_by_its_seed_and_is_random():
 def test_nonsense_is_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         RandomSubsets([0], **settings).left_out(CORPORA)
-
-
-def test_a_change_is_the_loss_without_minus_the_loss_with(world):
-    training, subsets = world
-    truth = RandomSubsets([0], subsets=3, fraction=0.6)  # one of three is left out
-    changes = truth.changes(training, subsets)
-    assert len(changes) == 3 * 3
-    theta0 = training.model_spec(0).load("sdpa")
-    row = changes.iloc[0]
-    without = training.model_spec(0, row["without"]).load("sdpa")
-    data = subsets[Subset(row["testset"], row["subset"])]
-    by_hand = example_losses(without, data, 99).mean - example_losses(theta0, data, 99).mean
-    assert row["influence"] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_models_without_one_corpus_are_those_of_leave_dataset_out(world, monkeypatch):
