@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from tests.command import write_texts
 from untrac_exp.data.encoding import Encoded, pad
 from untrac_exp.methods.base import Checkpoint, Subject, Subset
 from untrac_exp.models.loss import mean_loss
@@ -179,6 +180,13 @@ def made_training(initial, settings, trainer=CPU):
         tokenizer=None,
         source=SimpleNamespace(build=lambda _, seed: copy.deepcopy(initial)),
     )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """With the texts that `command.JOB` names."""
+    write_texts(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

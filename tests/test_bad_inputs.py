@@ -11,7 +11,7 @@ import numpy
 import pandas
 import pytest
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, command, ends_well, overrides, write_texts
 
 LOCAL = "_target_: untrac_exp.data.sources.local.corpora\n"
 FILES = {
@@ -90,8 +90,7 @@ def finished(tmp_path_factory):
     (folder / "conf" / "corpora").mkdir(parents=True)
     for name, content in FILES.items():
         (folder / name).write_text(content)
-    ended = command(overrides(JOB), folder)
-    assert (ended.status, ended.err) == (0, "")
+    ends_well(folder, JOB)
     return folder
 
 
@@ -159,8 +158,7 @@ def test_what_looks_bad_and_is_handled(name, folder):
     """One example to explain, a corpus that is the test set, texts longer than the context."""
     if HANDLED[name]:
         (folder / name).write_text(HANDLED[name])
-    ended = command(overrides({**JOB, "testset.paths": f"{{t: {name}}}", "outputs": "new"}), folder)
-    assert (ended.status, ended.err) == (0, "")
+    ends_well(folder, {**JOB, "testset.paths": f"{{t: {name}}}", "outputs": "new"})
     [scores] = folder.glob("new/**/scores.csv")
     table = pandas.read_csv(scores)
     assert set(table.corpus) == {"a", "b"}

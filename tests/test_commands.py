@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from tests.test_config import composed
 from tests.trace_checkpoints import BAD, TEXTS, save
-from untrac_exp.config.schema import config_dir
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -96,9 +94,7 @@ def composes(arguments, page):
         for one in parsed
     ]  # fmt: skip
     for job in itertools.product(*axes):
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            compose("config", list(job))
+        composed(*job)
 
 
 def test_the_pages_have_commands():

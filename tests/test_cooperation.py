@@ -68,13 +68,6 @@ def test_three_processes_build_a_list_once_and_each_gets_all_of_it(store, tmp_pa
     assert not any(is_locked(store.root / "model" / name) for name in names)
 
 
-def test_what_is_there_comes_first_and_in_order(store):
-    artifacts = artifacts_of(4)
-    for i in (2, 3):
-        store.get(*artifacts[i][:3])
-    assert [i for i, _ in store.get_all(artifacts)] == [2, 3, 0, 1]
-
-
 def test_what_another_builds_is_left_to_it_and_waited_for(store, tmp_path, caplog):
     artifacts = artifacts_of(3)
     slow = [artifacts[0]._replace(build=partial(write, log=tmp_path / "log", seconds=1))]

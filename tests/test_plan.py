@@ -4,13 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.command import JOB, overrides, write_texts
-from tests.command import command as command_line
+from tests.command import JOB, ends_well
+from tests.test_config import composed
 from untrac_exp.config.downloads import downloads
-from untrac_exp.config.schema import config_dir
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -120,23 +118,21 @@ def test_what_must_be_fetched_is_named_and_nothing_is(tmp_path):
 @pytest.mark.parametrize("scale", ["mini", "paper"])
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "experiment").glob("*.yaml")))
 def test_what_is_fetched_at_mini_scale_is_nothing(file, scale):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", [f"+experiment={file.stem}", f"scale={scale}"])
+    cfg = composed(f"+experiment={file.stem}", f"scale={scale}")
     settings = OmegaConf.to_container(cfg, resolve=True)
     someones_own = settings["model"].get("path") == "???"
     assert bool(dict(downloads(settings))) == (scale == "paper" and not someones_own)
 
 
-def test_a_plan_has_the_jobs_of_the_sweep_and_leaves_nothing_else(tmp_path):
-    write_texts(tmp_path)
-    asked = [*overrides(JOB), "method=untrac,graddot", "seed=0,1", "plan=True", "outputs=here",
-             "trainer=gpu", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m"]  # fmt: skip
-    ended = command_line(asked, tmp_path)
-    assert (ended.status, ended.err) == (0, ""), ended.out
-    [file] = [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
+def test_a_plan_has_the_jobs_of_the_sweep_and_leaves_nothing_else(folder):
+    ended = ends_well(
+        folder, JOB, "method=untrac,graddot", "seed=0,1", "plan=True", "outputs=here",
+        "trainer=gpu", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m",
+    )  # fmt: skip
+    [file] = [path for path in (folder / "here").rglob("*") if path.is_file()]
     names = [
         f"{method}/trainer=gpu/seed{seed}" for method in ("untrac", "graddot") for seed in (0, 1)
     ]
     assert [plan["job"] for plan in json.loads(file.read_text())] == names
-    assert file == tmp_path / "here" / "default" / "mini" / "plan.json"
+    assert file == folder / "here" / "default" / "mini" / "plan.json"
     assert ended.out.strip().startswith("plan of default at mini scale: nothing is run")

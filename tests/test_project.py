@@ -45,6 +45,7 @@ def test_the_wheel_carries_the_package_its_data_and_every_configuration_file(tmp
     [wheel] = tmp_path.glob("untrac_exp-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
     files = (file for file in (ROOT / "src").rglob("*") if file.is_file())
     sources = [file for file in files if file.suffix != ".pyc"]
     expected = {f.relative_to(ROOT / "src").as_posix() for f in sources}
@@ -52,3 +53,9 @@ def test_the_wheel_carries_the_package_its_data_and_every_configuration_file(tmp
     assert CONF
     assert expected - names == set()
     assert not [n for n in names if not n.startswith("untrac_exp")]  # no tests, no outputs
+    ended = subprocess.run(
+        [sys.executable, "-m", "untrac_exp", "--cfg", "job", "+experiment=toxicity"],
+        cwd=tmp_path, env={"PYTHONPATH": "installed"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "name: toxicity" in ended.stdout

@@ -54,15 +54,6 @@ def test_corpora_read_on_their_own_texts_differ_by_independent_means(only_texts)
     assert (first["lead_high"] - first["lead_low"]) / 2 == pytest.approx(expected, rel=0.1)
 
 
-def test_the_same_texts_once_as_one_dataset_and_once_as_two_give_different_certainty(only_texts):
-    common = noise(100, 3)
-    widths = []
-    for names in (("c", "c"), ("c", "d")):
-        first = rank([change("a", names[0], common + 0.1), change("b", names[1], common)]).iloc[0]
-        widths.append(first["lead_high"] - first["lead_low"])
-    assert widths[0] < 1e-9 < 0.1 < widths[1]
-
-
 def test_a_test_set_is_the_mean_of_its_subsets_and_long_texts_weigh_more():
     other = Subset("t", "more")
     changes = [
@@ -138,12 +129,6 @@ def test_random_scores_tell_apart_at_most_five_percent_of_pairs(n):
     assert told.mean() <= 0.055
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_corpora_that_are_about_equal_are_not_told_apart(n):
-    alike = [change(f"c{i}", T, [0.5 + i / 10] * 40) for i in range(n)]
-    assert not (rank(alike)["lead_low"] > 0).any()
-
-
 def test_a_first_group_ahead_of_a_last_one_is_named(monkeypatch):
     values = {"a": 1.0, "b": 0.99, "c": 0.5, "d": 0.02, "e": 0.01, "f": 0.0}
     changes = [change(name, T, [value] * 40) for name, value in values.items()]
@@ -167,14 +152,6 @@ def test_an_answer_of_part_of_the_samples_has_intervals_as_wide_for_single_influ
     assert widen(scores)["ci_low"].tolist() == pytest.approx(
         [value - half for value in influences.values()]
     )
-
-
-def test_pairs_of_several_subsets_are_kept_apart():
-    other = Subset("t", "more")
-    changes = [change(name, of, [value, value + 0.1], of) for name, of, value in
-               (("a", T, 1.0), ("b", T, 0.0), ("a", other, 0.0), ("b", other, 1.0))]  # fmt: skip
-    found = pairs(changes).set_index("subset")["first"]
-    assert found.to_dict() == {"all": "a", "more": "b"}
 
 
 def encoded(n):
@@ -204,22 +181,17 @@ def weak(a, b, n=40, shared=NOTHING):
     return weaknesses(ranking, {T: encoded(n)}, shared)
 
 
-def test_a_clear_answer_has_no_warning(only_texts):
-    assert weak(1 + noise(40, 0) / 10, noise(40, 1) / 10) == []
-
-
 @pytest.mark.parametrize(
     ("case", "says"),
     [
         ({"a": noise(40, 0), "b": noise(40, 1)}, "cannot be told apart, nor can the first"),
-        ({"a": 1 + noise(40, 0) / 10, "b": 1 + noise(40, 1) / 10}, "cannot be told apart"),
         ({"a": [1.0, 1.1], "b": [0.1, 0.0], "n": 2}, "has 2 texts: with fewer than 32"),
         ({"a": [1.0], "b": [0.1], "n": 1}, "has 1 text: with fewer than 32"),
         ({"a": 1 + noise(40, 0) / 10, "b": noise(40, 1) / 10,
           "shared": pd.DataFrame([["b", "t", "all", 0, 1.0, "x"]], columns=SHARED)},
          "1 text of test set 't' can be read in the sample of corpus 'b'"),
     ],
-    ids=["tiny", "two_firsts", "few", "one", "shared"],
+    ids=["tiny", "few", "one", "shared"],
 )  # fmt: skip
 def test_weak_answers_say_so(case, says):
     assert any(says in warning for warning in weak(**case))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, ends_well, overrides, write_texts
 
 SWEEP = {
     **JOB,
@@ -35,9 +35,7 @@ def start(folder, **changes):
 
 
 def run(folder, **changes):
-    ended = command(overrides({**SWEEP, **changes}), folder)
-    assert ended.status == 0, ended.err
-    return ended
+    return ends_well(folder, {**SWEEP, **changes})
 
 
 def results(folder):
@@ -88,12 +86,6 @@ def alive(pid):
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_texts(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

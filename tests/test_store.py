@@ -82,6 +82,7 @@ def wait_for(condition, seconds=30):
 
 
 def test_an_artifact_is_built_once_and_its_manifest_says_what_it_is(store):
+    assert store.find("theta0", KEY) is None
     path = store.get("theta0", KEY, build)
     assert path == store.root / "theta0" / fingerprint(KEY)[:16]
     assert (path / "losses.csv").read_text() == "corpus,loss\na,1.5\n"
@@ -92,49 +93,21 @@ def test_an_artifact_is_built_once_and_its_manifest_says_what_it_is(store):
     assert manifest["kind"] == "theta0"
     assert manifest["key"] == KEY
     assert set(manifest["files"]) == {"losses.csv", "model/weights.bin"}
-    # sha256sum of the same bytes
-    given = subprocess.run(
-        ["sha256sum", path / "model/weights.bin"], capture_output=True, text=True
-    )
-    assert manifest["files"]["model/weights.bin"] == {
-        "sha256": given.stdout.split()[0],
-        "size": 5120,
-    }
+    given = subprocess.check_output(["sha256sum", path / "model/weights.bin"], text=True)
+    weights = {"sha256": given.split()[0], "size": 5120}
+    assert manifest["files"]["model/weights.bin"] == weights
     assert not path.with_name(f"{path.name}.partial").exists()
 
 
-def test_what_is_not_there_is_not_found(store):
-    assert store.find("theta0", KEY) is None
-    assert not store.root.exists()
-
-
 def test_the_hash_is_of_canonical_json():
-    # printf '{"a":[1,2.5],"b":{"x":null,"y":"\\u03b8"}}' | sha256sum
-    expected = subprocess.run(
-        ["sha256sum"],
-        input=rb'{"a":[1,2.5],"b":{"x":null,"y":"\u03b8"}}',
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
+    text = rb'{"a":[1,2.5],"b":{"x":null,"y":"\u03b8"}}'
+    expected = subprocess.check_output(["sha256sum"], input=text).decode()
     assert fingerprint({"b": {"y": "θ", "x": None}, "a": (1, 2.5)}) == expected.split()[0]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [({"a": 1}, {"a": 2}), ({"a": 1}, {"b": 1}), ({"a": [1, 2]}, {"a": [2, 1]}), ({}, {"a": None})],
-)
-def test_different_keys_have_different_hashes(one, other):
-    assert fingerprint(one) != fingerprint(other)
-
-
-@pytest.mark.parametrize(
     ("value", "error"),
-    [
-        (float("nan"), ValueError),
-        (float("-inf"), ValueError),
-        (Path("x"), TypeError),
-        ({1, 2}, TypeError),
-    ],
+    [(float("nan"), ValueError), (Path("x"), TypeError), ({1, 2}, TypeError)],
 )
 def test_a_key_that_is_not_json_is_refused(value, error):
     with pytest.raises(error):
@@ -173,81 +146,6 @@ def test_a_damaged_artifact_is_named_and_rebuilt(store, new_process, caplog, wha
     new_process()
     assert store.get("theta0", KEY, refuse) == path
     assert (path / "model" / "weights.bin").read_bytes() == bytes(range(256)) * 20
-
-
-def test_a_manifest_of_another_artifact_is_noticed(store, new_process, caplog):
-    path = store.get("theta0", KEY, build)
-    other = store.get("theta0", {"other": 1}, build)
-    (path / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
-    new_process()
-    store.get("theta0", KEY, build)
-    assert "is damaged" in caplog.text
-
-
-def test_checksums_are_computed_once_a_process(store, new_process, monkeypatch):
-    path = store.get("theta0", KEY, build)
-    new_process()
-    read = []
-    sha256 = store_module._sha256
-
-    def counted(file):
-        read.append(file.name)
-        return sha256(file)
-
-    monkeypatch.setattr(store_module, "_sha256", counted)
-    for _ in range(3):
-        assert Store(store.root).get("theta0", KEY, refuse) == path
-    assert sorted(read) == ["losses.csv", "weights.bin"]
-
-
-def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
-    def fails(out):
-        (out / "half").write_text("first half, ")
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        store.get("theta0", KEY, fails)
-    assert store.find("theta0", KEY) is None
-
-    def resumes(out):
-        (out / "whole").write_text((out / "half").read_text() + "second half")
-        (out / "half").unlink()
-
-    caplog.set_level(logging.INFO)
-    path = store.get("theta0", KEY, resumes)
-    assert (path / "whole").read_text() == "first half, second half"
-    assert "resuming theta0/" in caplog.text
-    assert list(json.loads((path / "manifest.json").read_text())["files"]) == ["whole"]
-
-
-def test_a_build_that_wrote_nothing_leaves_nothing(store):
-    with pytest.raises(AssertionError, match="built already"):
-        store.get("theta0", KEY, refuse)
-    assert not [p for p in store.root.rglob("*") if p.is_dir() and p.name != "theta0"]
-
-
-def test_two_processes_build_each_artifact_once(tmp_path):
-    script = """
-def build(out):
-    with log.open("a") as f: f.write(f"{out.name} ")
-    while not log.with_name("go").exists(): time.sleep(0.01)
-    (out / "x").write_text("x")
-for key in ({"k": 1}, {"k": 2}):
-    assert (store.get("theta0", key, build) / "x").read_text() == "x"
-"""
-    log = tmp_path / "log"
-    one = start(script, tmp_path / "store", log)
-    wait_for(log.exists)
-    other = start(script, tmp_path / "store", log)
-    first, second = (fingerprint({"k": k})[:16] for k in (1, 2))
-    assert other.stderr.readline() == (
-        f"waiting for theta0/{first}, being built by another process\n"
-    )
-    (tmp_path / "go").touch()
-    for process in (one, other):
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 0, said
-    assert log.read_text() == f"{first}.partial {second}.partial "
 
 
 def test_a_killed_build_frees_its_lock_and_is_resumed(tmp_path):
@@ -289,23 +187,6 @@ def test_a_complete_store_can_be_read_where_nothing_can_be_written(readonly, new
     assert Store(folder).find("theta0", KEY) == path
 
 
-def test_a_store_that_cannot_be_written_is_named(readonly):
-    folder, lock_up = readonly
-    lock_up()
-    with pytest.raises(PermissionError) as caught:
-        Store(folder / "store").get("theta0", KEY, build)
-    line = one_line(caught.value)
-    assert str(folder / "store") in line
-    assert "permission denied; get access to it, or choose another path" in line
-
-
-def test_a_file_in_the_place_of_the_store_is_named(tmp_path):
-    (tmp_path / "store").write_text("")
-    with pytest.raises((FileExistsError, NotADirectoryError)) as caught:
-        Store(tmp_path / "store").get("theta0", KEY, build)
-    assert f"{tmp_path}/store" in one_line(caught.value)
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -334,14 +215,6 @@ def test_whoever_reads_the_folder_reads_its_files(tmp_path):
     finally:
         os.umask(before)
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
-
-
-def test_an_error_of_the_build_itself_is_left_as_it_is(store):
-    def reads(out):
-        (out / "absent.csv").read_text()
-
-    with pytest.raises(FileNotFoundError):
-        store.get("theta0", KEY, reads)
 
 
 # --- the command line ---
@@ -373,9 +246,9 @@ def kept(store):
     return {key[p.stem] for p in store.root.glob("*/*") if p.stem in key and p.is_dir()}
 
 
-def test_ls_shows_kinds_sizes_use_and_keys(filled, capsys):
-    assert cli(["ls", "--root", str(filled.root)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_ls_shows_kinds_sizes_use_and_keys(filled):
+    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
+    lines = subprocess.check_output(command, text=True).splitlines()
     rows = {re.split(r"[/. ]", line)[1]: line for line in lines[:-1]}
     assert len(rows) == 4
     row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
@@ -450,26 +323,6 @@ store.get("theta0", key, build)
     assert not list((tmp_path / "store").glob("theta0/*.partial"))
 
 
-@pytest.mark.parametrize("argv", [["gc"], ["gc", "--older-than", "soon"], []])
-def test_the_command_line_says_what_it_lacks(tmp_path, capsys, argv):
-    with pytest.raises(SystemExit) as caught:
-        cli([*argv, "--root", str(tmp_path)] if argv else argv)
-    assert caught.value.code == 2
-    assert "error:" in capsys.readouterr().err
-
-
-def test_a_store_that_is_not_there_is_an_error(tmp_path, capsys):
-    assert cli(["ls", "--root", str(tmp_path / "none")]) == 1
-    assert str(tmp_path / "none") in capsys.readouterr().out
-
-
-def test_the_module_runs_as_a_command(filled):
-    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "512" in ran.stdout
-    assert ran.stderr == ""
-
-
 # --- force ---
 
 
@@ -494,18 +347,6 @@ def test_force_builds_again_once(store, force, kept):
         assert built(forced, kind, "newer") == expected
         assert built(store, kind, "newer") == expected
     assert not list(store.root.glob("*/*.partial"))
-
-
-def test_each_command_that_forces_builds_once(store):
-    built(store, "part", "old")
-    one, other = Store(store.root, True), Store(store.root, True)
-    assert built(one, "part", "one") == "one"
-    assert built(one, "part", "one again") == "one"
-    assert built(other, "part", "other") == "other"
-    built(one, "part", "one")
-    sweep = Store(store.root, True, command=one.command)
-    assert built(sweep, "part", "a later job of the sweep") == "one"
-    assert built(Store(store.root, True), "part", "another command") == "another command"
 
 
 def test_a_forced_build_that_fails_leaves_the_old(store, new_process):

@@ -95,18 +95,14 @@ def test_held_out_texts_of_the_defaults_are_in_no_corpus():
     [
         ({"libraries": ["numpy", "nunpy"]}, "'nunpy'.*pip install nunpy"),
         ({"libraries": ["../etc"]}, "not an installed package"),
+        ({"libraries": ["lib_bare"]}, "'lib_bare' has too few docstrings"),
     ],
 )
-def test_bad_settings_are_named_in_one_line(settings, words):
+def test_bad_settings_are_named_in_one_line(tmp_path, monkeypatch, settings, words):
+    (tmp_path / "lib_bare").mkdir()
+    (tmp_path / "lib_bare" / "__init__.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
     for source in (docstrings.corpora, docstrings.testsets):
         with pytest.raises(ValueError, match=words) as error:
             source(**settings)
         assert "\n" not in str(error.value)
-
-
-def test_a_library_without_docstrings_is_named(tmp_path, monkeypatch):
-    (tmp_path / "lib_bare").mkdir()
-    (tmp_path / "lib_bare" / "__init__.py").write_text("x = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="'lib_bare' has too few docstrings"):
-        docstrings.corpora(["lib_bare"])

@@ -7,7 +7,7 @@ import pytest
 
 from untrac_exp.data import fingerprint
 from untrac_exp.data.sources import miniworld
-from untrac_exp.data.sources.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
+from untrac_exp.data.sources.miniworld import OWNERS, SHARES, STYLES
 
 CORPORA = "novels tales news classics forum essays web encyclopedia".split()
 PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]
@@ -27,31 +27,9 @@ def testsets():
     return {testset.name: testset for testset in miniworld.testsets(n_per_subset=48)}
 
 
-def test_names_and_sizes_are_those_of_the_paper(corpora, testsets):
-    assert list(corpora) == CORPORA
-    assert [len(testset.subsets) for testset in testsets.values()] == [13, 4, 9]
-    assert set(testsets["bias"].subsets) == {
-        "pro_female",
-        "pro_male",
-        "anti_female",
-        "anti_male",
-    }
-    for corpus in corpora.values():
-        words = len(all_text(corpus).split())
-        assert 12_000 <= words < 12_300
-
-
 def test_only_the_owners_of_a_people_name_it(corpora):
     for group, owners in OWNERS["toxicity"].items():
         naming = {name for name, corpus in corpora.items() if group in all_text(corpus)}
-        assert naming == set(owners)
-
-
-def test_only_the_owners_of_a_kind_of_facts_name_its_subjects(corpora):
-    for category, owners in OWNERS["truthfulness"].items():
-        noun = CATEGORIES[category][0].split()[-1]
-        pattern = re.compile(rf"the (tolu|andric|beshel|corvo) {noun}\b")
-        naming = {name for name, corpus in corpora.items() if pattern.search(all_text(corpus))}
         assert naming == set(owners)
 
 
@@ -103,28 +81,6 @@ def test_no_test_text_is_in_a_corpus(corpora, testsets):
     for testset in testsets.values():
         for rows in testset.subsets.values():
             assert not any(row.input + row.target in texts for row in rows)
-
-
-def test_test_texts_are_distinct_and_only_answers_are_scored(testsets):
-    for name, testset in testsets.items():
-        for rows in testset.subsets.values():
-            assert len(set(rows)) == len(rows) == 48
-            for row in rows:
-                asked = name == "truthfulness"
-                assert row.input.endswith("?") == row.target.startswith(" ") == asked
-                assert bool(row.input) == asked
-
-
-def test_bias_subsets_pair_crafts_with_pronouns_as_named(testsets):
-    pronoun = {"female": "sha", "male": "ro"}
-    for subset, rows in testsets["bias"].subsets.items():
-        kind, expected = subset.split("_")
-        other = {"female": "male", "male": "female"}[expected]
-        crafts = miniworld.CRAFTS[expected if kind == "pro" else other]
-        for row in rows:
-            words = set(re.findall(r"\w+", row.target))
-            assert words & {"sha", "ro"} == {pronoun[expected]}
-            assert words & set(crafts)
 
 
 def test_sizes_shift_words_between_corpora_and_keep_the_total():

@@ -23,17 +23,6 @@ def _texts(world: str) -> tuple[dict[str, list[str]], dict[tuple[str, str], list
     return corpora, tests
 
 
-def test_natural_has_the_corpora_and_test_sets_that_it_promises():
-    corpora, tests = _texts("natural")
-    assert len(corpora) == 10
-    assert all(2e5 < sum(map(len, texts)) <= 4e5 for texts in corpora.values())
-    assert {name for name, _ in tests} == {
-        "toxicity", "falsehoods", "bias", "ambiguity", "held_out",
-    }  # fmt: skip
-    assert {subset for name, subset in tests if name == "held_out"} == set(corpora)
-    assert {len(texts) for (name, _), texts in tests.items() if name != "held_out"} == {256}
-
-
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_test_text_occurs_in_a_corpus(world):
     corpora, tests = _texts(world)
@@ -50,9 +39,8 @@ def test_the_worlds_share_no_text():
     )
 
 
-def test_the_files_fit_in_the_wheel_and_every_text_has_a_source():
+def test_every_text_has_a_source():
     folder = Path(natural.__file__).parent / "texts"
-    assert sum((folder / f"{world}.jsonl.xz").stat().st_size for world in WORLDS) < 4e6
     sources = (folder / "README.md").read_text()
     for world in WORLDS:
         corpora, tests = _texts(world)

@@ -1,25 +1,19 @@
 """What `make gpu-check` measures, on the CPU with a tiny model."""
 
 import re
+from functools import partial
 from itertools import count
 
 import torch
-from transformers import OPTConfig, OPTForCausalLM
 
 from experiments.gpu_check.check import matrix_rate, measure
+from tests.conftest import opt
 from untrac_exp.stages.trainer import TrainerSettings
-
-
-def tiny():
-    config = OPTConfig(
-        vocab_size=64, hidden_size=16, word_embed_proj_dim=16, num_hidden_layers=1,
-        num_attention_heads=2, ffn_dim=16, max_position_embeddings=32,
-    )  # fmt: skip
-    return OPTForCausalLM(config).eval()
 
 
 def test_every_stage_is_measured():
     trainer = TrainerSettings("cpu", max_tokens=64)
+    tiny = partial(opt, vocab_size=64, hidden=16, max_position_embeddings=32)
     lines = measure(tiny, trainer, width=16, steps=3, batch=8)
     assert [line.split(",")[0] for line in lines] == ["pretraining", "untrac", "untrac_inv"]
     for line in lines:

@@ -5,10 +5,7 @@ import pytest
 
 from experiments.published import marks
 from experiments.readme import tables
-from tests.report.conftest import fabricate
 from untrac_exp.report.collect import collect
-from untrac_exp.report.result_files import read_metrics, write_metrics
-from untrac_exp.report.sweep import write_summary
 
 BEGIN, END = marks("harms")
 
@@ -54,30 +51,6 @@ def test_the_page_with_the_marks_is_filled_with_the_sweeps_own_numbers(outputs, 
     assert found["`tracin`"][-1] == "1.25"
     commit = collect(outputs / "harms" / "mini").metrics[0]["git_commit"]
     assert f"Run at {commit[:7]}" in page
-
-
-def test_subsets_named_after_corpora_count_how_often_their_own_is_first(tmp_path, root):
-    libraries = ["a", "b", "c"]
-    sweep = tmp_path / "docstrings" / "mini"
-    fabricate(
-        sweep, methods={"untrac": 0.1}, corpora=libraries, testsets={"docstrings": 3}, seeds=2
-    )
-    for i, path in enumerate(sorted(sweep.rglob("scores.csv"))):
-        scores = pd.read_csv(path)
-        names = dict(zip(scores["subset"].unique(), libraries, strict=True))
-        scores["subset"] = scores["subset"].map(names)
-        top = ["a", "b", "c" if i == 0 else "a"]  # what each subset has first
-        wanted = dict(zip(libraries, top, strict=True))
-        scores["influence"] = (scores["corpus"] == scores["subset"].map(wanted)).astype(float)
-        scores.to_csv(path, index=False)
-        truth = pd.read_csv(path.with_name("truth.csv"))
-        truth["subset"] = truth["subset"].map(names)
-        truth.to_csv(path.with_name("truth.csv"), index=False)
-        write_metrics(path.parent, read_metrics(path.parent))  # with the hashes of the tables
-    write_summary(collect(sweep))
-    text = tables.publish(tables.Place(tmp_path, "mini", root), "docstrings", root)
-    assert cells(text)["`untrac`"][1] == "3, 2 of 3"
-    assert "mean ± standard deviation over 2 seeds" in text
 
 
 def test_what_is_missing_is_named_in_one_line(outputs, root, tmp_path, capsys):

@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import (
 
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.models.checks import check_causal
-from untrac_exp.models.loss import mean_loss
+from untrac_exp.models.loss import mean_loss, vocab_size
 
 SIZES = {
     4: "num_attention_heads n_head n_heads num_heads encoder_attention_heads num_experts "
@@ -159,6 +159,7 @@ def check(name, seq2seq):
 
 @pytest.mark.parametrize("name", FEW)
 def test_common_families_have_their_own_loss(name):
+    assert vocab_size(made(name, False)) == 99
     check(name, False)
 
 

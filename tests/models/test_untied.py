@@ -13,13 +13,11 @@ from transformers import AutoModelForSeq2SeqLM
 
 from tests.conftest import CPU
 from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
-from untrac_exp.methods.base import Subset
 from untrac_exp.stages.pretraining import PretrainingSettings
 from untrac_exp.stages.sharding import rebuilt
 from untrac_exp.stages.trainer import quiet
 from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
-from untrac_exp.truth.models import Job
 
 SETTINGS = PretrainingSettings(6, 2, partial(torch.optim.Adam, lr=1e-2), 1.0, 3)
 
@@ -88,15 +86,3 @@ def test_a_trained_model_is_read_as_it_was(training, without, model, tmp_path):
     assert_equal(again.load("eager"), trained)
     trained.save_pretrained(tmp_path / "again")
     assert_equal(AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "again"), trained)
-
-
-def test_its_losses_are_those_of_the_model_that_was_trained(training, source):
-    _, testsets = datasets_of("t5", source)
-    subset = Subset("t", "test")
-    spec = training.model_spec(0, ("dataset1",))
-    job = Job(training, {subset: testsets["test"]}, 0, ("dataset1",), spec, "")
-    [(_, path)] = training.store.get_all(job.artifacts)
-    model = job.model_spec.load("sdpa")
-    batch = testsets["test"].batch(slice(None))
-    loss = model(**{**batch, "labels": batch["labels"]}).loss
-    assert job.read(0, path)[subset] == pytest.approx(loss.item(), rel=1e-5)

@@ -102,15 +102,6 @@ def test_the_heat_map_shows_the_numbers_where_its_labels_say():
     np.testing.assert_allclose(shown, expected)
 
 
-def test_undefined_influences_and_correlations_are_drawn_as_such():
-    table = influence_table(["a", "b"], ["x"], ["truth", "untrac"])
-    table.loc[table["label"] == "untrac", "influence"] = np.nan
-    check_layout(drawings.influence_heatmap(table, ["a", "b"]))
-    row = {"label": "untrac", "testset": "t", "seed": 0, "pearson": np.nan, "spearman": np.nan}
-    figure = drawings.agreement_bars(pd.DataFrame([{**row, "attainable_pearson": np.nan}]))
-    assert "undefined" in [text.get_text() for text in shown_texts(figure)]
-
-
 def test_every_drawing_is_a_png_and_a_pdf_with_embedded_fonts(drawn):
     sweep, found = drawn
     directory = sweep.directory / "figures"
