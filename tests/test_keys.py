@@ -26,11 +26,11 @@ def store(folder, kind="*"):
 
 
 def methods(folder, parts):
-    """How many of these parts each method has."""
+    """How many of these parts each method has; "θ0" for those that methods share."""
     found = {}
     for part in parts:
-        target = json.loads((part / "manifest.json").read_text())["key"]["method"]["_target_"]
-        name = target.rpartition(".")[2]
+        method = json.loads((part / "manifest.json").read_text())["key"]["method"]
+        name = method.get("_target_", "θ0").rpartition(".")[2]
         found[name] = found.get(name, 0) + 1
     return found
 
@@ -41,11 +41,11 @@ def rebuilt(before, after):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """θ0's losses for both; UnTrac's losses at θ0 and its two corpora; GradDot's products."""
+    """θ0's loss, and its losses of test texts; UnTrac's two corpora; GradDot's products."""
     folder = tmp_path_factory.mktemp("swept")
     write_texts(folder)
     run(folder, SWEEP)
-    assert methods(folder, store(folder, "part")) == {"UnTrac": 4, "GradDot": 2}
+    assert methods(folder, store(folder, "part")) == {"θ0": 2, "UnTrac": 2, "GradDot": 1}
     return folder
 
 
@@ -71,9 +71,9 @@ def test_precision_and_seed_make_parts_of_their_own(swept):
     before = store(swept, "part")
     run(swept, method="untrac", seed="1")
     other_seed = store(swept, "part")
-    assert methods(swept, rebuilt(before, other_seed)) == {"UnTrac": 3}
+    assert methods(swept, rebuilt(before, other_seed)) == {"θ0": 1, "UnTrac": 2}
     run(swept, **{"trainer.precision": "bf16-mixed"})
-    assert methods(swept, rebuilt(other_seed, store(swept, "part"))) == {"GradDot": 2}
+    assert methods(swept, rebuilt(other_seed, store(swept, "part"))) == {"θ0": 1, "GradDot": 1}
 
 
 def test_checkpoints_kept_more_often_leave_the_parts(swept):
@@ -91,7 +91,7 @@ def test_a_second_testset_leaves_the_first_ones_part(swept):
     (swept / "u.txt").write_text("the ships stayed over the hills\n")
     run(swept, name="second", **{"testset.paths": "{t: t.txt, u: u.txt}"})
     after = store(swept, "part")
-    assert methods(swept, rebuilt(before, after)) == {"GradDot": 2}
+    assert methods(swept, rebuilt(before, after)) == {"θ0": 1, "GradDot": 1}
 
 
 def test_force_computes_the_methods_parts_and_says_what_it_keeps(swept):
@@ -101,7 +101,7 @@ def test_force_computes_the_methods_parts_and_says_what_it_keeps(swept):
     out = run(swept, **TRUTH, force="true")
     [line] = [line for line in out.splitlines() if "force=true" in line]
     assert "θ0 and truth are kept (force=all rebuilds them)" in line
-    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 2}
+    assert methods(swept, rebuilt(before, store(swept))) == {"θ0": 1, "GradDot": 1}
 
 
 def test_force_all_makes_everything_once(swept):
@@ -109,7 +109,7 @@ def test_force_all_makes_everything_once(swept):
     run(swept, SWEEP, **TRUTH, force="all")
     after = store(swept)
     kinds = sorted(path.parent.name for path in rebuilt(before, after))
-    expected = {"tokenizer": 1, "tokens": 3, "model": 3, "losses": 3, "part": 6}
+    expected = {"tokenizer": 1, "tokens": 3, "model": 3, "losses": 3, "part": 5}
     assert kinds == sorted(kind for kind, n in expected.items() for _ in range(n))
     models, parts = ([after[path] for path in store(swept, kind)] for kind in ("model", "part"))
     assert max(models) < min(made for made in parts if made > max(before.values()))
@@ -138,7 +138,7 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     )
     assert "already there" in run(swept, **mine)
 
-    formula = "[values] = products("
+    formula = "values = products("
     assert formula in source
     twice = source.replace(
         'products(subject, "products", dot, draws=False)',
@@ -148,7 +148,7 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     theirs.write_text(twice)
     assert "already there" not in run(swept, **mine)
     assert influences(swept, **mine) == pytest.approx([2 * x for x in first], rel=1e-12)
-    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 2}
+    assert methods(swept, rebuilt(before, store(swept))) == {"GradDot": 1}
     assert "already there" in run(swept)
 
 

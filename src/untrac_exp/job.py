@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,6 @@ from untrac_exp.data.sources import local
 from untrac_exp.methods.base import Candidate, Checkpoint, Method, Subject
 from untrac_exp.methods.common.budget import Round, attribute, budget_s, log_round
 from untrac_exp.methods.common.loader import Loader
-from untrac_exp.methods.common.theta0 import losses_at_theta0
 from untrac_exp.models.loss import TOKENS
 from untrac_exp.report.callback import JOBS, STARTED
 from untrac_exp.report.collect import collect
@@ -60,6 +59,8 @@ _COVERED_BY_THETA0 = (
     *("block_size", "n_parameters", "end_of_input"),
 )
 """Model keys that determine only weights or tokens, which store keys identify by content."""
+_OF_THETA0 = ("untrac_exp.methods.common.theta0", "untrac_exp.methods.common.scores")
+"""Modules that compute the losses of θ0, which methods share."""
 _INTERRUPTIBLE_TOKENS = 1024
 """Largest micro-batch on a CPU with a budget."""
 
@@ -211,7 +212,8 @@ def make_subject(cfg: DictConfig, inputs: Inputs, theta0: ModelSpec, meter: Mete
         checkpoints=checkpoints,
         trainer=training.trainer,
         store=training.store,
-        key=part_key(cfg, training, theta0),
+        key=part_key(cfg, training, theta0, plain(cfg.method)),
+        theta0_key=part_key(cfg, training, theta0, {}),
         seed=cfg.seed,
         max_tokens=training.trainer.max_tokens,
         meter=meter,
@@ -244,9 +246,14 @@ def _load(training: Training, theta0: ModelSpec, largest: int) -> PreTrainedMode
     return model.to(training.trainer.device) if training.store.parallel.is_here(1) else model
 
 
-def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str, Any]:
-    """Return what the parts of a method's result depend on, besides their data and the seed."""
-    method, model = plain(cfg.method), plain(cfg.model)
+def part_key(
+    cfg: DictConfig, training: Training, theta0: ModelSpec, method: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the parts of a method's result depend on, besides their data and the seed.
+
+    method: its settings; empty for parts that methods share.
+    """
+    model = plain(cfg.model)
     settings = {name: value for name, value in model.items() if name not in _COVERED_BY_THETA0}
     return {
         "theta0": theta0.id,
@@ -256,7 +263,5 @@ def part_key(cfg: DictConfig, training: Training, theta0: ModelSpec) -> dict[str
         **({"compile": True} if training.trainer.compile else {}),
         **({"by_token": True} if cfg.tokens else {}),
         **({"loss": asdict(loss)} if (loss := training.trainer.loss) != TOKENS else {}),
-        "code": code_fingerprint(
-            [*targets(method), type(training.source).__module__, losses_at_theta0.__module__]
-        ),
+        "code": code_fingerprint([*targets(method), type(training.source).__module__, *_OF_THETA0]),
     }

@@ -60,10 +60,11 @@ def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
         calls.append(vector)
         return 2 * vector.roll(1)
 
-    [found] = products.products(subject, "solved", dot, solve, normalised=True)
+    found = products.products(subject, "solved", dot, solve, normalised=True)
     assert len(calls) == min(len(subject.corpora), SUBSETS)
     slope = partial(mean_gradient, subject.model, max_tokens=subject.max_tokens)
-    for (corpus, subset), value in found.items():
+    for row in base.score_table(subject, found).itertuples():
+        corpus, subset, value = row.corpus, base.Subset(row.testset, row.subset), row.influence
         g, h = slope(subject.corpora[corpus]), slope(subject.subsets[subset])
         g = g / g.norm()
         g, h = (2 * g.roll(1), h) if kind == "few" else (g, 2 * h.roll(1))

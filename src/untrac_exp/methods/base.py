@@ -46,13 +46,15 @@ class Part(NamedTuple):
     """A part of a method's result that is computed and stored independently of the others.
 
     reads: the datasets that `compute` reads, by role; None for all datasets of the subject.
-    draws: whether the part also depends on the subject's `seed`.
+    draws: whether the part depends on the subject's `seed`, too.
+    of_theta0: whether it depends on θ0 and these datasets alone; methods share it.
     """
 
     name: str
     compute: Callable[[], Arrays]
     reads: Mapping[str, Iterable[Encoded]] | None = None
     draws: bool = True
+    of_theta0: bool = False
 
 
 class Candidate(NamedTuple):
@@ -72,6 +74,7 @@ class Subject:
         subsets: the examples of each test subset.
         checkpoints: saved during pretraining; empty for an external checkpoint.
         key: store key of the parts without data and seed: θ0, configuration, precision, code.
+        theta0_key: the same of parts that depend on θ0 and data alone; None for `key`.
         seed: seed of the method's random draws.
         max_tokens: maximum number of tokens per micro-batch, including padding.
         trained_on: all sequences of each corpus, of which `corpora` is a sample.
@@ -91,6 +94,7 @@ class Subject:
     trainer: TrainerSettings
     store: Store
     key: Mapping[str, Any]
+    theta0_key: Mapping[str, Any] | None = None
     seed: int = 0
     max_tokens: int = 4096
     meter: Meter = field(default_factory=Meter)
@@ -129,9 +133,8 @@ class Subject:
     def example_losses(self, data: Encoded) -> Losses:
         """Compute the loss of each example of `data` at the model's current weights.
 
-        Always in the weights' dtype, without autocast: an influence is a small difference of
-        losses, which can be below the rounding error of bfloat16. Without a trainer, since one may
-        be unlearning the model.
+        In the weights' dtype, without autocast: an influence can be below the rounding error of
+        bfloat16. Without a trainer, since one may be unlearning the model.
         """
         self.meter.forward(data.read)
         return example_losses(self.model, data, self.max_tokens, self.by_token)
@@ -163,9 +166,10 @@ class Subject:
         compute: Callable[[], Arrays],
         reads: Mapping[str, Iterable[Encoded]] | None = None,
         draws: bool = True,
+        of_theta0: bool = False,
     ) -> Arrays:
         """Return one part of the result; see `Part` and `parts`."""
-        return self.parts({name: Part(name, compute, reads, draws)}, name)[name]
+        return self.parts({name: Part(name, compute, reads, draws, of_theta0)}, name)[name]
 
     def parts(
         self,
@@ -200,7 +204,7 @@ class Subject:
             "trained on": self.trained_on.values(),
         }
         key = {
-            **self.key,
+            **((self.theta0_key if part.of_theta0 else None) or self.key),
             "part": part.name,
             "reads": {role: [data.fingerprint for data in read] for role, read in reads.items()},
             "seed": self.seed if part.draws else None,
@@ -221,8 +225,7 @@ class Subject:
 class Change(NamedTuple):
     """Losses of N examples before and after one unlearning run.
 
-    corpus, subset: the pair whose influence they give. of: the dataset that is evaluated. before,
-    after: its losses.
+    corpus, subset: whose influence they give. of: what is evaluated. before, after: its losses.
     """
 
     corpus: str
@@ -284,7 +287,14 @@ class Method(ABC):
         return sizes.tokens, sizes.tokens
 
 
-def gradient_scores(values: Mapping[tuple[str, Subset], float]) -> pd.DataFrame:
-    """Return the scores of a method that evaluates no losses."""
-    rows = [(corpus, *subset, value) for (corpus, subset), value in values.items()]
+def score_table(subject: Subject, values: np.ndarray) -> pd.DataFrame:
+    """Return the scores of a method that evaluates no losses.
+
+    values: (Z, S), in the order of the subject's corpora and subsets.
+    """
+    rows = [
+        (corpus, *subset, float(values[i, j]))
+        for j, subset in enumerate(subject.subsets)
+        for i, corpus in enumerate(subject.corpora)
+    ]
     return pd.DataFrame(rows, columns=SCORES)

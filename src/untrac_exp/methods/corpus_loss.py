@@ -8,7 +8,9 @@ method that does not rank better than this has not read the test set.
 
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+import numpy as np
+
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.scores import EvaluationSet
 from untrac_exp.methods.common.sizes import Sizes
 
@@ -19,15 +21,8 @@ class CorpusLoss(Method):
 
     def influences(self, subject: Subject) -> Influences:
         losses = EvaluationSet(subject.corpora).losses_at_theta0(subject)
-        return Influences(
-            gradient_scores(
-                {
-                    (corpus, subset): -at_theta0.mean
-                    for subset in subject.subsets
-                    for corpus, at_theta0 in losses.items()
-                }
-            )
-        )
+        of_corpora = [-at_theta0.mean for at_theta0 in losses.values()]
+        return Influences(score_table(subject, np.outer(of_corpora, np.ones(len(subject.subsets)))))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return sizes.corpus_tokens, 0

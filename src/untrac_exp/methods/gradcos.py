@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.products import dot, products
 
 
@@ -29,5 +29,5 @@ class GradCos(Method):
     """Cosine similarity of gradients; no hyperparameters."""
 
     def influences(self, subject: Subject) -> Influences:
-        [values] = products(subject, "products", cosine, draws=False)
-        return Influences(gradient_scores(values))
+        values = products(subject, "products", cosine, draws=False)
+        return Influences(score_table(subject, values))

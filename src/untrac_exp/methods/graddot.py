@@ -13,7 +13,7 @@ Charpiat et al., "Input Similarity from the Neural Network Perspective", NeurIPS
 
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.products import dot, products
 
 
@@ -22,5 +22,5 @@ class GradDot(Method):
     """Dot product of gradients; no hyperparameters."""
 
     def influences(self, subject: Subject) -> Influences:
-        [values] = products(subject, "products", dot, draws=False)
-        return Influences(gradient_scores(values))
+        values = products(subject, "products", dot, draws=False)
+        return Influences(score_table(subject, values))

@@ -20,7 +20,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.krylov import krylov
 from untrac_exp.methods.common.products import dot, products
@@ -73,8 +73,8 @@ class HifArnoldi(Method):
                     inner.append(self._inverse(space.build(start, hessian.draws())).to(gradient))
                 return space.combine(inner[0] @ space.coordinates(gradient), gradient)
 
-            [values] = products(subject, "products", dot, solve, normalised=True)
-        return Influences(gradient_scores(values))
+            values = products(subject, "products", dot, solve, normalised=True)
+        return Influences(score_table(subject, values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = sizes.tokens + 2 * self.iterations * sizes.tokens_of(self.samples)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.methods.common.sizes import Sizes
@@ -67,8 +67,8 @@ class HifEkfac(Method):
                     factors.update(fit_embeddings(subject.model, data, subject.seed))
             return precondition(subject.model, gradient, factors, self.damping)
 
-        [values] = products(subject, "products", dot, solve)
-        return Influences(gradient_scores(values))
+        values = products(subject, "products", dot, solve)
+        return Influences(score_table(subject, values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = sizes.tokens + (2 + 2 * self.embeddings) * sizes.tokens_of(self.samples)

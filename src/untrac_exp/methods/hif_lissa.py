@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from untrac_exp.methods.base import Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.curvature import TrainingHessian
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.methods.common.sizes import Sizes
@@ -74,8 +74,8 @@ class HifLissa(Method):
         def solve(gradient: Tensor) -> Tensor:
             return self._solve(hessian, scale, gradient)
 
-        [values] = products(subject, "products", dot, solve)
-        return Influences(gradient_scores(values))
+        values = products(subject, "products", dot, solve)
+        return Influences(score_table(subject, values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         power = _POWER_ITERATIONS * self.iterations * self.repeats if self.scale is None else 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Arrays, Influences, Method, Subject, score_table
 from untrac_exp.methods.common.products import gradient
 from untrac_exp.methods.common.sizes import Sizes
 from untrac_exp.stages.metagradient import Replay
@@ -39,13 +39,7 @@ class Magic(Method):
                 "pretraining.steps, or use method=graddot for a model trained elsewhere"
             )
         derivatives = subject.part("derivatives", lambda: self._derivatives(subject), draws=False)
-        scores = gradient_scores(
-            {
-                (corpus, subset): -float(derivatives["by_weight"][k, c])
-                for k, subset in enumerate(subject.subsets)
-                for c, corpus in enumerate(subject.trained_on)
-            }
-        )
+        scores = score_table(subject, -derivatives["by_weight"].T)
         largest = scores["influence"].abs().max()
         rough = (
             f"the derivatives reach {largest:.3g} nats per token, more than leaving out a corpus "

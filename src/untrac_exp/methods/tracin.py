@@ -10,10 +10,9 @@ Source: Pruthi et al., "Estimating Training Data Influence by Tracing Gradient D
 NeurIPS 2020 (TracInCP); baseline of Isonuma and Titov, ACL 2024, section 4.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass
 
-from untrac_exp.methods.base import Influences, Method, Subject, Subset, gradient_scores
+from untrac_exp.methods.base import Influences, Method, Subject, score_table
 from untrac_exp.methods.common.products import dot, products
 from untrac_exp.methods.common.sizes import Sizes
 
@@ -29,13 +28,8 @@ class TracIn(Method):
                 "set pretraining.checkpoint_every to at most pretraining.steps, or, for a model "
                 "trained elsewhere, use method=graddot"
             )
-        files, rates = zip(*subject.checkpoints, strict=True)
-        values: dict[tuple[str, Subset], float] = defaultdict(float)
-        at_checkpoints = products(subject, "products", dot, weights=files, draws=False)
-        for lr, cells in zip(rates, at_checkpoints, strict=True):
-            for cell, value in cells.items():
-                values[cell] += lr * value
-        return Influences(gradient_scores(values))
+        values = products(subject, "products", dot, weights=subject.checkpoints, draws=False)
+        return Influences(score_table(subject, values))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         tokens = sizes.checkpoints * sizes.tokens

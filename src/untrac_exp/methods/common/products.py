@@ -13,7 +13,7 @@ from safetensors.torch import load_model
 from torch import Tensor
 
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.methods.base import Arrays, Part, Subject, Subset
+from untrac_exp.methods.base import Arrays, Part, Subject
 from untrac_exp.stages.gradient import mean_gradient
 
 
@@ -30,10 +30,10 @@ def products(
     product: Callable[[Tensor, Tensor], float],
     solve: Callable[[Tensor], Tensor] | None = None,
     *,
-    weights: Sequence[Path | None] = (None,),
+    weights: Sequence[tuple[Path | None, float]] = ((None, 1.0),),
     normalised: bool = False,
     draws: bool = True,
-) -> list[dict[tuple[str, Subset], float]]:
+) -> np.ndarray:
     """Compute `product` of the gradients of each corpus and each test subset.
 
     Each weights file is loaded once, and each dataset is read once per file. At most two gradients
@@ -46,12 +46,13 @@ def products(
         product: function of a corpus' and a subset's gradient, both (P,) float32 on the CPU.
         solve: symmetric linear map (P,) -> (P,), such as an inverse Hessian, applied to the
             gradients of the corpora or of the subsets, whichever are fewer.
-        weights: files of weights at which to take the gradients; None for θ0.
+        weights: files of weights at which to take the gradients, None for θ0, and what the products
+            there are multiplied by in the sum over files.
         normalised: scale the corpora's gradients to length 1.
         draws: whether the parts depend on the subject's seed.
 
     Returns:
-        For each weights file, the products by corpus and subset.
+        The products (Z, S), in the order of the subject's corpora and subsets.
     """
     corpora_are_fewer = len(subject.corpora) <= len(subject.subsets)
     if solve is not None:  # only approximately symmetric, so the name says which side was solved
@@ -94,17 +95,10 @@ def products(
         file: Part(
             name if file is None else f"{name}-{file.stem}", partial(compute, file), reads, draws
         )
-        for file in weights
+        for file, _ in weights
     }
     tables = subject.parts(parts, "products of gradients")
-    return [
-        {
-            (corpus, subset): float(tables[file]["products"][i, j])
-            for j, subset in enumerate(subject.subsets)
-            for i, corpus in enumerate(subject.corpora)
-        }
-        for file in weights
-    ]
+    return np.sum([factor * tables[file]["products"] for file, factor in weights], axis=0)
 
 
 @contextmanager

@@ -45,9 +45,11 @@ class EvaluationSet(Generic[Name]):
         }
 
     def losses_at_theta0(self, subject: Subject) -> dict[Name, Losses]:
-        """Return the losses of each dataset at θ0, a part of the result that is stored."""
+        """Return the losses of each dataset at θ0, a part of the result that methods share."""
         reads = {"evaluated": self.datasets.values()}
-        evaluated = subject.part("before", lambda: self.evaluate(subject), reads, draws=False)
+        evaluated = subject.part(
+            "before", lambda: self.evaluate(subject), reads, draws=False, of_theta0=True
+        )
         return self.losses(subject, evaluated)
 
     def losses(self, subject: Subject, evaluated: Arrays) -> dict[Name, Losses]:

@@ -7,14 +7,14 @@ import numpy as np
 from untrac_exp.methods.base import Arrays, Subject, Subset
 from untrac_exp.models.loss import example_losses, vocab_size
 
-_DRAWN = 4096
+_DRAWN = 1024
 """Tokens of each corpus on which the loss must be finite."""
 _CLEARLY = 0.9
 """A loss above this share of a uniform guess's is not clearly below it."""
 
 
 def losses_at_theta0(subject: Subject) -> dict[Subset, float]:
-    """Return θ0's loss on each test subset in nats per token, a part that is stored.
+    """Return θ0's loss on each test subset in nats per token, a part that methods share.
 
     Raises:
         ValueError: it is not finite, or not on a draw of a corpus.
@@ -35,7 +35,7 @@ def losses_at_theta0(subject: Subject) -> dict[Subset, float]:
 
     read, corpora, model = subject.subsets, subject.corpora, subject.model
     reads = {"subsets": read.values(), "corpora": corpora.values()}
-    loss = subject.part("θ0", compute, reads, draws=False)["loss"]
+    loss = subject.part("θ0", compute, reads, draws=False, of_theta0=True)["loss"]
     return dict(zip(read, map(float, loss), strict=True))
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from untrac_exp.data.encoding import IGNORED, Encoded
-from untrac_exp.methods.base import Arrays, Influences, Method, Subject, gradient_scores
+from untrac_exp.methods.base import Arrays, Influences, Method, Subject, score_table
 from untrac_exp.methods.common.sizes import Sizes
 
 _WORD = r"(?u)\b\w+\b"
@@ -43,15 +43,7 @@ class TextMethod(Method):
 
         reads = {"corpora": subject.trained_on.values(), "subsets": subject.subsets.values()}
         scores = subject.part("scores", compute, reads, draws=False)["scores"]
-        return Influences(
-            gradient_scores(
-                {
-                    (corpus, subset): float(scores[i, j])
-                    for j, subset in enumerate(subject.subsets)
-                    for i, corpus in enumerate(subject.trained_on)
-                }
-            )
-        )
+        return Influences(score_table(subject, scores))
 
     def tokens(self, sizes: Sizes) -> tuple[int, int]:
         return 0, 0
