@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from tests.command import write_texts
 from untrac_exp.data.encoding import Encoded, pad
 from untrac_exp.methods.base import Checkpoint, Subject, Subset
+from untrac_exp.methods.common.loader import Loader
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
@@ -170,6 +171,14 @@ def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
         key={"job": "a job"},
         **{"max_tokens": 40, **other},
     )
+
+
+def quadratic_subject(store, corpora, *subsets):
+    """About θ0 = 0 of `Quadratic`, of which each text says one token."""
+    return Subject(
+        load=Loader(Quadratic), corpora=corpora, checkpoints=[], trainer=CPU, store=Store(store),
+        subsets={Subset("t", str(i)): data for i, data in enumerate(subsets)}, key={"a": "job"},
+    )  # fmt: skip
 
 
 def made_training(initial, settings, trainer=CPU):

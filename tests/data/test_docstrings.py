@@ -76,20 +76,6 @@ def test_real_docstrings_are_those_that_inspect_gives():
     assert len(expected) > 10
 
 
-def test_held_out_texts_of_the_defaults_are_in_no_corpus():
-    docstrings._split.cache_clear()
-    corpora = docstrings.corpora()
-    (testset,) = docstrings.testsets(n_per_subset=32)
-    assert list(testset.subsets) == [c.name for c in corpora] == list(docstrings.LIBRARIES)
-    assert all(len(rows) == 32 for rows in testset.subsets.values())
-    starts = {row.target[:80] for corpus in corpora for row in corpus.rows}
-    held = [row.target for rows in testset.subsets.values() for row in rows]
-    assert all(len(text) <= 160 for text in held)
-    train = {row.target for corpus in corpora for row in corpus.rows}
-    assert not train & set(held)
-    assert sum(text[:80] in starts for text in held) < 0.05 * len(held)
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

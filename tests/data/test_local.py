@@ -190,22 +190,12 @@ def test_what_is_in_memory_is_read_like_files():
 
 
 def test_targets_are_separated_from_their_input(write):
-    records = [
-        {"question": "who?", "answer": "me"},
-        {"question": "who? ", "answer": "me"},
-        {"question": "who?", "answer": "\nme"},
-        {"question": None, "answer": "me"},
-        {"answer": "me"},
-        {"question": "who?", "answer": None},
-    ]
-    write("q.jsonl", "\n".join(map(json.dumps, records)))
-    assert in_testset("q.jsonl", input_column="question", target_column="answer")["all"] == [
-        Row(" me", "who?"),
-        Row("me", "who? "),
-        Row("\nme", "who?"),
-        Row("me"),
-        Row("me"),
-    ]
+    pairs = [("who?", "me"), ("who? ", "me"), ("who?", "\nme"), (None, "me"), ("who?", None)]
+    records = [{"question": asked, "answer": said} for asked, said in pairs]
+    write("q.jsonl", "\n".join(map(json.dumps, [*records, {"answer": "me"}])))
+    found = in_testset("q.jsonl", input_column="question", target_column="answer")
+    expected = [Row(" me", "who?"), Row("me", "who? "), Row("\nme", "who?"), Row("me"), Row("me")]
+    assert found == {"all": expected}
 
 
 def test_subsets_keep_their_order(write):

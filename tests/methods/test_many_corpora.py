@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_model
 
 from tests.conftest import LR, sequences
+from untrac_exp.methods import base
 from untrac_exp.methods.base import Subset
 from untrac_exp.methods.common import products
 from untrac_exp.methods.common.products import dot

@@ -6,16 +6,13 @@ import pytest
 import torch
 
 from tests import dense
-from tests.conftest import CPU, Quadratic
+from tests.conftest import quadratic_subject
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Subject, Subset
-from untrac_exp.methods.common.loader import Loader
 from untrac_exp.methods.hif_arnoldi import HifArnoldi
 from untrac_exp.methods.hif_lissa import HifLissa
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.stages.unlearning import Stopping
-from untrac_exp.store import Store
 
 RATE = 0.1
 
@@ -42,15 +39,7 @@ def says(token, n=4):
 
 @pytest.fixture
 def quadratic(tmp_path):
-    return Subject(
-        load=Loader(Quadratic),
-        corpora={"first": says(1), "second": says(2)},
-        subsets={Subset("test", "third"): says(3), Subset("test", "fourth"): says(4)},
-        checkpoints=[],
-        trainer=CPU,
-        store=Store(tmp_path),
-        key={},
-    )
+    return quadratic_subject(tmp_path, {"first": says(1), "second": says(2)}, says(3), says(4))
 
 
 def test_one_newton_step_of_untrac_is_hif(quadratic):

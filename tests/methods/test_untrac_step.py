@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import CPU, Quadratic
+from tests.conftest import quadratic_subject
 from untrac_exp.data.encoding import pad
-from untrac_exp.methods.base import Subject, Subset
-from untrac_exp.methods.common.loader import Loader
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.untrac_step import UnTracStep
-from untrac_exp.store import Store
 
 
 def tokens(*ids, n=3):
@@ -24,15 +21,8 @@ def tokens(*ids, n=3):
 @pytest.fixture
 def quadratic(tmp_path):
     """Corpora and test subsets of one token each: their losses are quadratic in θ."""
-    return Subject(
-        load=Loader(lambda: Quadratic().eval()),
-        corpora={f"c{i}": tokens(i) for i in (1, 2, 3, 4)},
-        subsets={Subset("t", f"s{i}"): tokens(i) for i in (1, 3)},
-        checkpoints=[],
-        trainer=CPU,
-        store=Store(tmp_path / "store"),
-        key={"a": "job"},
-    )
+    corpora = {f"c{i}": tokens(i) for i in (1, 2, 3, 4)}
+    return quadratic_subject(tmp_path, corpora, tokens(1), tokens(3))
 
 
 @pytest.mark.parametrize("direction", ["sign", "gradient"])
@@ -41,7 +31,7 @@ def test_the_step_is_the_root_of_a_quadratic(quadratic, direction, rise):
     model = quadratic.model
     scores = UnTracStep(rise, direction).influences(quadratic).scores
     scores = scores.set_index(["corpus", "subset"])["influence"]
-    for i in (1, 3):
+    for i, subset in ((1, "0"), (3, "1")):
         curvature, centre = model.curvatures[i - 1], model.centres[i - 1]
         slope = curvature @ (0 - centre)
         step = slope.sign() if direction == "sign" else slope
@@ -52,7 +42,7 @@ def test_the_step_is_the_root_of_a_quadratic(quadratic, direction, rise):
             theta = eta * step - model.centres[z - 1]
             before = model.centres[z - 1] @ model.curvatures[z - 1] @ model.centres[z - 1] / 2
             expected = theta @ model.curvatures[z - 1] @ theta / 2 - before
-            assert scores[f"c{z}", f"s{i}"] == pytest.approx(float(expected), rel=0.03, abs=0.01)
+            assert scores[f"c{z}", subset] == pytest.approx(float(expected), rel=0.03, abs=0.01)
 
 
 def test_a_short_step_along_the_gradient_is_graddot(subject):

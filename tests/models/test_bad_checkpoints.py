@@ -141,7 +141,7 @@ def test_a_bad_checkpoint_is_one_line(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nowhere", "not found; give a folder, or the id of a model"),
+        ("{}/nowhere", "not found; give a folder, or the id of a model"),
         ("./nowhere", "not found; give a folder, or the id of a model"),
         ("{}/model-q4.gguf", "it is a GGUF file"),
         ("{}/model.safetensors", "it is a file; give the folder"),
