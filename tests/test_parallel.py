@@ -62,22 +62,6 @@ def test_one_task_and_the_tasks_of_a_worker_run_in_their_own_process(monkeypatch
     assert dict(LOCAL.run([os.getpid] * 2)) == {0: os.getpid(), 1: os.getpid()}
 
 
-@pytest.mark.parametrize(
-    ("settings", "processes"),
-    [
-        ({"backend": "none", "workers": 3}, 1),
-        ({"workers": 3}, 3),
-        ({"threads": 1}, 6),
-        ({"threads": 2}, 3),
-        ({"threads": 9}, 1),
-        ({"devices": ("0", "3")}, 2),
-    ],
-)
-def test_a_process_per_device_or_per_core(settings, processes, monkeypatch):
-    monkeypatch.setattr(parallel, "cores", lambda: 6)
-    assert Parallel(**{"backend": "loky", **settings}).processes == processes
-
-
 def die_once(mark):
     if not mark.exists():
         mark.touch()

@@ -59,13 +59,6 @@ def test_two_processes_find_what_one_finds(one, tmp_path, trainer, rounding):
     assert len(tables(two, "scores.csv")) == 4
 
 
-def test_alone_everything_is_ones_own():
-    assert processes.is_first()
-    assert not processes.is_distributed()
-    assert list(processes.shard([1, 2, 3])) == [1, 2, 3]
-    assert processes.broadcast("x") == "x"
-
-
 def test_devices_without_their_processes_are_refused():
     with pytest.raises(ValueError, match="torchrun --nproc-per-node 2"):
         processes.join(2)

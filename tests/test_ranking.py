@@ -110,15 +110,6 @@ def test_a_corpus_far_from_all_others_does_not_widen_its_own_lead():
     assert few["lead_low"] == pytest.approx(8.7 - half)
 
 
-@pytest.mark.parametrize("n", range(2, 9))
-def test_any_number_of_corpora_can_be_told_apart(n):
-    values = [1.0, *np.linspace(0.02, 0.01, n - 1)]
-    changes = [change(f"c{i}", T, [value] * 40) for i, value in enumerate(values)]
-    ranking = rank(changes)
-    assert ranking["lead_low"][0] > 0
-    assert weaknesses(ranking, {T: encoded(40)}, NOTHING) == []
-
-
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 8, 10, 16])
 def test_random_scores_tell_apart_at_most_five_percent_of_pairs(n):
     """Without any noise in the texts, which would only widen the intervals."""

@@ -16,12 +16,8 @@ METHODS = pytest.mark.parametrize(
 
 
 def method(kind, batch_size, lr=3e-3, **stopping):
-    return kind(
-        partial(torch.optim.Adam, lr=lr),
-        Ascent(),
-        Stopping(**{"steps": 40, **stopping}),
-        batch_size,
-    )
+    adam = partial(torch.optim.Adam, lr=lr)
+    return kind(adam, Ascent(), Stopping(**{"steps": 40, **stopping}), batch_size)
 
 
 @pytest.mark.parametrize("probe", [2, 10**6])

@@ -1,12 +1,11 @@
 """Evaluation by a trainer against the plain loop."""
 
-import lightning
 import pytest
 import torch
 
 from tests.conftest import CPU, opt, sequences, t5
 from untrac_exp.models.loss import example_losses
-from untrac_exp.stages.evaluation import Evaluation, evaluate
+from untrac_exp.stages.evaluation import evaluate
 from untrac_exp.stages.trainer import TrainerSettings, quiet
 
 
@@ -30,10 +29,3 @@ def test_it_is_in_the_weights_dtype():
         model = opt(dtype)
         [losses] = evaluate(model, [data], 999, TrainerSettings("cpu", precision=precision))
         assert torch.equal(losses.nll, example_losses(model, data, 999).nll)
-
-
-def test_the_module_runs_in_any_trainer():
-    model, data = opt(), sequences(1, 3, 5, ragged=True)
-    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    for indices, nll in trainer.predict(Evaluation(model), data.batches(20)):
-        assert torch.equal(nll, example_losses(model, data, 20).nll[indices])
