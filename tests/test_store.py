@@ -1,22 +1,26 @@
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.data.encoding import pad
-from untrac_exp.store import Store, fingerprint
+from untrac_exp.store import Artifact, Store, fingerprint
 from untrac_exp.store import artifact as store_module
 from untrac_exp.store.__main__ import main as cli
+from untrac_exp.store.artifact import is_locked
 
 KEY = {"model": {"hidden": 64, "lr": 1e-3}, "corpora": ["a", "b"]}
 
@@ -61,17 +65,6 @@ def build(out):
 
 def refuse(out):
     raise AssertionError("this was built already")
-
-
-def start(script, *args):
-    """A Python process that has `store`, `key` and the helpers of the script's own."""
-    head = (
-        "import logging, os, sys, time; from pathlib import Path; from untrac_exp.store import *\n"
-        "logging.basicConfig(level='INFO', format='%(message)s')\n"
-        "store, key, log = Store(sys.argv[1]), {'k': 1}, Path(sys.argv[2])\n"
-    )
-    command = [sys.executable, "-c", head + script, *map(str, args)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(condition, seconds=30):
@@ -146,32 +139,6 @@ def test_a_damaged_artifact_is_named_and_rebuilt(store, new_process, caplog, wha
     new_process()
     assert store.get("theta0", KEY, refuse) == path
     assert (path / "model" / "weights.bin").read_bytes() == bytes(range(256)) * 20
-
-
-def test_a_killed_build_frees_its_lock_and_is_resumed(tmp_path):
-    script = """
-def build(out):
-    for step in range(1, 4):
-        if (out / str(step)).exists(): continue
-        with log.open("a") as f: f.write(f"{step} ")
-        if step == 2 and len(sys.argv) > 3: time.sleep(60)
-        (out / str(step)).write_text("done")
-store.get("theta0", key, build)
-"""
-    log = tmp_path / "log"
-    victim = start(script, tmp_path / "store", log, "stop at 2")
-    wait_for(lambda: log.exists() and log.read_text() == "1 2 ")
-    heir = start(script, tmp_path / "store", log)  # has to wait until the victim dies
-    assert "waiting for theta0/" in heir.stderr.readline()
-    assert log.read_text() == "1 2 "
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    _, said = heir.communicate(timeout=30)
-    assert heir.returncode == 0, said
-    assert "resuming theta0/" in said
-    assert log.read_text() == "1 2 2 3 "
-    path = Store(tmp_path / "store").get("theta0", {"k": 1}, refuse)
-    assert sorted(p.name for p in path.iterdir() if p.name.isdigit()) == ["1", "2", "3"]
 
 
 def test_a_complete_store_can_be_read_where_nothing_can_be_written(readonly, new_process):
@@ -357,3 +324,109 @@ def test_a_kill_before_the_new_has_its_name_keeps_it_if_it_is_complete(store, ne
     new_process()
     assert built(store, "part", "built again") == ("new" if sealed else "built again")
     assert not list(store.root.glob("part/*.partial"))
+
+
+# --------------- Processes that build one list of artifacts together, as jobs that run at once do
+FORK = multiprocessing.get_context("fork")
+
+
+def write(out, log=None, seconds=0.0):
+    if log is not None:
+        with log.open("a") as file:
+            file.write(f"{out.name.partition('.')[0]} {os.getpid()}\n")
+    time.sleep(seconds)
+    (out / "x").write_text("x")
+
+
+def artifacts_of(n, **options):
+    return [Artifact("model", {"n": i}, partial(write, **options)) for i in range(n)]
+
+
+def built_by(log):
+    """Who has built which."""
+    return [line.split() for line in log.read_text().splitlines()]
+
+
+def forked(function, *args):
+    process = FORK.Process(target=function, args=args)
+    process.start()
+    return process
+
+
+def all_of(store, artifacts):
+    assert len(list(Store(store.root).get_all(artifacts))) == len(artifacts)
+
+
+def test_three_processes_build_a_list_once_and_each_gets_all_of_it(store, tmp_path):
+    log = tmp_path / "log"
+    artifacts = artifacts_of(9, log=log, seconds=0.2)
+    workers = [forked(all_of, store, artifacts) for _ in range(3)]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    pids = dict(built_by(log))
+    names = [store.path("model", {"n": i}).name for i in range(9)]
+    assert sorted(name for name, _ in built_by(log)) == sorted(names)
+    assert set(pids.values()) == {str(worker.pid) for worker in workers}
+    assert not list(store.root.rglob("*.partial"))
+    assert not any(is_locked(store.root / "model" / name) for name in names)
+
+
+def test_what_another_builds_is_left_to_it_and_waited_for(store, tmp_path, caplog):
+    artifacts = artifacts_of(3)
+    slow = [artifacts[0]._replace(build=partial(write, log=tmp_path / "log", seconds=1))]
+    other = forked(all_of, store, slow)
+    wait_for((tmp_path / "log").exists)
+    caplog.set_level("INFO")
+    order = [i for i, _ in store.get_all(artifacts)]
+    other.join()
+    assert order == [1, 2, 0]
+    [line] = [r.message for r in caplog.records if "waiting" in r.message]
+    name = store.path("model", {"n": 0}).name
+    assert line == f"waiting for model/{name}, being built by another process"
+
+
+def test_a_killed_build_frees_its_lock_and_is_resumed(store, tmp_path, caplog):
+    log = tmp_path / "log"
+
+    def build(out, stops=True):
+        for step in "123":
+            if not (out / step).exists():
+                with log.open("a") as file:
+                    file.write(step)
+                if step == "2" and stops:
+                    time.sleep(60)
+                (out / step).write_text("done")
+
+    victim = forked(store.get, "theta0", KEY, build)
+    wait_for(lambda: log.exists() and log.read_text() == "12")
+    caplog.set_level("INFO")
+    threading.Timer(0.5, victim.kill).start()
+    path = Store(store.root).get("theta0", KEY, partial(build, stops=False))
+    assert "waiting for theta0/" in caplog.text
+    assert "resuming theta0/" in caplog.text
+    assert log.read_text() == "1223"
+    assert {"1", "2", "3"} < {file.name for file in path.iterdir()}
+
+
+def test_an_error_of_a_build_is_raised_and_frees_its_lock(store):
+    def fails(out):
+        raise RuntimeError("diverged")
+
+    artifacts = [*artifacts_of(2), Artifact("model", {"n": 2}, fails), *artifacts_of(4)[3:]]
+    with pytest.raises(RuntimeError, match="diverged"):
+        list(store.get_all(artifacts))
+    assert not is_locked(store.path("model", {"n": 2}))
+
+
+def test_a_stopped_process_keeps_its_lock_and_a_killed_one_does_not(store, tmp_path):
+    [artifact] = artifacts_of(1, log=tmp_path / "log", seconds=60)
+    path = store.path("model", {"n": 0})
+    holder = forked(all_of, store, [artifact])
+    wait_for((tmp_path / "log").exists)
+    os.kill(holder.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    assert is_locked(path)
+    holder.kill()
+    holder.join()
+    assert not is_locked(path)

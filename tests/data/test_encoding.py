@@ -1,14 +1,19 @@
 """Encoding against tokenizers' own answers, and the invariants that losses rely on."""
 
+from itertools import islice
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import IGNORED, Encoded, pad
+from untrac_exp.data.order import batches, epochs
 from untrac_exp.data.packing import PREFIX, packed
 from untrac_exp.data.prepare import encode, encode_corpus
+from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.tokenizing import ROWS_A_CALL, Tokenization
 from untrac_exp.store import Store
 
@@ -141,3 +146,76 @@ def test_concatenation_keeps_every_example_whatever_the_widths():
     assert both.batch(torch.tensor([0]))["input_ids"].tolist() == [[1]]
     assert both.batch(torch.tensor([1]))["labels"].tolist() == [[2, 3, 4]]
     assert both.scored.tolist() == [0, 2]
+
+
+# ------------------------------------------------------------------------- The order of a mixture
+def test_every_epoch_is_a_permutation_of_its_own():
+    order = list(islice(epochs(20, seed=1), 40))
+    assert sorted(order[:20]) == sorted(order[20:]) == list(range(20))
+    assert order[:20] != order[20:]
+
+
+def test_leaving_out_a_corpus_keeps_the_order_of_the_rest():
+    keep = torch.ones(20, dtype=torch.bool)
+    keep[5:10] = False
+    full = list(islice(epochs(20, seed=1), 20))
+    left = list(islice(epochs(20, seed=1, keep=keep), 15))
+    assert left == [i for i in full if not 5 <= i < 10]
+
+
+def test_skipping_is_as_if_the_batches_had_been_drawn():
+    drawn = list(islice(batches(10, 3, seed=2), 9))
+    resumed = list(islice(batches(10, 3, seed=2, skip=4), 5))
+    assert all(torch.equal(a, b) for a, b in zip(drawn[4:], resumed, strict=True))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it_once():
+    batch = next(batches(7, 256, seed=0))
+    assert sorted(batch.tolist()) == list(range(7))
+
+
+# ----------------------------------------------- Samples by tokens: as large as asked, and nested
+NAMES = "city river founded population century lol noob flame".split()
+TEXTS = [" ".join(NAMES[(i * k + k) % 8] for k in range(1 + i % 17)) for i in range(60)]
+ROWS = [Row(text) for text in TEXTS]
+WITH_CONTEXT = [Row(text, " ".join(NAMES[: i % 9])) for i, text in enumerate(TEXTS)]
+
+
+def encoded(rows, block_size=64, seq2seq=False):
+    return encode(rows, tokenizer(), block_size, seq2seq, "texts")
+
+
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_a_sample_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2seq):
+    data = encoded(WITH_CONTEXT, seq2seq=seq2seq)
+    before: list[int] = []
+    for tokens in (1, 40, 80, 160, data.read):
+        rows = data.token_sample(tokens, seed=3)
+        read = data.select(rows).read
+        longest = max(data.select(rows[i : i + 1]).read for i in range(len(rows)))
+        assert read >= tokens
+        assert read - tokens < longest
+        if tokens < data.read:
+            assert rows.tolist()[: len(before)] == before
+            before = rows.tolist()
+    assert rows.tolist() == list(range(len(data)))
+
+
+def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
+    short = Corpus("short", [Row(f"{NAMES[i % 8]} {i}") for i in range(5000)])
+    long = Corpus(
+        "long", [Row(" ".join(NAMES[(i + k) % 8] for k in range(900))) for i in range(40)]
+    )
+    few = Corpus("few", ROWS[:3])
+    store, read = Store(tmp_path), {}
+    for corpus in (short, long, few):
+        sample = sample_rows(corpus, None, 0, window_chars=4 * 64, n_tokens=6000)
+        folder = encode_corpus(
+            sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
+            pack=False, n_tokens=6000,
+        )  # fmt: skip
+        read[corpus.name] = Encoded.load(folder).read
+    assert 6000 <= read["short"] < 6064
+    assert 6000 <= read["long"] < 6064
+    assert read["few"] == encoded(ROWS[:3]).read
+    assert len(list(sample_rows(short, 100, 0, 256, n_tokens=6000).rows)) == 100
