@@ -3,17 +3,25 @@
 import importlib
 import re
 import shutil
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments import published, tables
+from experiments.gpu_check.check import matrix_rate, measure
+from experiments.published import marks
+from experiments.readme import tables as pages
 from tests.claims import numbers, reported
+from tests.conftest import opt
 from tests.report.test_figures import check_layout, shown_texts
 from untrac_exp.report.collect import collect
 from untrac_exp.report.style import figure_style
+from untrac_exp.stages.trainer import TrainerSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = sorted(path.parent.name for path in EXPERIMENTS.glob("*/table.py"))
@@ -192,3 +200,80 @@ def test_without_outputs_one_line_names_the_command(name, tmp_path, capsys):
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert "python -m untrac_exp +experiment=" in error
+
+
+# ----------------------------- The tables of methods in README.md and docs/, from made-up outputs
+BEGIN, END = marks("harms")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a page for the table of harms, and measured peaks."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("# nothing to fill\n")
+    (tmp_path / "docs" / "results.md").write_text(f"before\n{BEGIN}\nwas here\n{END}\nafter\n")
+    peaks = tmp_path / pages.PEAKS
+    peaks.parent.mkdir(parents=True)
+    peaks.write_text("stage,mib\npretraining,200\ntracin,250\n")
+    return tmp_path
+
+
+def cells(text):
+    """First cell of a row -> its others."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: [cell.strip(" |") for cell in row[1:]] for row in rows}
+
+
+def test_the_page_with_the_marks_is_filled_with_the_sweeps_own_numbers(outputs, root, capsys):
+    assert pages.main(["harms", "--outputs", str(outputs), "--readme"], root) == 0
+    page = (root / "docs" / "results.md").read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert "was here" not in page
+    assert capsys.readouterr().out.split("\nwrote")[0].strip() in page
+    found = cells(page)
+    summary = pd.read_csv(outputs / "harms" / "mini" / "summary.csv")
+    for row in summary.to_dict("records"):
+        column = ["toxicity", "bias", "truthfulness"].index(row["testset"])
+        pearson, spearman = found[f"`{row['method']}`"][column].replace("−", "-").split(" / ")
+        assert float(pearson.split(" ± ")[0]) == pytest.approx(row["pearson_mean"], abs=0.0051)
+        assert float(spearman.split(" ± ")[0]) == pytest.approx(row["spearman_mean"], abs=0.0051)
+    means = [
+        sum(float(one.split(" ")[0].replace("−", "-")) for one in found[name][:3])
+        for name in found
+        if name.startswith("`")
+    ]
+    assert means == pytest.approx(sorted(means, reverse=True), abs=0.03)  # rounded
+    assert found["`tracin`"][-1] == "1.25"
+    commit = collect(outputs / "harms" / "mini").metrics[0]["git_commit"]
+    assert f"Run at {commit[:7]}" in page
+
+
+def test_what_is_missing_is_named_in_one_line(outputs, root, tmp_path, capsys):
+    assert pages.main(["harms", "--outputs", str(tmp_path / "none")], root) == 1
+    assert "+experiment=harms" in capsys.readouterr().err
+    (root / "docs" / "results.md").write_text("no marks\n")
+    assert pages.main(["harms", "--outputs", str(outputs), "--readme"], root) == 1
+    assert BEGIN in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_the_repository_has_a_place_for_every_table(name):
+    begin, end = marks(name)
+    text = pages.page_of(name).read_text()
+    assert text.index(begin) < text.index(end)
+
+
+# ----------------------------------- What `make gpu-check` measures, on the CPU with a tiny model
+def test_every_stage_is_measured():
+    trainer = TrainerSettings("cpu", max_tokens=64)
+    tiny = partial(opt, vocab_size=64, hidden=16, max_position_embeddings=32)
+    lines = measure(tiny, trainer, width=16, steps=3, batch=8)
+    assert [line.split(",")[0] for line in lines] == ["pretraining", "untrac", "untrac_inv"]
+    for line in lines:
+        assert re.search(r"32-true: -?[\d.]+ ms a step, .* of float32, .* of bfloat16", line)
+
+
+def test_the_rate_is_that_of_a_product_of_matrices(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", count().__next__)  # a product takes a second
+    assert matrix_rate(torch.device("cpu"), torch.float32, size=8) == 2 * 8**3

@@ -32,15 +32,6 @@ def exact(subject, hessian, damping, normalised=False):
     return dense.influences(subject, inverse, normalised)
 
 
-def test_arnoldi_with_all_eigenpairs_is_exact(fresh_subject, hessian):
-    size = len(hessian[0])
-    assert size <= 500
-    subject = fresh_subject(max_tokens=1000)
-    method = HifArnoldi(size, size, samples=ALL, damping=0.1, basis="float64")
-    found = dense.scores(method.influences(subject))
-    assert dense.error(found, exact(subject, hessian, 0.1, True)) <= 1e-3
-
-
 def test_arnoldi_keeps_the_eigenpairs_farthest_from_0(fresh_subject, hessian):
     """With few of them, it is the inverse of H restricted to its steepest directions."""
     values, vectors = torch.linalg.eigh(hessian[0])

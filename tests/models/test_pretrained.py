@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import sentencepiece
 import torch
 import yaml
 from hydra.utils import instantiate
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,6 +22,8 @@ from transformers import (
     OPTForCausalLM,
 )
 
+from tests.conftest import CPU
+from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
 from tests.trace_checkpoints import tokenizer
 from tests.truth.conftest import make_world
 from untrac_exp import trace
@@ -28,6 +31,10 @@ from untrac_exp.data.base import Corpus, Row
 from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
+from untrac_exp.stages.pretraining import PretrainingSettings
+from untrac_exp.stages.sharding import rebuilt
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -272,3 +279,73 @@ def test_eager_attention_is_used_where_there_is_no_other_and_said(tmp_path, capl
     assert model.config._attn_implementation == "eager"
     assert caplog.messages == ["BloomForCausalLM has no sdpa attention: eager is used"]
     assert Pretrained(str(tmp_path), 16).parameters(None) == model.num_parameters()
+
+
+# ----------------------- a T5 1.1 whose output layer is not tied, where a model is copied or rebuilt
+SETTINGS = PretrainingSettings(6, 2, partial(torch.optim.Adam, lr=1e-2), 1.0, 3)
+
+
+@pytest.fixture
+def source(tmp_path):
+    quiet()
+    return source_of("t5", tmp_path)
+
+
+@pytest.fixture
+def model(source):
+    return source.build(word_tokenizer(), 0)
+
+
+def assert_untied(model):
+    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert head is not embeddings
+    assert head.data_ptr() != embeddings.data_ptr() or head.is_meta
+    assert not torch.equal(head, embeddings) if not head.is_meta else True
+
+
+def assert_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_rebuilt_model_shares_what_the_model_shares(model, tied):
+    if tied:
+        model.lm_head.weight = model.shared.weight
+    copy = rebuilt(model, model.state_dict())
+    assert_equal(copy, model)
+    assert (copy.lm_head.weight is copy.shared.weight) == tied
+    assert copy.encoder.embed_tokens.weight is copy.shared.weight
+    assert len(list(copy.parameters())) == len(list(model.parameters()))
+
+
+@pytest.fixture
+def training(source, tmp_path):
+    corpora, _ = datasets_of("t5", source)
+    folders = {}
+    for name in ("dataset1", "dataset2"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        corpora[name].save(folders[name])
+    store = Store(tmp_path / "store")
+    return Training(source, word_tokenizer(), folders, SETTINGS, {"steps": 6}, CPU, store)
+
+
+@pytest.mark.parametrize("without", [(), ("dataset2",)])
+def test_a_trained_model_is_read_as_it_was(training, without, model, tmp_path):
+    """Also by a worker, which gets the specification pickled."""
+    spec = training.model_spec(0, without)
+    trained = spec.load("sdpa")
+    assert_untied(trained)
+    for layer in ("shared", "lm_head"):
+        assert not torch.equal(getattr(trained, layer).weight, getattr(model, layer).weight)
+    if not without:
+        load_model(model, spec.checkpoints()[-1])
+        assert_equal(model, trained)
+    again = pickle.loads(pickle.dumps(training)).model_spec(0, without)
+    assert again.id == spec.id
+    assert_equal(again.load("eager"), trained)
+    trained.save_pretrained(tmp_path / "again")
+    assert_equal(AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "again"), trained)

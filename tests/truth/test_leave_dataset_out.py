@@ -56,18 +56,6 @@ def test_counterfactual_models_never_see_what_is_left_out(world, monkeypatch):
     assert runs[1][0] == round(30 * (sizes[0] + sizes[2]) / sum(sizes))
 
 
-def test_each_model_is_trained_once_and_losses_outlive_it(world, monkeypatch):
-    training, subsets = world
-    first = influences(LeaveDatasetOut([0, 1]), training, subsets)
-
-    def never(*_, **__):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr("untrac_exp.stages.training.pretrain", never)
-    again = influences(LeaveDatasetOut([0, 1]), training, subsets)
-    assert first.equals(again)
-
-
 def test_nothing_left_to_train_on(world):
     training, subsets = world
     alone = replace(training, corpora={"sea": training.corpora["sea"]})
