@@ -22,7 +22,8 @@ PAGES = [
 ]  # fmt: skip
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?python (?:-m )?[^`…<]+|make [^`…<]+)`")
-KNOWN = {"pip": {"install"}, "cd": None, "source": None, ".venv/bin/pre-commit": {"install"}}
+KNOWN = {"pip": {"install"}, ".venv/bin/pre-commit": {"install"}}
+KNOWN |= dict.fromkeys(("cd", "source", "for", "done"))
 
 
 def commands(page):

@@ -281,7 +281,7 @@ def test_eager_attention_is_used_where_there_is_no_other_and_said(tmp_path, capl
     assert Pretrained(str(tmp_path), 16).parameters(None) == model.num_parameters()
 
 
-# ----------------------- a T5 1.1 whose output layer is not tied, where a model is copied or rebuilt
+# ---------------------- a T5 1.1 whose output layer is not tied, where a model is copied or rebuilt
 SETTINGS = PretrainingSettings(6, 2, partial(torch.optim.Adam, lr=1e-2), 1.0, 3)
 
 
