@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import shutil
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -173,24 +172,6 @@ def test_the_result_that_a_readme_tells_is_that_of_its_numbers(name):
     told = text.split("**Result here.**")[1].split("\n\n")[0]
     assert numbers(told)
     assert numbers(told) - numbers(reported(text)) == set()
-
-
-def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys):
-    home = tmp_path / "figure4"
-    shutil.copytree(EXPERIMENTS / "figure4", home)
-    before = (home / "README.md").read_text()
-    arguments = ["--outputs", str(outputs), "--readme"]
-    script = str(home / "figure.py")
-    for _ in range(2):
-        assert published.run(script, module("figure4").publish, arguments) == 0
-    after = (home / "README.md").read_text()
-    assert "(mini.png)" in after
-    assert (home / "mini.png").exists()
-    cut = re.compile(f"{published.BEGIN}.*{published.END}", re.DOTALL)
-    assert cut.sub("", after) == cut.sub("", before)
-    assert "| as many steps as θ0 |" in after
-    [commit, *_] = [job["git_commit"] for job in collect(outputs / "truth_budget" / "mini").metrics]
-    assert f"\nRun at {commit[:7]}.\n" in after
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])

@@ -20,7 +20,7 @@ from untrac_exp.report import result_files as files
 from untrac_exp.report import sweep
 from untrac_exp.report.collect import collect
 from untrac_exp.report.coloured import coloured_texts
-from untrac_exp.report.page import ranking_columns, render, settings
+from untrac_exp.report.page import ranking_columns, render
 from untrac_exp.report.terminal import print_sweep
 from untrac_exp.statistics.tokens import TOKENS
 
@@ -75,19 +75,6 @@ def test_the_page_needs_no_network_and_is_small(drawn):
 def test_agreement_lists_the_best_method_of_each_test_set_first(sweep_dir):
     rows = collect(sweep_dir).best_first.query("testset == 'toxicity'")
     assert list(rows["label"]) == ["untrac", "untrac_inv", "graddot"]
-
-
-def test_settings_tell_what_is_shared_from_what_is_not(sweep_dir):
-    outdir = sweep_dir / "graddot" / "seed0"
-    config = {"method": {"normalise": True}, "scale": "mini"}
-    for path in sweep_dir.glob("*/seed*"):
-        metrics = files.read_metrics(path)
-        own = config if path.parent.name == outdir.parent.name else metrics["config"]
-        files.write_metrics(path, {**metrics, "config": {"name": "x", **own}})
-    shared, own = settings(collect(sweep_dir))
-    assert shared == {"name": "x"}
-    assert own["graddot"] == {"method.normalise": "True", "scale": "mini"}
-    assert own["untrac"] == {"method.lr": "0.0002", "method.steps": "200"}
 
 
 # --- Texts coloured by influence: every token is there, with its number, in pages and in notebooks
@@ -185,12 +172,6 @@ def test_one_job_shows_its_tables_and_warnings_without_a_truth(made_up):
     assert "Agreement" not in text
     # Names are not markup.
     assert "warning: graddot, seed 0: the truth is switched off [bold]" in text
-
-
-def test_a_pipe_is_wide_enough(sweep_dir, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "60")
-    print_sweep(collect(sweep_dir))
-    assert max(map(len, capsys.readouterr().out.splitlines())) > 100
 
 
 def test_invented_corpora_are_called_so_in_the_first_line_and_on_the_page(sweep_dir):

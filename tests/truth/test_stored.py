@@ -7,7 +7,6 @@ import pytest
 from hydra.utils import instantiate
 
 from experiments.truth import write
-from tests.command import JOB, command, overrides
 from tests.test_config import composed
 from tests.truth.conftest import TEXTS
 from untrac_exp.job import load
@@ -86,12 +85,6 @@ def test_what_it_lacks_is_one_line(kept):
         ValueError, match=r"^truth\.name='yours' has no stored truth; use truth=leave_dataset_out$"
     ):
         Stored([0], name="yours").changes(training, subsets)
-
-
-def test_a_job_of_other_corpora_ends_in_one_line(folder):
-    ended = command(overrides({**JOB, "truth": "natural"}), folder)
-    assert ended.status == 1
-    assert ended.err == f"error: truth: the stored truth of 'natural' is {OTHER}\n"
 
 
 @pytest.mark.slow
