@@ -7,14 +7,16 @@ import time
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.command import command, overrides
 from tests.conftest import Linear
 from tests.trace_checkpoints import BAD, TEXTS, save
-from untrac_exp import trace
+from untrac_exp import job, trace
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods.base import Influences, Method, Subject, Subset
 from untrac_exp.methods.common.budget import attribute, budget_s, log_round
+from untrac_exp.report import callback
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
 
@@ -132,6 +134,17 @@ def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
     assert ranking.startswith("  t: long +")
     assert "short +" in ranking
     assert "Ctrl-C" not in last
+
+
+def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
+    began = clock[0]
+    monkeypatch.setenv(callback.JOBS, "4")
+    for number, spent, share in ((0, 30, 242.5), (1, 130, 290), (3, 900, 100), (3, 5000, 0)):
+        hydra = OmegaConf.create({"mode": None, "job": {"num": number}})
+        hydra.mode = job.RunMode.MULTIRUN
+        monkeypatch.setattr(job.HydraConfig, "get", lambda hydra=hydra: hydra)
+        clock[0] = began + spent
+        assert job.share_of_budget(1020.0, began) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.claims import ROOT, numbers, parts, reported
 from untrac_exp.config.checks import check, check_value
 from untrac_exp.config.schema import config_dir, job_overrides, plain, shown, shrink
 from untrac_exp.objectives.base import Objective
+from untrac_exp.report.callback import count_jobs
 from untrac_exp.stages.unlearning import Stopping
 
 CONF = config_dir()
@@ -82,6 +83,18 @@ def test_every_experiment_opens_with_what_to_know(experiment):
         assert find_spec(script[1])
     else:
         assert command.startswith(f"python -m untrac_exp +experiment={experiment}")
+
+
+@pytest.mark.parametrize("corpora", ["equal_mini", "unequal_mini", "tasks_a", "tasks_b"])
+def test_one_key_makes_another_world_of_corpora_and_test_sets(corpora):
+    testset = corpora if "tasks" in corpora else "harms_mini"
+    cfg = composed(f"corpora={corpora}", f"testset={testset}", "world_seed=3")
+    assert cfg.corpora.seed == cfg.testset.seed == 3
+
+
+def test_the_jobs_of_a_sweep_are_counted_whatever_gives_its_values():
+    command = ["+experiment=toxicity", "method=untrac", "optimizer.lr=1e-5,2e-5,3e-5"]
+    assert count_jobs(["seed=0", "train_seed=0,1", *command]) == 3 * 2
 
 
 def test_a_folder_is_named_by_experiment_scale_method_overrides_and_seed():

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from markupsafe import escape
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -137,6 +138,17 @@ def test_names_are_text_in_python_too(folder):
     assert set(scores["subset"]) == {"true", "false"}
     with pytest.raises(ValueError, match=r"corpora.paths: the name true is .* quote it"):
         trace(folder / "model", None, {True: TEXTS["forum"]}, {"t": BAD}, **SETTINGS)
+
+
+def test_a_plan_needs_no_training(folder):
+    ended = ends_well(folder, JOB, "+experiment=trace", "plan=true", "name=plan")
+    assert "(as measured here)" in ended.out
+
+
+def test_the_function_can_be_called_within_an_application_of_hydras(folder):
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        trace(folder / "model", None, TEXTS, {"t": BAD}, **SETTINGS)
+        assert compose(overrides=["+a=1"]).a == 1
 
 
 ROWS = {"corpora": TEXTS, "testsets": {"t": BAD}}
