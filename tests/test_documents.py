@@ -22,7 +22,7 @@ PAGES = [
 ]  # fmt: skip
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?python (?:-m )?[^`…<]+|make [^`…<]+)`")
-KNOWN = {"pip": {"install"}, ".venv/bin/pre-commit": {"install"}}
+KNOWN: dict[str, set[str] | None] = {"pip": {"install"}, ".venv/bin/pre-commit": {"install"}}
 KNOWN |= dict.fromkeys(("cd", "source", "for", "done"))
 
 

@@ -102,7 +102,7 @@ def send_curves(live: Logger, outdir: Path) -> None:
     own = own.assign(seconds=own["step"] / 10, flops=own["step"] * 1e9)
     for corpus, rows in trajectory.groupby("corpus"):
         of_corpus = own[own["unlearned"] == corpus].drop(columns="unlearned")
-        live.curves(corpus, of_corpus, rows, {"bias": 2})
+        live.curves(str(corpus), of_corpus, rows, {"bias": 2})
 
 
 @pytest.fixture
