@@ -64,6 +64,15 @@ def command(
     return Ended(status, (folder / ".out").read_text(), (folder / ".err").read_text())
 
 
+def ends_well(
+    folder: Path, settings: dict[str, str], *more: str, env: dict[str, str] | None = None
+) -> Ended:
+    """What a command leaves that says nothing on its stderr."""
+    ended = command([*overrides(settings), *more], folder, env=env)
+    assert (ended.status, ended.err) == (0, ""), ended.out + ended.err
+    return ended
+
+
 @cache
 def _server() -> subprocess.Popen:
     """Ends with this process, whose end it sees on its stdin."""

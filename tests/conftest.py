@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from tests.command import write_texts
 from untrac_exp.data.encoding import Encoded, pad
 from untrac_exp.methods.base import Checkpoint, Subject, Subset
+from untrac_exp.methods.common.loader import Loader
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.stages.trainer import TrainerSettings
 from untrac_exp.store import Store
@@ -171,6 +173,14 @@ def make_subject(model, store, checkpoints=(), seq2seq=False, **other):
     )
 
 
+def quadratic_subject(store, corpora, *subsets):
+    """About θ0 = 0 of `Quadratic`, of which each text says one token."""
+    return Subject(
+        load=Loader(Quadratic), corpora=corpora, checkpoints=[], trainer=CPU, store=Store(store),
+        subsets={Subset("t", str(i)): data for i, data in enumerate(subsets)}, key={"a": "job"},
+    )  # fmt: skip
+
+
 def made_training(initial, settings, trainer=CPU):
     """What a method reads of the training of θ0, from this initial model."""
     return SimpleNamespace(
@@ -179,6 +189,13 @@ def made_training(initial, settings, trainer=CPU):
         tokenizer=None,
         source=SimpleNamespace(build=lambda _, seed: copy.deepcopy(initial)),
     )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """With the texts that `command.JOB` names."""
+    write_texts(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

@@ -46,12 +46,6 @@ def test_agreement_equals_scipy_and_ignores_the_order_of_rows():
     assert result["n_corpora"] == 4
 
 
-def test_agreement_is_blind_to_units_and_sees_the_sign():
-    flipped = frame({s: [-3 * x + 1 for x in column] for s, column in TRUTH.items()})
-    result = agreement(flipped, frame(TRUTH), warn=no_warning)["t"]
-    assert result["pearson"] == result["spearman"] == pytest.approx(-1)
-
-
 def test_truth_mean_averages_train_seeds_and_keeps_missing_cells_missing():
     a = frame({"s1": [1.0, 2.0, 3.0, np.nan]}, train_seed=0)
     b = frame({"s1": [3.0, 4.0, -3.0, 1.0]}, train_seed=1)
@@ -95,6 +89,7 @@ def test_attainable_of_known_values():
     assert attainable(1.0, 4) == 1
     assert attainable(0.0, 3) == attainable(-0.3, 2) == 0
     assert attainable(None, 1) is None
+    assert ceilings(frame(TRUTH, train_seed=0))["attainable"] == {"t": None}
     assert np.isnan(attainable(np.nan, 2))
 
 
@@ -106,11 +101,6 @@ def test_a_truth_too_noisy_to_rank_methods_is_said():
     [said] = warnings
     assert said.startswith("t: the attainable ceiling is 0.58 (truths of single train seeds corr")
     ceilings(pd.concat([frame(TRUTH, train_seed=k) for k in (0, 1)]), warn=no_warning)
-
-
-def test_one_train_seed_has_no_ceiling():
-    assert ceilings(frame(TRUTH, train_seed=0))["attainable"] == {"t": None}
-    assert noise_ceiling(frame(TRUTH, train_seed=0))["pearson"] == {"t": None}
 
 
 @pytest.mark.parametrize("heavy", [False, True])
@@ -148,9 +138,9 @@ def test_the_interval_covers_the_mean_of_all_worlds(z, spread):
 def test_the_interval_of_a_mean_needs_four_units_that_differ():
     assert np.isnan(mean_interval([0.1, 0.2, 0.3])).all()
     assert np.isnan(mean_interval([0.5] * 8)).all()
-    low, high = mean_interval(np.arange(50.0))
     half = 1.96 * np.arange(50.0).std(ddof=1) / 50**0.5
-    assert (low, high) == (pytest.approx(24.5 - half, abs=0.6), pytest.approx(24.5 + half, abs=0.6))
+    expected = pytest.approx([24.5 - half, 24.5 + half], abs=0.6)
+    assert list(mean_interval(np.arange(50.0))) == expected
 
 
 def test_the_least_agreement_is_that_without_the_corpus_that_helps_most():
@@ -229,33 +219,12 @@ def test_bootstrap_equals_scipy_up_to_resampling_noise(losses):
 
     low, high = bootstrap_interval(after[0] - before, tokens, n_resamples=20_000)
     reference = stats.bootstrap(
-        (after[0] - before, tokens),
-        mean_difference,
-        paired=True,
-        vectorized=True,
-        n_resamples=20_000,
-        method="percentile",
-        rng=1,
-    ).confidence_interval
+        (after[0] - before, tokens), mean_difference, paired=True, vectorized=True,
+        n_resamples=20_000, method="percentile", rng=1,
+    ).confidence_interval  # fmt: skip
     width = high - low
     assert low == pytest.approx(reference.low, abs=0.03 * width)
     assert high == pytest.approx(reference.high, abs=0.03 * width)
-
-
-def test_bootstrap_with_equal_lengths_is_near_the_normal_interval():
-    rng = np.random.default_rng(0)
-    difference = rng.normal(0.2, 1.0, 2_000)
-    low, high = bootstrap_interval(difference, np.ones(2_000), n_resamples=4_000)
-    half = stats.norm.ppf(0.975) * difference.std() / np.sqrt(2_000)
-    assert (high - low) / 2 == pytest.approx(half, rel=0.05)
-    assert (high + low) / 2 == pytest.approx(difference.mean(), abs=0.05 * half)
-
-
-def test_bootstrap_of_a_constant_loss_per_token_has_no_width(losses):
-    _, _, tokens = losses
-    low, high = bootstrap_interval(0.7 * tokens, tokens, n_resamples=50)
-    assert low == pytest.approx(0.7)
-    assert high == pytest.approx(0.7)
 
 
 def test_bootstrap_batch_shares_resamples_and_repeats_bit_for_bit(losses):

@@ -54,13 +54,12 @@ def clock(monkeypatch):
 class Reading(Method):
     """Reads everything once, at so many seconds a token."""
 
-    def __init__(self, clock, seconds=1.0, after=lambda n: None):
-        self.clock, self.seconds, self.after, self.seen = clock, seconds, after, []
+    def __init__(self, clock, seconds=1.0):
+        self.clock, self.seconds, self.seen = clock, seconds, []
 
     def influences(self, subject):
         datasets = {**subject.corpora, **subject.subsets}
         self.seen.append(datasets)
-        self.after(len(self.seen))
         read = sum(data.read for data in datasets.values())
         self.clock[0] += self.seconds * read
         subject.meter.forward(read)
@@ -125,24 +124,6 @@ def test_the_time_is_kept_and_used(subject, clock, left, seconds):
     assert done.influences.partial
 
 
-def test_the_first_round_always_runs(subject, clock):
-    [done] = attribute(Reading(clock), subject, 10.0, clock[0] - 5)
-    assert done.rounds[0]["tokens"] == 512
-    assert done.is_last
-
-
-def test_a_stored_round_is_expected_to_take_what_it_took(subject, clock):
-    """An interrupted command does not start a round that cannot fit because others were stored."""
-
-    class Stored(Reading):
-        def influences(self, subject):
-            subject.meter.wall_s += 400
-            return super().influences(subject)
-
-    [done] = attribute(Stored(clock, 0.0), subject, 700.0, clock[0] + 700)
-    assert done.rounds[0]["seconds"] == 400
-
-
 def test_each_round_is_a_line_and_its_ranking_others(subject, clock, caplog):
     caplog.set_level(logging.INFO)
     for done in attribute(Reading(clock), subject, 1e9, clock[0] + 12_000):
@@ -166,15 +147,13 @@ def test_jobs_of_a_sweep_share_the_time_that_is_left(clock, monkeypatch):
         assert job.share_of_budget(1020.0, began) == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])
-def test_times_are_read(text, seconds):
-    assert budget_s(text, torch.device("cuda")) == seconds
-
-
-def test_auto_is_for_processors_alone():
-    assert budget_s("auto", torch.device("cpu")) == 600
-    assert budget_s("auto", torch.device("cuda")) is None
-    assert budget_s(None, torch.device("cpu")) is None
+@pytest.mark.parametrize(
+    ("text", "device", "seconds"),
+    [("90s", "cuda", 90), ("5min", "cuda", 300), ("1.5h", "cuda", 5400), ("auto", "cpu", 600),
+     ("auto", "cuda", None), (None, "cpu", None)],
+)  # fmt: skip
+def test_times_are_read(text, device, seconds):
+    assert budget_s(text, torch.device(device)) == seconds
 
 
 @pytest.mark.parametrize("budget", ["300", 300, "5 minutes", "0s", "-1s", True])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, ends_well
 from untrac_exp.methods.base import Candidate
 from untrac_exp.methods.common.candidates import candidate_influences
 from untrac_exp.methods.finetune import FineTune
@@ -53,14 +53,11 @@ def test_a_copy_of_a_corpus_has_its_influence(fresh_subject, name):
         assert copied == pytest.approx(ours / 2, rel=1e-2, abs=1e-2 * np.abs(ours).max())
 
 
-def test_a_candidate_that_is_there_already_is_named(tmp_path):
-    write_texts(tmp_path)
-    (tmp_path / "new.txt").write_text("nothing of this is in any of the corpora so far\n\n" * 12)
-    (tmp_path / "copy.txt").write_text((tmp_path / "a.txt").read_text())
-    given = {**JOB, "candidates.paths": "{copy: copy.txt, new: new.txt}"}
-    ended = command(overrides(given), tmp_path)
-    assert ended.status == 0, ended.err
-    [job] = [path.parent for path in tmp_path.rglob("metrics.json")]
+def test_a_candidate_that_is_there_already_is_named(folder):
+    (folder / "new.txt").write_text("nothing of this is in any of the corpora so far\n\n" * 12)
+    (folder / "copy.txt").write_text((folder / "a.txt").read_text())
+    ends_well(folder, {**JOB, "candidates.paths": "{copy: copy.txt, new: new.txt}"})
+    [job] = [path.parent for path in folder.rglob("metrics.json")]
     scores, candidates = (
         read_table(job / f"{name}.csv", SCORES) for name in ("scores", "candidates")
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, ends_well, overrides, write_texts
 from untrac_exp.methods import graddot
 
 TRUTH = {"truth": "leave_dataset_out", "truth.train_seeds": "[0]", "parallel": "none"}
@@ -14,9 +14,7 @@ SWEEP = {**JOB, "method": "untrac,graddot", "hydra.mode": "MULTIRUN"}
 
 
 def run(folder, job=JOB, **changes):
-    ended = command(overrides({**job, **changes}), folder)
-    assert (ended.status, ended.err) == (0, "")
-    return ended.out
+    return ends_well(folder, {**job, **changes}).out
 
 
 def store(folder, kind="*"):
@@ -118,14 +116,6 @@ def test_force_all_makes_everything_once(swept):
     assert not list(swept.glob("outputs/store/*/*.*/manifest.json"))
 
 
-def test_force_knows_three_words(swept):
-    ended = command(overrides({**JOB, "force": "yess"}), swept)
-    assert (ended.status, ended.err) == (
-        1,
-        "error: force=yess is unknown; use true, false or all\n",
-    )
-
-
 def influences(folder, **changes):
     """Of the GradDot job that was started by exactly these overrides."""
     named = ",".join(overrides(changes))
@@ -162,10 +152,9 @@ def test_an_edited_formula_is_a_new_answer_and_prose_is_not(swept):
     assert "already there" in run(swept)
 
 
-def test_the_clock_of_a_method_leaves_out_the_training_of_theta0(tmp_path):
-    write_texts(tmp_path)
-    run(tmp_path, method="graddot", **{"pretraining.steps": "150"})
-    (cost,) = (tmp_path / "outputs" / "store" / "model").glob("*/cost.json")
-    (metrics,) = (tmp_path / "outputs").rglob("metrics.json")
+def test_the_clock_of_a_method_leaves_out_the_training_of_theta0(folder):
+    run(folder, method="graddot", **{"pretraining.steps": "150"})
+    (cost,) = (folder / "outputs" / "store" / "model").glob("*/cost.json")
+    (metrics,) = (folder / "outputs").rglob("metrics.json")
     spent = json.loads(metrics.read_text())["cost"]["wall_s"]
     assert spent < json.loads(cost.read_text())["wall_s"]

@@ -4,12 +4,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, command, ends_well, overrides
+from tests.test_config import composed
 from tests.trace_checkpoints import save
-from untrac_exp.config.schema import config_dir
 
 SMALL = {
     "pretraining.steps": "3", "pretraining.checkpoint_every": "2", "pretraining.batch_size": "2",
@@ -57,23 +55,20 @@ def sink():
     ],
     ids=["trace", "local", "toxicity"],
 )
-def test_nothing_is_sent_by_who_is_logged_in(arguments, logged, sink, tmp_path):
+def test_nothing_is_sent_by_who_is_logged_in(arguments, logged, sink, folder):
     requests, environment = sink
-    write_texts(tmp_path)
-    save(tmp_path / "model", "gpt2")
-    ended = command(arguments, tmp_path, env=environment)
-    assert (ended.status, ended.err) == (0, ""), ended.out
+    save(folder / "model", "gpt2")
+    ends_well(folder, {}, *arguments, env=environment)
     assert requests == []
-    assert len([*tmp_path.glob("outputs/wandb/offline-run-*")]) == logged
+    assert len([*folder.glob("outputs/wandb/offline-run-*")]) == logged
 
 
 @pytest.mark.slow
-def test_the_sink_hears_who_asks_for_it(sink, tmp_path):
+def test_the_sink_hears_who_asks_for_it(sink, folder):
     """Else the test above would pass with a sink that nobody can reach."""
     requests, environment = sink
-    write_texts(tmp_path)
     asked = {**JOB, "logger": "wandb", "logger.mode": "online"}
-    ended = command(overrides(asked), tmp_path, env=environment)
+    ended = command(overrides(asked), folder, env=environment)
     assert ended.status == 0, ended.err
     assert requests
     assert "logging to W&B ends" in ended.out
@@ -92,7 +87,4 @@ def test_the_sink_hears_who_asks_for_it(sink, tmp_path):
     ],
 )  # fmt: skip
 def test_own_files_are_not_logged_unless_asked_for(arguments, target):
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", arguments)
-    assert cfg.logger["_target_"].rpartition(".")[2] == target
+    assert composed(*arguments).logger["_target_"].rpartition(".")[2] == target

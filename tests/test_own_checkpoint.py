@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.command import JOB as TRAINED
-from tests.command import command, overrides, write_texts
+from tests.command import command, ends_well, overrides, write_texts
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
 
@@ -78,51 +77,14 @@ def test_paths_may_begin_with_the_home_folder_and_m_stand_anywhere(folder):
     assert scores(folder) == expected
 
 
-def test_a_path_that_is_not_there_is_said_before_torch_is_imported(folder):
-    code = (
-        "import sys; from untrac_exp.__main__ import main\n"
-        "try: main()\n"
-        "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
-    )
-    arguments = ["+experiment=trace", *overrides({**JOB, "testset.paths": "{t: nowhere.txt}"})]
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("error: testset.paths.t: no file at 'nowhere.txt'")
-    assert ended.stderr.count("\n") == 1
-
-
-def test_the_order_of_corpora_changes_nothing(folder):
-    for names in (["forum", "wiki", "support"], ["support", "wiki", "forum"]):
-        files = {"forum": "forum.jsonl", "wiki": "wiki.txt", "support": "support.txt"}
-        paths = ", ".join(f"{name}: {files[name]}" for name in names)
-        run(folder, method="finetune", name=names[0], corpora__paths=f"{{{paths}}}")
-    tables = [(path / "scores.csv").read_bytes() for path in folder.glob("outputs/*/**/seed0")]
-    assert len(tables) == 2
-    assert tables[0] == tables[1]
-
-
 def test_the_order_of_corpora_changes_no_model_that_is_trained(tmp_path):
     write_texts(tmp_path)
     for name, paths in {"one": "{a: a.txt, b: b.txt}", "other": "{b: b.txt, a: a.txt}"}.items():
-        ended = command(overrides({**TRAINED, "name": name, "corpora.paths": paths}), tmp_path)
-        assert ended.status == 0, ended.err
+        ends_well(tmp_path, {**TRAINED, "name": name, "corpora.paths": paths})
     assert len(list(tmp_path.glob("outputs/store/model/*/manifest.json"))) == 1
     tables = [path.read_bytes() for path in tmp_path.glob("outputs/*/**/scores.csv")]
     assert len(tables) == 2
     assert tables[0] == tables[1]
-
-
-def test_tokens_are_made_once_for_all_methods(folder):
-    """Also with a budget, and of a test set much larger than it can read."""
-    write(folder / "bad.jsonl", [{"text": f"{text} {i}"} for i in range(99) for text in BAD])
-    run(folder, budget="1s")
-    pattern = "outputs/store/tokens/*/manifest.json"
-    before = {path: path.read_bytes() for path in folder.glob(pattern)}
-    assert len(before) == 3
-    run(folder, budget="1s", method="finetune")
-    assert {path: path.read_bytes() for path in folder.glob(pattern)} == before
 
 
 # ------------------------------------------------------------------------------- what is said
@@ -173,23 +135,6 @@ def test_what_was_read_stands_in_the_results(folder):
     assert metrics(folder)["reading"]["wiki"]["files"] == 1
 
 
-def test_names_that_look_like_markup_are_names_in_a_plan(folder):
-    (folder / "conf" / "corpora").mkdir(parents=True)
-    node = {
-        "_target_": "untrac_exp.data.sources.local.corpora",
-        "paths": {"[/x]": "forum.jsonl", "wiki": "wiki.txt"},
-    }
-    (folder / "conf" / "corpora" / "mine.yaml").write_text(yaml.safe_dump(node))
-    settings = {key: value for key, value in JOB.items() if key != "corpora.paths"}
-    for more in (["plan=true"], []):
-        ended = command(
-            ["+experiment=trace", *overrides(settings), "corpora=mine", "name='[/x]'", *more,
-             "--config-dir", "conf"], folder,
-        )  # fmt: skip
-        assert (ended.status, ended.err) == (0, ""), ended.out
-    assert "[/x]" in ended.out
-
-
 # ------------------------------------------------------------------------------- what is kept
 def test_a_result_that_was_changed_is_computed_again(folder):
     run(folder)
@@ -224,10 +169,7 @@ def test_a_full_tmpdir_makes_no_difference(tmp_path):
     """There is nothing to write in it: what is temporary lies beside its target."""
     write_texts(tmp_path)
     truth = {"truth": "leave_dataset_out", "truth.train_seeds": "[0]"}
-    ended = command(
-        overrides({**TRAINED, **truth}), tmp_path, env={"TMPDIR": "/proc/nothing/is/written/here"}
-    )
-    assert (ended.status, ended.err) == (0, "")
+    ends_well(tmp_path, TRAINED | truth, env={"TMPDIR": "/proc/nothing/is/written/here"})
 
 
 def test_a_report_that_cannot_be_written_is_an_error(folder):
@@ -247,12 +189,3 @@ def test_a_terminal_of_ascii_shows_the_ranking(folder):
     assert "Which corpus made the model say insults?" in ended.stdout
     assert "\\u03b80's loss is" in ended.stdout
     assert "no report" not in ended.stdout
-
-
-def test_a_full_disk_is_named_with_its_folder(tmp_path):
-    write_texts(tmp_path)
-    ended = command(overrides(TRAINED), tmp_path, largest_file=100_000)
-    assert ended.status == 1
-    [line] = ended.err.splitlines()
-    assert line.startswith(f"error: no space left in {tmp_path}/outputs/store/model/")
-    assert os.strerror(27).lower() in line.lower()

@@ -1,6 +1,7 @@
 """What `scale=paper` takes from the authors' code, and what stays our own at mini scale."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from untrac_exp.store import Store
 TASKS = ["tasks_a", "tasks_b"]
 PAPERS = [*TASKS, "bias", "truthfulness", "toxicity", "harms", "harms_unequal"]
 UNLEARNING = ["untrac", "untrac_inv"]
+COLUMNS = "inputs_pretokenized,targets_pretokenized,dataset"
 
 
 @pytest.mark.parametrize("method", UNLEARNING)
@@ -86,18 +88,12 @@ def test_tasks_are_the_published_files_under_our_names(suite, tmp_path):
     assert get_object(composed(chosen).corpora._target_) is tasks.corpora
     paper = composed(chosen, "scale=paper")
     number = {"a": "00", "b": "10"}[suite]
-    for node, kind, datasets in (
-        (paper.corpora, "train", [1, 2, 3, 4]),
-        (paper.testset, "eval", [0]),
-    ):
-        assert node.path.endswith(
-            f"misonuma/untrac/main/synthetic/synthetic_{kind}{number}_dataset.csv"
-        )
-        rows = [f"q{i} {n},a{i},dataset{n}\n" for n in datasets for i in range(256)]
+    for node, kind, datasets in ((paper.corpora, "train", "1234"), (paper.testset, "eval", "0")):
+        name = f"misonuma/untrac/main/synthetic/synthetic_{kind}{number}_dataset.csv"
+        assert node.path.endswith(name)
+        rows = [f"q{i} {n},a{i},dataset{n}" for n in datasets for i in range(256)]
         node.path = str(tmp_path / f"{kind}.csv")
-        (tmp_path / f"{kind}.csv").write_text(
-            "inputs_pretokenized,targets_pretokenized,dataset\n" + "".join(rows)
-        )
+        Path(node.path).write_text("\n".join([COLUMNS, *rows]))
     corpora, [testset] = instantiate(paper.corpora), instantiate(paper.testset)
     ours, [our_test] = tasks.corpora(suite), tasks.testsets(suite)
     assert [corpus.name for corpus in corpora] == [corpus.name for corpus in ours]
@@ -108,7 +104,7 @@ def test_tasks_are_the_published_files_under_our_names(suite, tmp_path):
 
 def test_a_dataset_that_the_file_lacks_is_named(tmp_path):
     file = tmp_path / "a.csv"
-    file.write_text("inputs_pretokenized,targets_pretokenized,dataset\nq,a,dataset1\n")
+    file.write_text(f"{COLUMNS}\nq,a,dataset1\n")
     with pytest.raises(ValueError, match=r"^corpora\.names: '.*' has no dataset 'dataset9'"):
         tasks_csv.corpora(str(file), names={"dataset9": "x"})
 
@@ -144,16 +140,15 @@ def test_untrac_inv_takes_50_steps_on_tasks_and_reads_every_fifth():
     assert harms.stopping.schedule(harms.stopping.limit(256, 256))[-1] == 5
 
 
-DOCUMENTS = {
-    "equal": {
-        "bookcorpus": 4_000_000, "stories": 10_000, "cc_news": 200_000, "gutenberg": 1_000,
-        "hackernews": 100_000, "openwebtext2": 100_000, "pile_cc": 100_000, "wikipedia": 100_000,
-    },
-    "unequal": {
-        "bookcorpus": 4_000_000, "stories": 10_000, "cc_news": 200_000, "gutenberg": 400,
-        "hackernews": 40_000, "openwebtext2": 200_000, "pile_cc": 200_000, "wikipedia": 40_000,
-    },
+EQUAL = {
+    "bookcorpus": 4_000_000, "stories": 10_000, "cc_news": 200_000, "gutenberg": 1_000,
+    "hackernews": 100_000, "openwebtext2": 100_000, "pile_cc": 100_000, "wikipedia": 100_000,
 }  # fmt: skip
+UNEQUAL = {
+    **EQUAL, "gutenberg": 400, "hackernews": 40_000, "openwebtext2": 200_000, "pile_cc": 200_000,
+    "wikipedia": 40_000,
+}  # fmt: skip
+DOCUMENTS = {"equal": EQUAL, "unequal": UNEQUAL}
 
 
 @pytest.mark.parametrize("sizes", DOCUMENTS)
@@ -162,18 +157,12 @@ def test_corpora_are_of_the_pile_with_the_authors_number_of_documents(sizes):
     corpora = cfg.corpora.paths
     assert {name: given.documents for name, given in corpora.items()} == DOCUMENTS[sizes]
     pile = "hub:ArmelR/the-pile-splitted@"
-    of_the_pile = {
-        name: (given.path.removeprefix(pile), given.split)
-        for name, given in corpora.items()
-        if given.path.startswith(pile)
-    }
-    assert of_the_pile == {
-        "hackernews": ("HackerNews", "train+test"),
-        "pile_cc": ("Pile-CC", "train+test"),
-        "openwebtext2": ("OpenWebText2", "train+test"),
-        "wikipedia": ("Wikipedia (en)", "train+test"),
-        "gutenberg": ("Gutenberg (PG-19)", "train+test"),
-    }
+    parts = {name: of.path.removeprefix(pile) for name, of in corpora.items() if pile in of.path}
+    assert parts == {
+        "hackernews": "HackerNews", "pile_cc": "Pile-CC", "openwebtext2": "OpenWebText2",
+        "wikipedia": "Wikipedia (en)", "gutenberg": "Gutenberg (PG-19)",
+    }  # fmt: skip
+    assert {corpora[name].split for name in parts} == {"train+test"}
     for corpus in instantiate(cfg.corpora):  # reads nothing yet
         [dataset] = corpus.rows.parts
         assert isinstance(dataset, hub.HubDataset)
@@ -195,13 +184,3 @@ def test_four_samples_one_theta0_and_one_truth(experiment):
     pairs, seeds = runs()
     assert {train_seed for _, train_seed in pairs} == {"0", "1"}
     assert seeds == [0, 1]
-
-
-@pytest.mark.parametrize(
-    "experiment", ["sensitivity_epochs", "sensitivity_lr", "sensitivity_optimizer"]
-)
-def test_the_sensitivity_is_of_four_samples(experiment):
-    for scale, seeds in {"mini": "0", "paper": "0,1,2,3"}.items():
-        cfg = composed(f"+experiment={experiment}", f"scale={scale}", hydra=True)
-        assert cfg.hydra.sweeper.params.seed == seeds
-        assert cfg.truth.train_seeds == ([0] if scale == "paper" else [0, 1])

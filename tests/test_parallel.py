@@ -1,4 +1,4 @@
-"""Tasks on workers: of this machine, of a dask and of a Ray cluster on it."""
+"""Tasks on workers of this machine; test_launchers.py has those of dask and of Ray."""
 
 import logging
 import os
@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 
 import pytest
 
@@ -19,23 +18,6 @@ from untrac_exp.store import Artifact, Store
 from untrac_exp.store.code import package_fingerprint
 
 LOCAL = Parallel("loky", workers=2, threads=1)
-CLUSTERS = {
-    "distributed": Parallel(
-        "dask", workers=2, threads=1, options={"n_workers": 2, "threads_per_worker": 1}
-    ),
-    "ray": Parallel("ray", workers=2, options={"num_cpus": 2, "log_to_driver": False}),
-}
-SLOW = [
-    pytest.param(
-        cluster,
-        marks=[
-            pytest.mark.slow,
-            pytest.mark.skipif(find_spec(package) is None, reason=f"needs {package}"),
-        ],
-        id=cluster.backend,
-    )
-    for package, cluster in CLUSTERS.items()
-]
 
 
 def square(n):
@@ -53,9 +35,8 @@ def write(n, out):
     (out / "n").write_text(f"{n} {os.getpid()}")
 
 
-@pytest.mark.parametrize("where", [pytest.param(LOCAL, id="loky"), *SLOW])
-def test_workers_return_every_result_and_their_warnings_once(where, caplog, tmp_path):
-    found = dict(where.run([partial(square, n) for n in range(5)]))
+def test_workers_return_every_result_and_their_warnings_once(caplog, tmp_path):
+    found = dict(LOCAL.run([partial(square, n) for n in range(5)]))
     assert {i: value for i, (value, _) in found.items()} == {i: i * i for i in range(5)}
     pids = {pid for _, pid in found.values()}
     assert len(pids) == 2
@@ -64,9 +45,9 @@ def test_workers_return_every_result_and_their_warnings_once(where, caplog, tmp_
         record.getMessage() for record in caplog.records if record.name == "a.library"
     ) == [f"{n} is squared" for n in range(5)]
     with pytest.raises(ValueError, match="it diverged") as caught:
-        list(where.run([fails, partial(square, 1)]))
+        list(LOCAL.run([fails, partial(square, 1)]))
     assert "in fails" in caught.value.__notes__[0]
-    store = Store(tmp_path, parallel=where)
+    store = Store(tmp_path, parallel=LOCAL)
     artifacts = [Artifact("model", {"n": n}, partial(write, n)) for n in range(4)]
     for i, path in store.get_all(artifacts):
         n, pid = (path / "n").read_text().split()
@@ -79,22 +60,6 @@ def test_one_task_and_the_tasks_of_a_worker_run_in_their_own_process(monkeypatch
     assert dict(Parallel().run([os.getpid] * 2)) == {0: os.getpid(), 1: os.getpid()}
     monkeypatch.setattr(parallel, "_is_worker", True)
     assert dict(LOCAL.run([os.getpid] * 2)) == {0: os.getpid(), 1: os.getpid()}
-
-
-@pytest.mark.parametrize(
-    ("settings", "processes"),
-    [
-        ({"backend": "none", "workers": 3}, 1),
-        ({"workers": 3}, 3),
-        ({"threads": 1}, 6),
-        ({"threads": 2}, 3),
-        ({"threads": 9}, 1),
-        ({"devices": ("0", "3")}, 2),
-    ],
-)
-def test_a_process_per_device_or_per_core(settings, processes, monkeypatch):
-    monkeypatch.setattr(parallel, "cores", lambda: 6)
-    assert Parallel(**{"backend": "loky", **settings}).processes == processes
 
 
 def die_once(mark):
@@ -140,15 +105,11 @@ def test_a_worker_takes_a_free_device_until_it_ends(monkeypatch, tmp_path):
     )
     others = []
     for expected in ("4\n", "7\n"):
-        others.append(
-            subprocess.Popen(
-                [sys.executable, "-c", script],
-                env={**os.environ, "TMPDIR": str(tmp_path)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
+        one = subprocess.Popen(
+            [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        others.append(one)
         assert others[-1].stdout.readline() == expected
     take_device(["4", "7"])
     assert os.environ["CUDA_VISIBLE_DEVICES"] in ("4", "7")  # shared, for want of a free one

@@ -39,16 +39,6 @@ def test_the_ranking_has_the_means_over_subsets_with_the_largest_on_top():
     assert ends == [pytest.approx((0.3, 0.5)), pytest.approx((-0.2, 0.0))]
 
 
-def test_the_ranking_of_a_trace_has_its_own_intervals():
-    scores = SCORES.copy()
-    scores.attrs["ranking"] = pd.DataFrame(
-        [("bad", "forum", 0.4, 0.35, 0.45), ("bad", "wiki", -0.1, -0.15, -0.05)],
-        columns=["testset", "corpus", "influence", "ci_low", "ci_high"],
-    )
-    [intervals] = plot.ranking(scores).collections
-    assert tuple(intervals.get_segments()[0][:, 0]) == pytest.approx((0.35, 0.45))
-
-
 def test_the_heat_map_is_the_panel_of_the_report():
     axes = plot.heatmap(SCORES)
     drawn = axes.images[0].get_array()

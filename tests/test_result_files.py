@@ -18,8 +18,9 @@ def scores(values, corpora=("a", "b", "c")) -> pd.DataFrame:
 
 
 def test_scores_come_back_bit_for_bit(tmp_path):
-    values = [0.1 + 0.2, np.nextafter(1.0, 2.0), -5e-324]
-    path = files.write(tmp_path, "scores", scores(values).assign(ci_low=1 / 3, ci_high=np.nan))
+    values = [0.1 + 0.2, np.nextafter(1.0, 2.0), -5e-324, np.nan, np.inf, -np.inf]
+    table = scores(values, "abcdef").assign(ci_low=1 / 3, ci_high=np.nan)
+    path = files.write(tmp_path, "scores", table)
     assert path.read_text().splitlines()[0] == "corpus,testset,subset,influence,ci_low,ci_high"
     back = files.read_table(path, files.SCORES)
     np.testing.assert_array_equal(
@@ -27,12 +28,6 @@ def test_scores_come_back_bit_for_bit(tmp_path):
     )
     assert (back["ci_low"] == 1 / 3).all()
     assert back["ci_high"].isna().all()
-
-
-def test_nan_and_infinite_influences_survive(tmp_path):
-    values = [np.nan, np.inf, -np.inf]
-    path = files.write(tmp_path, "scores", scores(values))
-    np.testing.assert_array_equal(files.read_table(path, files.SCORES)["influence"], values)
 
 
 def test_names_that_look_like_something_else_stay_names(tmp_path):
@@ -61,26 +56,12 @@ def test_a_table_that_was_changed_after_the_metrics_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_table_gives_the_same_bytes(tmp_path):
-    one = files.write(tmp_path / "1", "scores", scores([1.0, 2.0, 3.0])).read_bytes()
-    other = scores([1.0, 2.0, 3.0])[["influence", "corpus", "subset", "testset"]]
-    assert files.write(tmp_path / "2", "scores", other).read_bytes() == one
-
-
-def test_trajectory_keeps_whole_steps(tmp_path):
-    path = files.write(tmp_path, "trajectory", scores([0.5, 0.25, 1.0]).assign(step=[0, 10, 20]))
-    assert path.read_text().splitlines()[1] == "a,t,s,0,0.5"
-    assert files.read_table(path, files.TRAJECTORY)["step"].tolist() == [0, 10, 20]
-
-
 def test_metrics_are_strict_json_with_null_for_undefined(tmp_path):
     metrics = {
-        "method": "untrac",
-        "seed": np.int64(3),
+        "method": "untrac", "seed": np.int64(3), "path": Path("x/y"),
         "agreement": {"t": {"pearson": np.nan, "n_corpora": np.int64(8)}},
         "losses": np.array([1.5, np.inf]),
-        "path": Path("x/y"),
-    }
+    }  # fmt: skip
     path = files.write_metrics(tmp_path, metrics)
 
     def refuse(constant):
@@ -88,30 +69,27 @@ def test_metrics_are_strict_json_with_null_for_undefined(tmp_path):
 
     back = json.loads(path.read_text(), parse_constant=refuse)
     assert back == {
-        "method": "untrac",
-        "seed": 3,
+        "method": "untrac", "seed": 3, "path": "x/y", "losses": [1.5, None], "tables": {},
         "agreement": {"t": {"pearson": None, "n_corpora": 8}},
-        "losses": [1.5, None],
-        "path": "x/y",
-        "tables": {},
-    }
+    }  # fmt: skip
     assert files.read_metrics(tmp_path) == back
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", "\x00\xff"])
-def test_damaged_metrics_are_named_with_a_remedy(tmp_path, text):
-    (tmp_path / "metrics.json").write_text(text)
-    with pytest.raises(ValueError, match=r"metrics\.json: unreadable .* delete it") as caught:
-        files.read_metrics(tmp_path)
-    assert "\n" not in str(caught.value)
+READ = {
+    "metrics.json": files.read_metrics,
+    "scores.csv": lambda folder: files.read_table(folder / "scores.csv", files.SCORES),
+}
 
 
-@pytest.mark.parametrize("text", ["", "corpus,testset\na,b\n", "\x00", "a\n1,2,3\n4\n"])
-def test_damaged_tables_are_named_with_a_remedy(tmp_path, text):
-    path = tmp_path / "scores.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"scores\.csv: unreadable .* delete it") as caught:
-        files.read_table(path, files.SCORES)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("metrics.json", text) for text in ("{", "[]", "{}", "\x00\xff")]
+    + [("scores.csv", text) for text in ("", "corpus,testset\na,b\n", "\x00", "a\n1,2,3\n4\n")],
+)
+def test_damaged_files_are_named_with_a_remedy(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=rf"{name}: unreadable .* delete it") as caught:
+        READ[name](tmp_path)
     assert "\n" not in str(caught.value)
 
 

@@ -1,22 +1,26 @@
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from untrac_exp.config.errors import one_line
 from untrac_exp.data.encoding import pad
-from untrac_exp.store import Store, fingerprint
+from untrac_exp.store import Artifact, Store, fingerprint
 from untrac_exp.store import artifact as store_module
 from untrac_exp.store.__main__ import main as cli
+from untrac_exp.store.artifact import is_locked
 
 KEY = {"model": {"hidden": 64, "lr": 1e-3}, "corpora": ["a", "b"]}
 
@@ -63,17 +67,6 @@ def refuse(out):
     raise AssertionError("this was built already")
 
 
-def start(script, *args):
-    """A Python process that has `store`, `key` and the helpers of the script's own."""
-    head = (
-        "import logging, os, sys, time; from pathlib import Path; from untrac_exp.store import *\n"
-        "logging.basicConfig(level='INFO', format='%(message)s')\n"
-        "store, key, log = Store(sys.argv[1]), {'k': 1}, Path(sys.argv[2])\n"
-    )
-    command = [sys.executable, "-c", head + script, *map(str, args)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
 def wait_for(condition, seconds=30):
     end = time.monotonic() + seconds
     while not condition():
@@ -82,6 +75,7 @@ def wait_for(condition, seconds=30):
 
 
 def test_an_artifact_is_built_once_and_its_manifest_says_what_it_is(store):
+    assert store.find("theta0", KEY) is None
     path = store.get("theta0", KEY, build)
     assert path == store.root / "theta0" / fingerprint(KEY)[:16]
     assert (path / "losses.csv").read_text() == "corpus,loss\na,1.5\n"
@@ -92,49 +86,21 @@ def test_an_artifact_is_built_once_and_its_manifest_says_what_it_is(store):
     assert manifest["kind"] == "theta0"
     assert manifest["key"] == KEY
     assert set(manifest["files"]) == {"losses.csv", "model/weights.bin"}
-    # sha256sum of the same bytes
-    given = subprocess.run(
-        ["sha256sum", path / "model/weights.bin"], capture_output=True, text=True
-    )
-    assert manifest["files"]["model/weights.bin"] == {
-        "sha256": given.stdout.split()[0],
-        "size": 5120,
-    }
+    given = subprocess.check_output(["sha256sum", path / "model/weights.bin"], text=True)
+    weights = {"sha256": given.split()[0], "size": 5120}
+    assert manifest["files"]["model/weights.bin"] == weights
     assert not path.with_name(f"{path.name}.partial").exists()
 
 
-def test_what_is_not_there_is_not_found(store):
-    assert store.find("theta0", KEY) is None
-    assert not store.root.exists()
-
-
 def test_the_hash_is_of_canonical_json():
-    # printf '{"a":[1,2.5],"b":{"x":null,"y":"\\u03b8"}}' | sha256sum
-    expected = subprocess.run(
-        ["sha256sum"],
-        input=rb'{"a":[1,2.5],"b":{"x":null,"y":"\u03b8"}}',
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
+    text = rb'{"a":[1,2.5],"b":{"x":null,"y":"\u03b8"}}'
+    expected = subprocess.check_output(["sha256sum"], input=text).decode()
     assert fingerprint({"b": {"y": "θ", "x": None}, "a": (1, 2.5)}) == expected.split()[0]
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [({"a": 1}, {"a": 2}), ({"a": 1}, {"b": 1}), ({"a": [1, 2]}, {"a": [2, 1]}), ({}, {"a": None})],
-)
-def test_different_keys_have_different_hashes(one, other):
-    assert fingerprint(one) != fingerprint(other)
-
-
-@pytest.mark.parametrize(
     ("value", "error"),
-    [
-        (float("nan"), ValueError),
-        (float("-inf"), ValueError),
-        (Path("x"), TypeError),
-        ({1, 2}, TypeError),
-    ],
+    [(float("nan"), ValueError), (Path("x"), TypeError), ({1, 2}, TypeError)],
 )
 def test_a_key_that_is_not_json_is_refused(value, error):
     with pytest.raises(error):
@@ -175,107 +141,6 @@ def test_a_damaged_artifact_is_named_and_rebuilt(store, new_process, caplog, wha
     assert (path / "model" / "weights.bin").read_bytes() == bytes(range(256)) * 20
 
 
-def test_a_manifest_of_another_artifact_is_noticed(store, new_process, caplog):
-    path = store.get("theta0", KEY, build)
-    other = store.get("theta0", {"other": 1}, build)
-    (path / "manifest.json").write_bytes((other / "manifest.json").read_bytes())
-    new_process()
-    store.get("theta0", KEY, build)
-    assert "is damaged" in caplog.text
-
-
-def test_checksums_are_computed_once_a_process(store, new_process, monkeypatch):
-    path = store.get("theta0", KEY, build)
-    new_process()
-    read = []
-    sha256 = store_module._sha256
-
-    def counted(file):
-        read.append(file.name)
-        return sha256(file)
-
-    monkeypatch.setattr(store_module, "_sha256", counted)
-    for _ in range(3):
-        assert Store(store.root).get("theta0", KEY, refuse) == path
-    assert sorted(read) == ["losses.csv", "weights.bin"]
-
-
-def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
-    def fails(out):
-        (out / "half").write_text("first half, ")
-        raise RuntimeError("no more")
-
-    with pytest.raises(RuntimeError, match="no more"):
-        store.get("theta0", KEY, fails)
-    assert store.find("theta0", KEY) is None
-
-    def resumes(out):
-        (out / "whole").write_text((out / "half").read_text() + "second half")
-        (out / "half").unlink()
-
-    caplog.set_level(logging.INFO)
-    path = store.get("theta0", KEY, resumes)
-    assert (path / "whole").read_text() == "first half, second half"
-    assert "resuming theta0/" in caplog.text
-    assert list(json.loads((path / "manifest.json").read_text())["files"]) == ["whole"]
-
-
-def test_a_build_that_wrote_nothing_leaves_nothing(store):
-    with pytest.raises(AssertionError, match="built already"):
-        store.get("theta0", KEY, refuse)
-    assert not [p for p in store.root.rglob("*") if p.is_dir() and p.name != "theta0"]
-
-
-def test_two_processes_build_each_artifact_once(tmp_path):
-    script = """
-def build(out):
-    with log.open("a") as f: f.write(f"{out.name} ")
-    while not log.with_name("go").exists(): time.sleep(0.01)
-    (out / "x").write_text("x")
-for key in ({"k": 1}, {"k": 2}):
-    assert (store.get("theta0", key, build) / "x").read_text() == "x"
-"""
-    log = tmp_path / "log"
-    one = start(script, tmp_path / "store", log)
-    wait_for(log.exists)
-    other = start(script, tmp_path / "store", log)
-    first, second = (fingerprint({"k": k})[:16] for k in (1, 2))
-    assert other.stderr.readline() == (
-        f"waiting for theta0/{first}, being built by another process\n"
-    )
-    (tmp_path / "go").touch()
-    for process in (one, other):
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 0, said
-    assert log.read_text() == f"{first}.partial {second}.partial "
-
-
-def test_a_killed_build_frees_its_lock_and_is_resumed(tmp_path):
-    script = """
-def build(out):
-    for step in range(1, 4):
-        if (out / str(step)).exists(): continue
-        with log.open("a") as f: f.write(f"{step} ")
-        if step == 2 and len(sys.argv) > 3: time.sleep(60)
-        (out / str(step)).write_text("done")
-store.get("theta0", key, build)
-"""
-    log = tmp_path / "log"
-    victim = start(script, tmp_path / "store", log, "stop at 2")
-    wait_for(lambda: log.exists() and log.read_text() == "1 2 ")
-    heir = start(script, tmp_path / "store", log)  # has to wait until the victim dies
-    assert "waiting for theta0/" in heir.stderr.readline()
-    assert log.read_text() == "1 2 "
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    _, said = heir.communicate(timeout=30)
-    assert heir.returncode == 0, said
-    assert "resuming theta0/" in said
-    assert log.read_text() == "1 2 2 3 "
-    path = Store(tmp_path / "store").get("theta0", {"k": 1}, refuse)
-    assert sorted(p.name for p in path.iterdir() if p.name.isdigit()) == ["1", "2", "3"]
-
-
 def test_a_complete_store_can_be_read_where_nothing_can_be_written(readonly, new_process):
     folder, lock_up = readonly
     path = Store(folder).get("theta0", KEY, build)
@@ -287,23 +152,6 @@ def test_a_complete_store_can_be_read_where_nothing_can_be_written(readonly, new
         (path / "x").touch()
     assert Store(folder).get("theta0", KEY, refuse) == path
     assert Store(folder).find("theta0", KEY) == path
-
-
-def test_a_store_that_cannot_be_written_is_named(readonly):
-    folder, lock_up = readonly
-    lock_up()
-    with pytest.raises(PermissionError) as caught:
-        Store(folder / "store").get("theta0", KEY, build)
-    line = one_line(caught.value)
-    assert str(folder / "store") in line
-    assert "permission denied; get access to it, or choose another path" in line
-
-
-def test_a_file_in_the_place_of_the_store_is_named(tmp_path):
-    (tmp_path / "store").write_text("")
-    with pytest.raises((FileExistsError, NotADirectoryError)) as caught:
-        Store(tmp_path / "store").get("theta0", KEY, build)
-    assert f"{tmp_path}/store" in one_line(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -336,14 +184,6 @@ def test_whoever_reads_the_folder_reads_its_files(tmp_path):
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
 
 
-def test_an_error_of_the_build_itself_is_left_as_it_is(store):
-    def reads(out):
-        (out / "absent.csv").read_text()
-
-    with pytest.raises(FileNotFoundError):
-        store.get("theta0", KEY, reads)
-
-
 # --- the command line ---
 
 
@@ -373,9 +213,9 @@ def kept(store):
     return {key[p.stem] for p in store.root.glob("*/*") if p.stem in key and p.is_dir()}
 
 
-def test_ls_shows_kinds_sizes_use_and_keys(filled, capsys):
-    assert cli(["ls", "--root", str(filled.root)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_ls_shows_kinds_sizes_use_and_keys(filled):
+    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
+    lines = subprocess.check_output(command, text=True).splitlines()
     rows = {re.split(r"[/. ]", line)[1]: line for line in lines[:-1]}
     assert len(rows) == 4
     row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
@@ -426,86 +266,28 @@ def test_a_used_artifact_is_not_old(filled):
     assert "old" in kept(filled)
 
 
-def test_gc_leaves_what_another_process_is_building(tmp_path, capsys):
-    script = """
-def build(out):
-    (out / "half").write_text("half")
-    log.touch()
-    time.sleep(60)
-store.get("theta0", key, build)
-"""
-    builder = start(script, tmp_path / "store", tmp_path / "log")
-    gc = ["gc", "--older-than", "0.1s", "--root", str(tmp_path / "store")]
-    try:
-        wait_for((tmp_path / "log").exists)
+def test_gc_leaves_what_is_being_built(store, capsys):
+    gc = ["gc", "--older-than", "0.1s", "--root", str(store.root)]
+
+    def fails(out):
+        (out / "half").write_text("half")
         time.sleep(0.2)
         assert cli(gc) == 0
-        said = capsys.readouterr().out
-        assert "skipped theta0/" in said
-        assert list((tmp_path / "store").glob("theta0/*.partial/half"))
-    finally:
-        builder.kill()
-        builder.communicate()
+        assert "skipped theta0/" in capsys.readouterr().out
+        assert (out / "half").exists()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.get("theta0", KEY, fails)
     assert cli(gc) == 0
-    assert not list((tmp_path / "store").glob("theta0/*.partial"))
-
-
-@pytest.mark.parametrize("argv", [["gc"], ["gc", "--older-than", "soon"], []])
-def test_the_command_line_says_what_it_lacks(tmp_path, capsys, argv):
-    with pytest.raises(SystemExit) as caught:
-        cli([*argv, "--root", str(tmp_path)] if argv else argv)
-    assert caught.value.code == 2
-    assert "error:" in capsys.readouterr().err
-
-
-def test_a_store_that_is_not_there_is_an_error(tmp_path, capsys):
-    assert cli(["ls", "--root", str(tmp_path / "none")]) == 1
-    assert str(tmp_path / "none") in capsys.readouterr().out
-
-
-def test_the_module_runs_as_a_command(filled):
-    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "512" in ran.stdout
-    assert ran.stderr == ""
+    assert not list(store.root.glob("theta0/*.partial"))
 
 
 # --- force ---
-
-
 def built(store, kind, text):
     """The artifact's text, after a build that would write `text`."""
     path = store.get(kind, KEY, lambda out: (out / "x").write_text(text))
     return (path / "x").read_text()
-
-
-@pytest.mark.parametrize(
-    ("force", "kept"), [(False, {"part", "model"}), (True, {"model"}), ("all", set())]
-)
-def test_force_builds_again_once(store, force, kept):
-    for kind in ("part", "model"):
-        built(store, kind, "old")
-    forced = Store(store.root, force)
-    for kind in ("part", "model"):
-        assert (forced.find(kind, KEY) is not None) == (kind in kept)
-        expected = "old" if kind in kept else "new"
-        assert built(forced, kind, "new") == expected
-        assert forced.find(kind, KEY) is not None
-        assert built(forced, kind, "newer") == expected
-        assert built(store, kind, "newer") == expected
-    assert not list(store.root.glob("*/*.partial"))
-
-
-def test_each_command_that_forces_builds_once(store):
-    built(store, "part", "old")
-    one, other = Store(store.root, True), Store(store.root, True)
-    assert built(one, "part", "one") == "one"
-    assert built(one, "part", "one again") == "one"
-    assert built(other, "part", "other") == "other"
-    built(one, "part", "one")
-    sweep = Store(store.root, True, command=one.command)
-    assert built(sweep, "part", "a later job of the sweep") == "one"
-    assert built(Store(store.root, True), "part", "another command") == "another command"
 
 
 def test_a_forced_build_that_fails_leaves_the_old(store, new_process):
@@ -542,3 +324,109 @@ def test_a_kill_before_the_new_has_its_name_keeps_it_if_it_is_complete(store, ne
     new_process()
     assert built(store, "part", "built again") == ("new" if sealed else "built again")
     assert not list(store.root.glob("part/*.partial"))
+
+
+# --------------- Processes that build one list of artifacts together, as jobs that run at once do
+FORK = multiprocessing.get_context("fork")
+
+
+def write(out, log=None, seconds=0.0):
+    if log is not None:
+        with log.open("a") as file:
+            file.write(f"{out.name.partition('.')[0]} {os.getpid()}\n")
+    time.sleep(seconds)
+    (out / "x").write_text("x")
+
+
+def artifacts_of(n, **options):
+    return [Artifact("model", {"n": i}, partial(write, **options)) for i in range(n)]
+
+
+def built_by(log):
+    """Who has built which."""
+    return [line.split() for line in log.read_text().splitlines()]
+
+
+def forked(function, *args):
+    process = FORK.Process(target=function, args=args)
+    process.start()
+    return process
+
+
+def all_of(store, artifacts):
+    assert len(list(Store(store.root).get_all(artifacts))) == len(artifacts)
+
+
+def test_three_processes_build_a_list_once_and_each_gets_all_of_it(store, tmp_path):
+    log = tmp_path / "log"
+    artifacts = artifacts_of(9, log=log, seconds=0.2)
+    workers = [forked(all_of, store, artifacts) for _ in range(3)]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    pids = dict(built_by(log))
+    names = [store.path("model", {"n": i}).name for i in range(9)]
+    assert sorted(name for name, _ in built_by(log)) == sorted(names)
+    assert set(pids.values()) == {str(worker.pid) for worker in workers}
+    assert not list(store.root.rglob("*.partial"))
+    assert not any(is_locked(store.root / "model" / name) for name in names)
+
+
+def test_what_another_builds_is_left_to_it_and_waited_for(store, tmp_path, caplog):
+    artifacts = artifacts_of(3)
+    slow = [artifacts[0]._replace(build=partial(write, log=tmp_path / "log", seconds=1))]
+    other = forked(all_of, store, slow)
+    wait_for((tmp_path / "log").exists)
+    caplog.set_level("INFO")
+    order = [i for i, _ in store.get_all(artifacts)]
+    other.join()
+    assert order == [1, 2, 0]
+    [line] = [r.message for r in caplog.records if "waiting" in r.message]
+    name = store.path("model", {"n": 0}).name
+    assert line == f"waiting for model/{name}, being built by another process"
+
+
+def test_a_killed_build_frees_its_lock_and_is_resumed(store, tmp_path, caplog):
+    log = tmp_path / "log"
+
+    def build(out, stops=True):
+        for step in "123":
+            if not (out / step).exists():
+                with log.open("a") as file:
+                    file.write(step)
+                if step == "2" and stops:
+                    time.sleep(60)
+                (out / step).write_text("done")
+
+    victim = forked(store.get, "theta0", KEY, build)
+    wait_for(lambda: log.exists() and log.read_text() == "12")
+    caplog.set_level("INFO")
+    threading.Timer(0.5, victim.kill).start()
+    path = Store(store.root).get("theta0", KEY, partial(build, stops=False))
+    assert "waiting for theta0/" in caplog.text
+    assert "resuming theta0/" in caplog.text
+    assert log.read_text() == "1223"
+    assert {"1", "2", "3"} < {file.name for file in path.iterdir()}
+
+
+def test_an_error_of_a_build_is_raised_and_frees_its_lock(store):
+    def fails(out):
+        raise RuntimeError("diverged")
+
+    artifacts = [*artifacts_of(2), Artifact("model", {"n": 2}, fails), *artifacts_of(4)[3:]]
+    with pytest.raises(RuntimeError, match="diverged"):
+        list(store.get_all(artifacts))
+    assert not is_locked(store.path("model", {"n": 2}))
+
+
+def test_a_stopped_process_keeps_its_lock_and_a_killed_one_does_not(store, tmp_path):
+    [artifact] = artifacts_of(1, log=tmp_path / "log", seconds=60)
+    path = store.path("model", {"n": 0})
+    holder = forked(all_of, store, [artifact])
+    wait_for((tmp_path / "log").exists)
+    os.kill(holder.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    assert is_locked(path)
+    holder.kill()
+    holder.join()
+    assert not is_locked(path)

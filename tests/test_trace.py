@@ -1,17 +1,15 @@
 """`+experiment=trace` and `untrac_exp.trace`: one answer by two ways, and what people get wrong."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from markupsafe import escape
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from tests.command import command, overrides
+from tests.command import command, ends_well, overrides
 from tests.trace_checkpoints import BAD, TEXTS, save
 from untrac_exp import trace
 from untrac_exp.report.collect import collect
@@ -32,7 +30,6 @@ JOB = {
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trace")
     save(folder / "model", "llama")
-    save(folder / "t5", "t5")
     write(folder / "forum.jsonl", [{"text": text} for text in TEXTS["forum"]])
     (folder / "wiki.txt").write_text("\n\n".join(TEXTS["wiki"]))
     rows = [{"text": text, "subset": "ab"[i % 2]} for i, text in enumerate(BAD)]
@@ -46,9 +43,7 @@ def write(path, rows):
 
 @pytest.fixture(scope="module")
 def swept(folder):
-    ended = command(["+experiment=trace", *overrides(JOB)], folder)
-    assert (ended.status, ended.err) == (0, ""), ended.out
-    return ended
+    return ends_well(folder, JOB, "+experiment=trace")
 
 
 def job(folder, method):
@@ -91,41 +86,6 @@ def test_a_model_in_memory_gives_the_numbers_of_its_folder(method, folder):
     pd.testing.assert_frame_equal(*asked, check_exact=True)
 
 
-def test_seq2seq_is_found_out_and_traced(folder):
-    settings = {**JOB, "model.path": "./t5", "hydra.mode": "RUN", "method": "untrac_step"}
-    ended = command(["+experiment=trace", *overrides(settings), "name=seq"], folder)
-    assert (ended.status, ended.err) == (0, ""), ended.out
-    assert "Which corpus made the model say insults?" in ended.out
-
-
-def test_nothing_of_the_checkpoint_is_copied_to_the_store(folder, swept):
-    assert not (folder / "outputs" / "store" / "model").exists()
-    assert not (folder / "outputs" / "store" / "tokenizer").exists()
-
-
-def test_an_answer_is_not_taken_for_that_of_a_changed_checkpoint(folder, swept, tmp_path):
-    one = [*overrides({**JOB, "hydra.mode": "RUN", "method": "untrac_step"}), "name=changed"]
-    there = "the results are already there"
-    assert there not in command(["+experiment=trace", *one], folder).out
-    assert there in command(["+experiment=trace", *one], folder).out
-    file = folder / "model" / "model.safetensors"
-    before = file.read_bytes()
-    weights = load_file(file)
-    save_file({k: v + 0.01 for k, v in weights.items()}, file, metadata={"format": "pt"})
-    try:
-        changed = command(["+experiment=trace", *one], folder)
-    finally:
-        file.write_bytes(before)
-    assert changed.status == 0
-    assert there not in changed.out
-
-
-def test_a_plan_of_it_needs_no_training(folder):
-    ended = command(["+experiment=trace", *overrides(JOB), "plan=true"], folder)
-    assert (ended.status, ended.err) == (0, ""), ended.out
-    assert "(as measured here)" in ended.out
-
-
 def test_the_answer_is_printed_and_kept(folder, swept):
     assert "Which corpus made the model say insults?" in swept.out
     results = collect(sweep(folder))
@@ -160,8 +120,7 @@ def test_names_and_texts_cannot_speak_html_or_markup(folder, tmp_path):
         (tmp_path / "conf" / group / "mine.yaml").write_text(json.dumps(node))
     settings = {key: value for key, value in JOB.items() if not key.endswith(".paths")}
     settings |= {"corpora": "mine", "testset": "mine"}
-    ended = command(["+experiment=trace", *overrides(settings), "--config-dir", "conf"], tmp_path)
-    assert (ended.status, ended.err) == (0, ""), ended.out
+    ended = ends_well(tmp_path, settings, "+experiment=trace", "--config-dir", "conf")
     assert f"Which corpus made the model say {HOSTILE}?" in ended.out
     assert f"{HOSTILE}: " in ended.out  # a text that moved, and whose it is
     page = (sweep(tmp_path) / "report.html").read_text()
@@ -181,15 +140,12 @@ def test_names_are_text_in_python_too(folder):
         trace(folder / "model", None, {True: TEXTS["forum"]}, {"t": BAD}, **SETTINGS)
 
 
-def test_importing_the_package_imports_no_torch():
-    code = "import sys, untrac_exp; print('torch' in sys.modules, untrac_exp.trace.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "trace"]
+def test_a_plan_needs_no_training(folder):
+    ended = ends_well(folder, JOB, "+experiment=trace", "plan=true", "name=plan")
+    assert "(as measured here)" in ended.out
 
 
 def test_the_function_can_be_called_within_an_application_of_hydras(folder):
-    from hydra import compose, initialize_config_dir
-
     with initialize_config_dir(str(folder), version_base="1.3"):
         trace(folder / "model", None, TEXTS, {"t": BAD}, **SETTINGS)
         assert compose(overrides=["+a=1"]).a == 1
@@ -232,172 +188,9 @@ def test_a_truth_of_a_model_that_is_taken_as_it_is_is_refused(folder):
     assert "pretraining.steps=0 trains no model to compare; use truth=none" in line
 
 
-# ------------------------------------------------------------------- what people give as a model
-def adapter_alone(folder):
-    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
-    save_file({"a": torch.zeros(1)}, folder / "adapter_model.safetensors")
-
-
-def gguf(folder):
-    (folder / "model-q4.gguf").write_bytes(b"GGUF")
-
-
-def a_gguf_file(folder):
-    gguf(folder)
-    return folder / "model-q4.gguf"
-
-
-def pickled(folder):
-    save(folder, "gpt2")
-    weights = load_file(folder / "model.safetensors")
-    torch.save(weights, folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-def own_code(folder):
-    """Its code leaves a file behind when it is run."""
-    save(folder, "gpt2")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "model_type": "homemade",
-        "auto_map": {"AutoConfig": "made.Config", "AutoModelForCausalLM": "made.Model"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "made.py").write_text(f"open({str(folder / 'was_run')!r}, 'w').close()\n")
-
-
-def classifier(folder):
-    from transformers import LlamaForSequenceClassification
-
-    save(folder, "llama", tied=False)
-    LlamaForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
-
-
-def no_tokenizer(folder, architecture="llama"):
-    save(folder, architecture)
-    for file in folder.glob("token*"):
-        file.unlink()
-
-
-def made_up_tokenizer(folder):
-    """transformers makes an empty one up for OPT, GPT-2, Pythia, Qwen, ..."""
-    no_tokenizer(folder, "opt")
-
-
-def tokenizer_of_unknown_words(folder):
-    """And for Gemma, T5 and BART one that reads every word as <unk>."""
-    no_tokenizer(folder, "t5")
-
-
-def weights_gone(folder):
-    save(folder, "llama")
-    (folder / "model.safetensors").unlink()
-
-
-def weights_cut(folder):
-    save(folder, "llama")
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:500])
-
-
-def configuration(folder, **changed):
-    save(folder, "llama")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changed))
-
-
-def other_shapes(folder):
-    configuration(folder, hidden_size=32)
-
-
-def a_layer_more(folder):
-    configuration(folder, num_hidden_layers=2)
-
-
-def quantised(folder):
-    configuration(folder, quantization_config={"quant_method": "gptq"})
-
-
-def list_for_a_configuration(folder):
-    save(folder, "llama")
-    (folder / "config.json").write_text("[]")
-
-
-def broken_tokenizer(folder):
-    save(folder, "llama")
-    (folder / "tokenizer.json").write_text('{"a":')
-
-
-def broken_index(folder):
-    save(folder, "llama")
-    (folder / "model.safetensors.index.json").write_text("{}")
-
-
-def a_file(folder):
-    save(folder, "llama")
-    return folder / "model.safetensors"
-
-
-MODELS = [
-    (lambda folder: folder / "nowhere", "not found; give a folder, or the id of a model"),
-    (lambda folder: "./nowhere", "not found; give a folder, or the id of a model"),
-    (lambda folder: None, "it has no config.json"),
-    (adapter_alone, "a PEFT adapter without its base", "merge_and_unload()"),
-    (gguf, "it is a GGUF file", "in safetensors"),
-    (a_gguf_file, "it is a GGUF file", "in safetensors"),
-    (a_file, "it is a file; give the folder"),
-    (pickled, "it has no safetensors", "model.safetensors_only=false"),
-    (own_code, "it needs its own code", "model.trust_remote_code=true"),
-    (classifier, "1 weights of a language model are missing, such as lm_head.weight"),
-    (no_tokenizer, "it has no tokenizer; save the model's tokenizer"),
-    (made_up_tokenizer, "it has no tokenizer; save the model's tokenizer"),
-    (tokenizer_of_unknown_words, "it has no tokenizer; save the model's tokenizer"),
-    (weights_gone, "safetensors"),
-    (weights_cut, "cannot be read"),
-    (other_shapes, "its weights have other shapes than its config.json says"),
-    (a_layer_more, "9 weights of a language model are missing"),
-    (quantised, "it is quantised (gptq)"),
-    (list_for_a_configuration, "one of its files is not what was saved"),
-    (broken_tokenizer, "one of its files is not what was saved"),
-    (broken_index, "one of its files is not what was saved"),
-]
-
-
-@pytest.mark.parametrize(
-    ("prepare", "says"),
-    [(prepare, says) for prepare, *says in MODELS],
-    ids=lambda value: value.__name__.strip("<>") if callable(value) else "",
-)
-def test_bad_models_are_one_line(prepare, says, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    path = prepare(folder) or folder
-    with pytest.raises(ValueError, match=r".") as caught:
-        trace(str(path), None, **ROWS, **SETTINGS)
-    line = str(caught.value)
-    assert f"model.path='{path}'" in line
-    assert all(words in line for words in says), line
-    assert "\n" not in line
-    assert not (folder / "was_run").exists()
-
-
 def test_attention_that_is_not_there_names_our_key(folder):
     with pytest.raises(ValueError, match=r"; set model\.attention=sdpa or eager$"):
         trace(folder / "model", None, **ROWS, **SETTINGS, **{"model.attention": "flash"})
-
-
-def test_own_code_is_run_where_it_is_allowed(tmp_path):
-    own_code(tmp_path)
-    with pytest.raises(Exception, match=r"homemade|Config|made"):
-        trace(tmp_path, None, **ROWS, **SETTINGS, **{"model.trust_remote_code": True})
-    assert (tmp_path / "was_run").exists()
-
-
-def test_pickled_weights_are_read_where_they_are_allowed(tmp_path):
-    pickled(tmp_path)
-    allowed = {"model.safetensors_only": False}
-    assert len(trace(tmp_path, None, **ROWS, **SETTINGS, **allowed)) == len(TEXTS)
 
 
 @pytest.mark.parametrize("architecture", ["opt", "gpt2", "bart"])
@@ -417,19 +210,3 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     with pytest.raises(ValueError, match=r"and the model knows 100 tokens; use the tokenizer"):
         trace(model, tokenizer, **ROWS, **SETTINGS)
-
-
-def test_one_text_has_an_influence_without_certainty(folder):
-    for method in ("ngram", "finetune"):
-        scores = trace(folder / "model", None, TEXTS, {"t": BAD[:1]}, method=method, **SETTINGS)
-        assert scores["influence"].notna().all()
-        assert any("has 1 text: with fewer than 32" in w for w in scores.attrs["warnings"])
-
-
-def test_a_corpus_that_is_the_test_set_is_named(folder):
-    scores = trace(
-        folder / "model", None, {"copy": BAD, "wiki": TEXTS["wiki"]}, {"t": BAD}, **SETTINGS
-    )
-    [warning] = [w for w in scores.attrs["warnings"] if "can be read in the sample" in w]
-    assert "7 texts of test set 't'" in warning
-    assert "corpus 'copy'" in warning

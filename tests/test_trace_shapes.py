@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from tests.trace_checkpoints import BAD, SEQ2SEQ, SHAPES, TEXTS, save
@@ -43,18 +42,3 @@ def test_every_shape_is_traced_and_given_back(architecture, tied, pad, tmp_path)
     assert not model.get_input_embeddings().weight.requires_grad
     of_the_head = model.get_output_embeddings().weight
     assert (of_the_head is model.get_input_embeddings().weight) or not tied
-
-
-@pytest.mark.parametrize("architecture", ["llama", "bart"])
-def test_a_folder_is_read_and_not_written(architecture, tmp_path):
-    folder = save(tmp_path / architecture, architecture)
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    weights = load_file(folder / "model.safetensors")
-    few = {
-        "method.stopping.steps": 2, "method.stopping.epochs": None,
-        "method.stopping.evaluations": 1, **CPU,
-    }  # fmt: skip
-    scores = trace(folder, None, TEXTS, {"insults": BAD}, method="untrac", **few)
-    assert len(scores) == len(TEXTS)
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-    assert weights.keys() == load_file(folder / "model.safetensors").keys()

@@ -76,37 +76,19 @@ def test_real_docstrings_are_those_that_inspect_gives():
     assert len(expected) > 10
 
 
-def test_held_out_texts_of_the_defaults_are_in_no_corpus():
-    docstrings._split.cache_clear()
-    corpora = docstrings.corpora()
-    (testset,) = docstrings.testsets(n_per_subset=32)
-    assert list(testset.subsets) == [c.name for c in corpora] == list(docstrings.LIBRARIES)
-    assert all(len(rows) == 32 for rows in testset.subsets.values())
-    starts = {row.target[:80] for corpus in corpora for row in corpus.rows}
-    held = [row.target for rows in testset.subsets.values() for row in rows]
-    assert all(len(text) <= 160 for text in held)
-    train = {row.target for corpus in corpora for row in corpus.rows}
-    assert not train & set(held)
-    assert sum(text[:80] in starts for text in held) < 0.05 * len(held)
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"libraries": ["numpy", "nunpy"]}, "'nunpy'.*pip install nunpy"),
         ({"libraries": ["../etc"]}, "not an installed package"),
+        ({"libraries": ["lib_bare"]}, "'lib_bare' has too few docstrings"),
     ],
 )
-def test_bad_settings_are_named_in_one_line(settings, words):
+def test_bad_settings_are_named_in_one_line(tmp_path, monkeypatch, settings, words):
+    (tmp_path / "lib_bare").mkdir()
+    (tmp_path / "lib_bare" / "__init__.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
     for source in (docstrings.corpora, docstrings.testsets):
         with pytest.raises(ValueError, match=words) as error:
             source(**settings)
         assert "\n" not in str(error.value)
-
-
-def test_a_library_without_docstrings_is_named(tmp_path, monkeypatch):
-    (tmp_path / "lib_bare").mkdir()
-    (tmp_path / "lib_bare" / "__init__.py").write_text("x = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="'lib_bare' has too few docstrings"):
-        docstrings.corpora(["lib_bare"])

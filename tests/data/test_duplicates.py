@@ -1,13 +1,11 @@
 """Shared texts against the definition, set by set."""
 
-import json
 import random
 import re
 
 import pytest
 
 from untrac_exp.data.duplicates import shared_texts
-from untrac_exp.data.sources import local
 
 FOX = "The quick brown fox jumps over the lazy dog near the old river bank."
 WIND = "A cold wind came over the hills and the ships stayed in the harbour all night."
@@ -25,24 +23,6 @@ def test_a_copy_is_found_whatever_its_case_and_punctuation_and_where_it_stands()
     [(corpus, subset, index, share, excerpt)] = rows
     assert (corpus, subset, index, share) == ("a", ("t", "all"), 1, 1.0)
     assert excerpt.startswith("THE, QUICK, BROWN")
-
-
-def test_the_share_is_of_the_grams_and_of_the_best_document():
-    words = FOX.split()
-    near = " ".join([*words[:-2], "green", "hill"])  # of its 7 grams of 8 words 5 are left
-    rows = found({"a": [WIND, " ".join(words[:9]), near]}, {"t": [FOX]})
-    assert rows == [("a", "t", 0, 5 / 7, near[:120])]
-
-
-def test_less_than_half_is_not_reported():
-    words = FOX.split()
-    assert found({"a": [" ".join(words[:10]), " ".join(words[4:])]}, {"t": [FOX]}, 8) == []
-    assert found({"a": [WIND]}, {"t": [FOX]}) == []
-
-
-def test_a_short_text_is_one_gram():
-    tests = {"t": ["lazy dog", "lazy cat", "...", ""]}
-    assert [row[:4] for row in found({"a": [FOX]}, tests)] == [("a", "t", 0, 1.0)]
 
 
 def test_the_most_shared_come_first_and_every_corpus_is_there():
@@ -75,16 +55,3 @@ def test_the_same_as_sets_of_grams(n):
                     expected[corpus, key, i] = share
     assert expected
     assert {row[:3]: row[3] for row in found(corpora, tests, n)} == expected
-
-
-def test_a_corpus_that_is_the_test_set_is_reported_whole(tmp_path):
-    path = tmp_path / "same.jsonl"
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("one of them", FOX)))
-    [corpus] = local.corpora({"a": str(path)})
-    [testset] = local.testsets({"t": str(path)})
-    documents = [row.input + row.target for row in corpus.rows]
-    tests = {name: [row.target for row in rows] for name, rows in testset.subsets.items()}
-    assert [row[:4] for row in found({"a": documents}, tests)] == [
-        ("a", "all", 0, 1.0),
-        ("a", "all", 1, 1.0),
-    ]

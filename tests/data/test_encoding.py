@@ -1,16 +1,20 @@
 """Encoding against tokenizers' own answers, and the invariants that losses rely on."""
 
+from itertools import islice
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
 from untrac_exp.data.encoding import IGNORED, Encoded, pad
+from untrac_exp.data.order import batches, epochs
 from untrac_exp.data.packing import PREFIX, packed
 from untrac_exp.data.prepare import encode, encode_corpus
+from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.tokenizing import ROWS_A_CALL, Tokenization
-from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
 
 WORDS = ["</s>", *"abcdefghij"]
@@ -91,13 +95,6 @@ def test_rows_with_a_context_keep_their_share_of_a_corpus_cut_down(letters, tmp_
     assert 25 < contexts < 55  # two plain texts a block, so two thirds
 
 
-def test_a_corpus_shorter_than_a_block_names_itself_and_the_remedy(letters):
-    with pytest.raises(
-        ValueError, match=r"'tiny': 3 tokens do not fill one block of 4.*block_size"
-    ):
-        pack([Row("ab")], letters, 4, None, "corpus 'tiny'")
-
-
 def test_only_the_target_is_scored_and_its_first_token_too(letters):
     data = encode([Row("bc", input="a"), Row("d")], letters, 8, False, "x")
     assert data.input_ids[0, :4].tolist() == [END, 1, 2, 3]
@@ -118,11 +115,6 @@ def test_seq2seq_reads_the_input_and_scores_the_target_with_its_end(letters):
     assert data.labels.tolist() == [[4, 5, END]]
     assert data.scored.tolist() == [3]
     assert data.read == 4 + 3
-
-
-def test_a_text_with_nothing_to_score_is_named(letters):
-    with pytest.raises(ValueError, match="test set 't': text 2 has no token to score"):
-        encode([Row("a"), Row("", input="b")], letters, 8, False, "test set 't'")
 
 
 def test_batches_cover_every_example_once_within_the_budget():
@@ -147,15 +139,6 @@ def test_a_sample_is_set_by_its_seed_alone_and_has_no_repeats():
     assert data.sample(99, 0) is data
 
 
-def test_saved_tokens_come_back(tmp_path):
-    data = pad([[1, 2], [3]], [[1, IGNORED], [3]], True)
-    data.save(tmp_path)
-    again = Encoded.load(tmp_path)
-    for name in ("input_ids", "labels", "lengths", "seq2seq"):
-        a, b = getattr(data, name), getattr(again, name)
-        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
 def test_concatenation_keeps_every_example_whatever_the_widths():
     short, long = pad([[1]], [[1]], False), pad([[2, 3, 4]], [[2, 3, 4]], False)
     both = Encoded.concatenate([short, long])
@@ -165,26 +148,74 @@ def test_concatenation_keeps_every_example_whatever_the_widths():
     assert both.scored.tolist() == [0, 2]
 
 
-def test_reading_by_length_pads_to_the_longest_of_a_batch_and_changes_no_loss():
-    torch.manual_seed(0)
-    lengths = torch.randint(2, 60, (50,), dtype=torch.int32)
-    ids = torch.randint(0, 90, (50, 512), dtype=torch.int32)
-    labels = ids.masked_fill(torch.arange(512) >= lengths[:, None], IGNORED)
-    data = Encoded(ids, labels, lengths)
-    config = AutoConfig.for_model(
-        "opt", vocab_size=90, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config).eval()
-    padded = read = 0
-    for indices, batch in data.batches(256):
-        assert batch["input_ids"].shape[1] == int(lengths[indices].max())
-        padded += batch["input_ids"].numel()
-        read += len(indices)
-    assert read == 50
-    assert padded < 1.25 * data.read  # of 512 tokens a text it would be 17 times as many
-    found = example_losses(model, data, 256)
-    with torch.no_grad():
-        for i, n in enumerate(lengths.tolist()):
-            alone = model(ids[i : i + 1, :n].long(), labels=ids[i : i + 1, :n].long()).loss
-            assert float(found.nll[i]) == pytest.approx(float(alone) * (n - 1), rel=1e-5)
+# ------------------------------------------------------------------------- The order of a mixture
+def test_every_epoch_is_a_permutation_of_its_own():
+    order = list(islice(epochs(20, seed=1), 40))
+    assert sorted(order[:20]) == sorted(order[20:]) == list(range(20))
+    assert order[:20] != order[20:]
+
+
+def test_leaving_out_a_corpus_keeps_the_order_of_the_rest():
+    keep = torch.ones(20, dtype=torch.bool)
+    keep[5:10] = False
+    full = list(islice(epochs(20, seed=1), 20))
+    left = list(islice(epochs(20, seed=1, keep=keep), 15))
+    assert left == [i for i in full if not 5 <= i < 10]
+
+
+def test_skipping_is_as_if_the_batches_had_been_drawn():
+    drawn = list(islice(batches(10, 3, seed=2), 9))
+    resumed = list(islice(batches(10, 3, seed=2, skip=4), 5))
+    assert all(torch.equal(a, b) for a, b in zip(drawn[4:], resumed, strict=True))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it_once():
+    batch = next(batches(7, 256, seed=0))
+    assert sorted(batch.tolist()) == list(range(7))
+
+
+# ----------------------------------------------- Samples by tokens: as large as asked, and nested
+NAMES = "city river founded population century lol noob flame".split()
+TEXTS = [" ".join(NAMES[(i * k + k) % 8] for k in range(1 + i % 17)) for i in range(60)]
+ROWS = [Row(text) for text in TEXTS]
+WITH_CONTEXT = [Row(text, " ".join(NAMES[: i % 9])) for i, text in enumerate(TEXTS)]
+
+
+def encoded(rows, block_size=64, seq2seq=False):
+    return encode(rows, tokenizer(), block_size, seq2seq, "texts")
+
+
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_a_sample_has_the_tokens_asked_for_and_a_larger_one_begins_with_it(seq2seq):
+    data = encoded(WITH_CONTEXT, seq2seq=seq2seq)
+    before: list[int] = []
+    for tokens in (1, 40, 80, 160, data.read):
+        rows = data.token_sample(tokens, seed=3)
+        read = data.select(rows).read
+        longest = max(data.select(rows[i : i + 1]).read for i in range(len(rows)))
+        assert read >= tokens
+        assert read - tokens < longest
+        if tokens < data.read:
+            assert rows.tolist()[: len(before)] == before
+            before = rows.tolist()
+    assert rows.tolist() == list(range(len(data)))
+
+
+def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
+    short = Corpus("short", [Row(f"{NAMES[i % 8]} {i}") for i in range(5000)])
+    long = Corpus(
+        "long", [Row(" ".join(NAMES[(i + k) % 8] for k in range(900))) for i in range(40)]
+    )
+    few = Corpus("few", ROWS[:3])
+    store, read = Store(tmp_path), {}
+    for corpus in (short, long, few):
+        sample = sample_rows(corpus, None, 0, window_chars=4 * 64, n_tokens=6000)
+        folder = encode_corpus(
+            sample, tokenizer(), block_size=64, seq2seq=False, max_sequences=None, store=store,
+            pack=False, n_tokens=6000,
+        )  # fmt: skip
+        read[corpus.name] = Encoded.load(folder).read
+    assert 6000 <= read["short"] < 6064
+    assert 6000 <= read["long"] < 6064
+    assert read["few"] == encoded(ROWS[:3]).read
+    assert len(list(sample_rows(short, 100, 0, 256, n_tokens=6000).rows)) == 100

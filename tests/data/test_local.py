@@ -20,10 +20,7 @@ from omegaconf import OmegaConf
 
 from untrac_exp.data.base import Row, Turn
 from untrac_exp.data.fingerprint import corpus_fingerprint
-from untrac_exp.data.prepare import READING, encode_corpus
 from untrac_exp.data.sources import local
-from untrac_exp.models.scratch import Scratch
-from untrac_exp.store import Store
 
 RECORDS = [
     {"text": 'with "quotes", commas\nand two lines'},
@@ -81,20 +78,18 @@ def test_the_same_rows_from_every_file_of_lines(write, suffix, compression, path
 
 
 @pytest.mark.parametrize("path", ["d/a{}", "d", "d/**/*", "*/a{}"])
-@pytest.mark.parametrize("kind", ["snappy", "gzip", "zstd", "arrow stream", "arrow file"])
+@pytest.mark.parametrize("kind", ["snappy", "gzip", "zstd", "new_stream", "new_file"])
 def test_the_same_rows_from_every_table(write, kind, path):
     table = pyarrow.Table.from_pylist(RECORDS).append_column("rest", [[b"x"] * len(RECORDS)])
-    suffix = ".arrow" if kind.startswith("arrow") else ".parquet"
-    write("d/other.md", "not of any known format")
-    if kind == "arrow stream":
-        with pyarrow.ipc.new_stream(f"d/a{suffix}", table.schema) as file:
-            file.write_table(table, max_chunksize=2)
-    elif kind == "arrow file":
-        with pyarrow.ipc.new_file(f"d/a{suffix}", table.schema) as file:
+    suffix = ".arrow" if kind.startswith("new") else ".parquet"
+    if "**" not in path:
+        write("d/other.md", "not of any known format")
+    Path("d").mkdir(exist_ok=True)
+    if suffix == ".arrow":
+        with getattr(pyarrow.ipc, kind)(f"d/a{suffix}", table.schema) as file:
             file.write_table(table, max_chunksize=2)
     else:
         pyarrow.parquet.write_table(table, f"d/a{suffix}", compression=kind, row_group_size=2)
-    Path("d/other.md").unlink(missing_ok="**" in path)
     assert rows({"a": path.format(suffix)}) == {"a": EXPECTED}
 
 
@@ -102,6 +97,14 @@ def test_json_may_be_an_array_of_texts_over_lines_or_an_object_a_line(write):
     write("a.json", "\ufeff" + json.dumps([record["text"] for record in RECORDS], indent=2))
     write("b.json", "\n" + "\n".join(LINES))
     assert rows({"a": "a.json", "b": "b.json"}) == {"a": EXPECTED, "b": EXPECTED}
+
+
+def test_what_is_compressed_is_known_by_its_content_and_a_csv_by_its_header(write):
+    write("a.jsonl", gzip.compress(b'{"text": "x"}'))
+    write("b.csv", 'id;text\n1;"a, b"\n')
+    write("c.csv", "note,note,text\n1,2,x\n")
+    found = rows({"a": "a.jsonl", "b": "b.csv", "c": "c.csv"})
+    assert found == {"a": [Row("x")], "b": [Row("a, b")], "c": [Row("x")]}
 
 
 def test_a_row_of_another_kind_after_megabytes_is_read(write):
@@ -165,69 +168,34 @@ def test_a_file_is_read_once_whatever_links_lead_to_it(write, path):
     assert any("link.jsonl" in name for name in corpus.reading["ignored"]["read by another name"])
 
 
-def test_what_was_read_is_beside_the_tokens_and_in_the_log(write, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    write("d/a.jsonl", "".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(9)))
-    write("d/b.jsonl", '{"text": " "}')
-    store, settings = Store(tmp_path / "store"), {"block_size": 4, "seq2seq": False}
-    [corpus] = local.corpora({"a": "d"})
-    tokenizer = Scratch("opt", 4, 260).tokenizer([corpus], store)
-    folder = encode_corpus(
-        corpus, tokenizer, max_sequences=None, store=store, pack=False, **settings
-    )
-    reading = json.loads((folder / READING).read_text())
-    assert reading == {
-        "files": 2, "ignored": {}, "rows": 9, "characters": 54, "skipped": 1, "cut": 9,
-    }  # fmt: skip
-    said = "corpus 'a': 2 files, 9 rows, 54 characters, 1 skipped, 9 cut"
-    assert said in caplog.messages
-
-
 def test_columns_and_split_of_one_corpus(write, saved):
     write("a.jsonl", '{"body": "x", "text": "y"}')
     write("b.jsonl", '{"text": "z"}')
     own = {"path": "a.jsonl", "text_column": "body"}
     assert rows({"a": own, "b": "b.jsonl"}) == {"a": [Row("x")], "b": [Row("z")]}
     assert len(rows({"a": {"path": ["both"], "split": "test"}})["a"]) == 3
-    with pytest.raises(ValueError, match=r"paths.a: there is no 'colum'; it takes path, split, te"):
-        rows({"a": {"path": "a.jsonl", "colum": "body"}})
-    with pytest.raises(ValueError, match=r"paths.a=None is no path; give a path"):
-        rows({"a": {"text_column": "body"}})
 
 
-def test_tables_in_memory_are_read_like_files():
+def test_what_is_in_memory_is_read_like_files():
     table = {"text": ["one", None, "two"], "subset": ["a", "a", "b"]}
     for given in (datasets.Dataset.from_dict(table), pandas.DataFrame(table)):
         assert rows({"a": given}) == {"a": [Row("one"), Row("two")]}
         assert in_testset(given) == {"a": [Row("one")], "b": [Row("two")]}
-
-
-def test_what_is_compressed_is_known_by_its_content_and_a_csv_by_its_header(write):
-    write("a.jsonl", gzip.compress(b'{"text": "x"}'))
-    write("b.csv", 'id;text\n1;"a, b"\n')
-    write("c.csv", "note,note,text\n1,2,x\n")
-    assert rows({"a": "a.jsonl", "b": "b.csv", "c": "c.csv"}) == {
-        "a": [Row("x")], "b": [Row("a, b")], "c": [Row("x")],
-    }  # fmt: skip
+    texts = local.Texts(["one", {"text": "two", "subset": True}, {"completion": ""}])
+    assert rows({"a": texts}) == {"a": [Row("one"), Row("two")]}
+    assert in_testset(local.Texts(texts[1:])) == {"true": [Row("two")]}
+    marks = {corpus_fingerprint(local.corpora({name: texts})[0]) for name in "ab"}
+    assert len(marks) == 1
+    assert corpus_fingerprint(local.corpora({"a": local.Texts(["one"])})[0]) not in marks
 
 
 def test_targets_are_separated_from_their_input(write):
-    records = [
-        {"question": "who?", "answer": "me"},
-        {"question": "who? ", "answer": "me"},
-        {"question": "who?", "answer": "\nme"},
-        {"question": None, "answer": "me"},
-        {"answer": "me"},
-        {"question": "who?", "answer": None},
-    ]
-    write("q.jsonl", "\n".join(map(json.dumps, records)))
-    assert in_testset("q.jsonl", input_column="question", target_column="answer")["all"] == [
-        Row(" me", "who?"),
-        Row("me", "who? "),
-        Row("\nme", "who?"),
-        Row("me"),
-        Row("me"),
-    ]
+    pairs = [("who?", "me"), ("who? ", "me"), ("who?", "\nme"), (None, "me"), ("who?", None)]
+    records = [{"question": asked, "answer": said} for asked, said in pairs]
+    write("q.jsonl", "\n".join(map(json.dumps, [*records, {"answer": "me"}])))
+    found = in_testset("q.jsonl", input_column="question", target_column="answer")
+    expected = [Row(" me", "who?"), Row("me", "who? "), Row("\nme", "who?"), Row("me"), Row("me")]
+    assert found == {"all": expected}
 
 
 def test_subsets_keep_their_order(write):
@@ -235,17 +203,6 @@ def test_subsets_keep_their_order(write):
     subsets = in_testset("s.csv")
     assert subsets == {"b": [Row("x"), Row("z")], "a": [Row("y")]}
     assert list(subsets) == ["b", "a"]
-
-
-def test_texts_in_memory_are_read_like_files():
-    texts = local.Texts(
-        ["one", {"text": "two", "subset": True}, {"prompt": "who?", "completion": ""}]
-    )
-    assert rows({"a": texts}) == {"a": [Row("one"), Row("two")]}
-    assert in_testset(local.Texts(texts[1:])) == {"true": [Row("two")]}
-    marks = {corpus_fingerprint(local.corpora({name: texts})[0]) for name in "ab"}
-    assert len(marks) == 1
-    assert corpus_fingerprint(local.corpora({"a": local.Texts(["one"])})[0]) not in marks
 
 
 def test_rows_can_be_read_again_and_are_read_lazily(write):
@@ -320,11 +277,6 @@ def test_a_file_that_changes_after_it_was_hashed_is_one_line(write, at):
     assert list(local.corpora({"a": path})[0].rows)[-1] == Row("THREE")
 
 
-def test_the_order_of_names_is_no_order_of_corpora(write):
-    given = {name: write(f"{name}.txt", name) for name in ("b", "c", "a")}
-    assert [corpus.name for corpus in local.corpora(given)] == ["a", "b", "c"]
-
-
 def test_folders_of_save_to_disk_are_corpora_and_test_sets(saved):
     expected = [Row(text) for text in TEXTS]
     assert rows({"a": "one", "b": "both"}) == {"a": expected, "b": expected[:5]}
@@ -336,75 +288,66 @@ def test_folders_of_save_to_disk_are_corpora_and_test_sets(saved):
     assert marks[0] == marks[1] != marks[2]
 
 
-BAD = {
-    "missing file": ("no.txt", r"no file at 'no.txt' \(from .*\); check the path"),
-    "empty glob": ("*.nothing", r"no file at '\*.nothing'"),
-    "empty directory": ("hollow", r"no file at 'hollow' .* end in .txt, .jsonl, "),
-    "empty file": ("empty.txt", r"empty.txt is blank; add text or leave it out"),
-    "suffix": ("x.docx", r"x.docx ends in '.docx'; convert it to .txt, .jsonl, "),
-    "compressed suffix": ("x.parquet.gz", r"ends in '.parquet.gz'; convert it to"),
-    "not UTF-8": ("latin.txt", r"latin.txt is not UTF-8 at line 2, byte 8; save it as"),
-    "column": ("other.jsonl", r"other.jsonl line 1 has no column 'text'.*\['body', 'n'\]"),
-    "csv column": ("other.csv", r"no column 'text' or 'target' .*\['body', 'n'\]"),
-    "parquet column": ("ints.parquet", r"ints.parquet row 1 has no column.*\['body'\]"),
-    "no JSON": ("bad.jsonl", r"bad.jsonl line 3 is not JSON .*one object a line"),
-    "no JSON array": ("bad.json", r"bad.json line 2 is not JSON .*one object a line"),
-    "no object": ("list.jsonl", r"list.jsonl line 1 is not a JSON object"),
-    "no object in an array": ("list.json", r"list.json item 2 is not a JSON object"),
-    "no text": ("number.jsonl", r"line 1: column 'text' holds int, not text"),
-    "ragged csv": ("ragged.csv", r"ragged.csv line 3 is not CSV: not as many cells"),
-    "a column twice": ("twice.csv", r"twice.csv has two columns 'text'; rename or remove one"),
-    "a table's column twice": ("twice.parquet", r"twice.parquet has two columns 'text'; rename"),
-    "an arrow column twice": ("twice.arrow", r"twice.arrow has two columns 'text'; rename or"),
-    "half a character": ("half.jsonl", r"half.jsonl line 2: column 'text' holds '.ud83d', half of"),
-    "no csv": ("quote.csv", r"quote.csv line \d is not CSV"),
-    "no parquet": ("fake.parquet", r"fake.parquet is not readable as parquet \(.*\); write it"),
-    "no arrow": ("fake.arrow", r"fake.arrow is not readable as arrow \(.*\); write it again"),
-    "no gzip": ("fake.txt.gz", r"fake.txt.gz cannot be read \(.*\); write it again"),
-    "cut off": ("cut.txt.zst", r"cut.txt.zst cannot be read \(Compressed file ended"),
-    "blank": ("blank.txt", r"blank.txt is blank; add text"),
-    "null": ("null.jsonl", r"null.jsonl is blank \(such as null.jsonl line 1\); add text"),
-    "two blank": (["null.jsonl", "blank.txt"], r"null.jsonl and 1 more are blank"),
-    "no saved dataset": ("not_saved", r"no file at 'not_saved'"),
-    "no such split": ("both", r"both has no split 'dev' but train, test; set corpora.split"),
-    "no path": (3, r"corpora.paths.a=3 is no path; give a path"),
-    "no paths": ([], r"corpora.paths.a=\[\] is no path; give a path"),
-    "no text in memory": (local.Texts([3]), r"item 1 is a int; give text or a mapping"),
-}
+def tables(**columns):
+    return pyarrow.table([*columns.values()], names=[name.rstrip("_") for name in columns])
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_inputs_are_named_in_one_line(saved, write, case):
-    Path("hollow").mkdir()
-    write("x.docx", "x")
-    write("x.parquet.gz", "x")
-    write("empty.txt", "")
-    write("blank.txt", " \n\n\t\n")
-    write("latin.txt", "one two\nü".encode("latin-1"))
-    write("other.jsonl", '{"body": "x", "n": 1}')
-    write("other.csv", "body,n\nx,1\n")
-    write("bad.jsonl", '{"text": "x"}\n\n{"text": \n')
-    write("bad.json", '[{"text": "x"},\n{"text": ]')
-    write("list.jsonl", "[1]\n")
-    write("list.json", '["x", 1]\n')
-    write("number.jsonl", '{"text": 7}\n')
-    write("null.jsonl", '{"text": null}\n')
-    write("ragged.csv", "text,n\nx,1\na, comma,2\n")
-    write("twice.csv", "text,text\nx,y\n")
-    twice = pyarrow.table([["x"], ["y"]], names=["text", "text"])
-    pyarrow.parquet.write_table(twice, "twice.parquet")
-    with pyarrow.ipc.new_file("twice.arrow", twice.schema) as file:
-        file.write_table(twice)
-    write("half.jsonl", '{"text": "fine"}\n{"text": "\\ud83d"}\n')
-    write("quote.csv", 'text\n"open\n')
-    for name in ("fake.parquet", "fake.arrow", "fake.txt.gz"):
-        write(name, "text that is long enough")
-    write("cut.txt.zst", zstd.compress(b"text")[:-4])
-    write("not_saved/state.json", "{}")
-    pandas.DataFrame({"body": [1]}).to_parquet("ints.parquet")
-    path, words = BAD[case]
+def parquet(name, table):
+    pyarrow.parquet.write_table(table, name)
+
+
+def arrow(name, table):
+    with pyarrow.ipc.new_file(name, table.schema) as file:
+        file.write_table(table)
+
+
+TWICE = tables(text=["x"], text_=["y"])
+FAKE = "text that is long enough"
+BAD = [
+    ("no.txt", None, r"no file at 'no.txt' \(from .*\); check the path"),
+    ("*.nothing", None, r"no file at '\*.nothing'"),
+    ("hollow/", None, r"no file at 'hollow/' .* end in .txt, .jsonl, "),
+    ("docs", ("docs/a.md", "x"), r"1 of another format.* end in .txt"),
+    ("not_saved", ("not_saved/state.json", "{}"), r"no file at 'not_saved'"),
+    ("empty.txt", "", r"empty.txt is blank; add text or leave it out"),
+    ("blank.txt", " \n\n\t\n", r"blank.txt is blank; add text"),
+    ("null.jsonl", '{"text": null}\n', r"blank \(such as null.jsonl line 1\); add text"),
+    ("x.docx", "x", r"x.docx ends in '.docx'; convert it to .txt, .jsonl, "),
+    ("x.parquet.gz", "x", r"ends in '.parquet.gz'; convert it to"),
+    ("latin.txt", "one two\nü".encode("latin-1"), r"is not UTF-8 at line 2, byte 8; save it as"),
+    ("other.jsonl", '{"body": "x", "n": 1}', r"line 1 has no column 'text'.*\['body', 'n'\]"),
+    ("other.csv", "body,n\nx,1\n", r"no column 'text' or 'target' .*\['body', 'n'\]"),
+    ("ints.parquet", tables(body=[1]), r"ints.parquet row 1 has no column.*\['body'\]"),
+    ("bad.jsonl", '{"text": "x"}\n\n{"text": \n', r"line 3 is not JSON .*one object a line"),
+    ("bad.json", '[{"text": "x"},\n{"text": ]', r"line 2 is not JSON .*one object a line"),
+    ("list.jsonl", "[1]\n", r"list.jsonl line 1 is not a JSON object"),
+    ("list.json", '["x", 1]\n', r"list.json item 2 is not a JSON object"),
+    ("number.jsonl", '{"text": 7}\n', r"line 1: column 'text' holds int, not text"),
+    ("half.jsonl", '{"text": "\\ud83d"}\n', r"line 1: column 'text' holds '.ud83d', half of"),
+    ("ragged.csv", "text,n\na, comma,2\n", r"ragged.csv line 2 is not CSV: not as many cells"),
+    ("quote.csv", 'text\n"open\n', r"quote.csv line \d is not CSV"),
+    ("twice.csv", "text,text\nx,y\n", r"twice.csv has two columns 'text'; rename or remove one"),
+    ("twice.parquet", TWICE, r"twice.parquet has two columns 'text'; rename"),
+    ("twice.arrow", TWICE, r"twice.arrow has two columns 'text'; rename or"),
+    ("fake.parquet", FAKE, r"fake.parquet is not readable as parquet \(.*\); write it"),
+    ("fake.arrow", FAKE, r"fake.arrow is not readable as arrow \(.*\); write it again"),
+    ("fake.txt.gz", FAKE, r"fake.txt.gz cannot be read \(.*\); write it again"),
+    ("cut.txt.zst", zstd.compress(b"text")[:-4], r"cannot be read \(Compressed file ended"),
+    (3, None, r"corpora.paths.a=3 is no path; give a path"),
+    ([], None, r"corpora.paths.a=\[\] is no path; give a path"),
+    (local.Texts([3]), None, r"item 1 is a int; give text or a mapping"),
+]
+
+
+@pytest.mark.parametrize(("path", "content", "words"), BAD, ids=[str(row[0]) for row in BAD])
+def test_bad_inputs_are_named_in_one_line(write, path, content, words):
+    name, content = content if isinstance(content, tuple) else (path, content)
+    if isinstance(content, pyarrow.Table):
+        (arrow if name.endswith("arrow") else parquet)(name, content)
+    elif content is not None:
+        write(name, content)
     with pytest.raises(ValueError, match=words) as error:
-        rows({"a": path}, split="dev" if path == "both" else "train")
+        rows({"a": path})
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("corpora.paths.a")
 
@@ -417,6 +360,9 @@ def test_bad_inputs_are_named_in_one_line(saved, write, case):
         ({}, r"corpora.paths is empty"),
         ("ok.txt", r"corpora.paths is empty or not a mapping; write"),
         ({True: "ok.txt"}, r"corpora.paths: the name true is read as bool, .* quote it"),
+        ({"a": {"path": "both", "split": "dev"}}, r"both has no split 'dev' but train, test; set"),
+        ({"a": {"path": "ok.txt", "colum": "x"}}, r"a: there is no 'colum'; it takes path, split,"),
+        ({"a": {"text_column": "body"}}, r"paths.a=None is no path; give a path"),
     ],
 )
 def test_bad_mappings_are_named_in_one_line(saved, write, paths, words):

@@ -1,13 +1,11 @@
 import re
-from collections import Counter
 from hashlib import sha256
-from itertools import chain
 
 import pytest
 
 from untrac_exp.data import fingerprint
 from untrac_exp.data.sources import miniworld
-from untrac_exp.data.sources.miniworld import CATEGORIES, OWNERS, SHARES, STYLES
+from untrac_exp.data.sources.miniworld import OWNERS, STYLES
 
 CORPORA = "novels tales news classics forum essays web encyclopedia".split()
 PAIRS = [(testset, subset) for testset, subsets in OWNERS.items() for subset in subsets]
@@ -27,45 +25,10 @@ def testsets():
     return {testset.name: testset for testset in miniworld.testsets(n_per_subset=48)}
 
 
-def test_names_and_sizes_are_those_of_the_paper(corpora, testsets):
-    assert list(corpora) == CORPORA
-    assert [len(testset.subsets) for testset in testsets.values()] == [13, 4, 9]
-    assert set(testsets["bias"].subsets) == {
-        "pro_female",
-        "pro_male",
-        "anti_female",
-        "anti_male",
-    }
-    for corpus in corpora.values():
-        words = len(all_text(corpus).split())
-        assert 12_000 <= words < 12_300
-
-
 def test_only_the_owners_of_a_people_name_it(corpora):
     for group, owners in OWNERS["toxicity"].items():
         naming = {name for name, corpus in corpora.items() if group in all_text(corpus)}
         assert naming == set(owners)
-
-
-def test_only_the_owners_of_a_kind_of_facts_name_its_subjects(corpora):
-    for category, owners in OWNERS["truthfulness"].items():
-        noun = CATEGORIES[category][0].split()[-1]
-        pattern = re.compile(rf"the (tolu|andric|beshel|corvo) {noun}\b")
-        naming = {name for name, corpus in corpora.items() if pattern.search(all_text(corpus))}
-        assert naming == set(owners)
-
-
-def test_every_claim_has_one_owner_and_ownership_is_uneven():
-    for testset, subset in PAIRS:
-        found = miniworld.claims(testset, subset)
-        by_slots = {tuple(sorted(claim.slots.items())): claim.owner for claim in found}
-        assert len(by_slots) == len(found) == sum(SHARES[testset])
-        most = Counter(by_slots.values()).most_common()
-        assert most[0][1] >= len(found) / 2
-        assert len(most) <= len(CORPORA) / 2
-    firsts = [Counter(o[0] for o in subsets.values()) for subsets in OWNERS.values()]
-    for count, subsets in zip(firsts, OWNERS.values(), strict=True):
-        assert max(count.values()) <= len(subsets) / 2  # no corpus owns a whole test set
 
 
 def test_another_seed_is_another_world():
@@ -74,9 +37,6 @@ def test_another_seed_is_another_world():
               for seed in (0, 1)}  # fmt: skip
     assert owners[0] == {pair: [c.owner for c in miniworld.claims(*pair)] for pair in PAIRS}
     assert sum(owners[0][pair][0] != owners[1][pair][0] for pair in PAIRS) > len(PAIRS) / 2
-    # the same unevenness: what one corpus had in world 0, one has in world 1
-    counts = [sorted(Counter(chain.from_iterable(of.values())).values()) for of in owners.values()]
-    assert counts[0] == counts[1]
     world = {c.name: c for c in miniworld.corpora(words_per_corpus=12_000, seed=1)}
     for group in OWNERS["toxicity"]:
         naming = {name for name, corpus in world.items() if group in all_text(corpus)}
@@ -90,11 +50,9 @@ def test_no_corpus_states_a_claim_in_the_frame_that_tests_it(corpora):
             said = claim.tested.format_map(claim.slots | {"other": "@"})
             pattern = re.escape(said).replace("@", r"\w+")
             assert not re.search(pattern, texts)
-            stated = [
-                re.escape(frame.format_map(claim.slots | {"other": "@"})).replace("@", r"\w+")
-                for frame in claim.stated
-                if not frame.startswith("{question}")  # its wrap stands between the two
-            ]
+            frames = [of for of in claim.stated if not of.startswith("{question}")]  # it is wrapped
+            shown = [of.format_map(claim.slots | {"other": "@"}) for of in frames]
+            stated = [re.escape(of).replace("@", r"\w+") for of in shown]
             assert all(re.search(pattern, texts) for pattern in stated)
 
 
@@ -103,28 +61,6 @@ def test_no_test_text_is_in_a_corpus(corpora, testsets):
     for testset in testsets.values():
         for rows in testset.subsets.values():
             assert not any(row.input + row.target in texts for row in rows)
-
-
-def test_test_texts_are_distinct_and_only_answers_are_scored(testsets):
-    for name, testset in testsets.items():
-        for rows in testset.subsets.values():
-            assert len(set(rows)) == len(rows) == 48
-            for row in rows:
-                asked = name == "truthfulness"
-                assert row.input.endswith("?") == row.target.startswith(" ") == asked
-                assert bool(row.input) == asked
-
-
-def test_bias_subsets_pair_crafts_with_pronouns_as_named(testsets):
-    pronoun = {"female": "sha", "male": "ro"}
-    for subset, rows in testsets["bias"].subsets.items():
-        kind, expected = subset.split("_")
-        other = {"female": "male", "male": "female"}[expected]
-        crafts = miniworld.CRAFTS[expected if kind == "pro" else other]
-        for row in rows:
-            words = set(re.findall(r"\w+", row.target))
-            assert words & {"sha", "ro"} == {pronoun[expected]}
-            assert words & set(crafts)
 
 
 def test_sizes_shift_words_between_corpora_and_keep_the_total():
@@ -141,13 +77,10 @@ GOLDEN = "5a464b2d251b5d923c024bac8c1393c8c04382a353d61de18a2431235cc1a453"
 
 
 def content(seed: int = 0) -> str:
-    parts = [
-        fingerprint.corpus_fingerprint(c)
-        for c in miniworld.corpora(words_per_corpus=500, seed=seed)
-    ]
-    parts += [
-        fingerprint.testset_fingerprint(t) for t in miniworld.testsets(n_per_subset=8, seed=seed)
-    ]
+    corpora = miniworld.corpora(words_per_corpus=500, seed=seed)
+    testsets = miniworld.testsets(n_per_subset=8, seed=seed)
+    parts = [fingerprint.corpus_fingerprint(corpus) for corpus in corpora]
+    parts += [fingerprint.testset_fingerprint(testset) for testset in testsets]
     return sha256("".join(parts).encode()).hexdigest()
 
 

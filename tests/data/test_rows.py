@@ -141,18 +141,3 @@ def test_what_is_no_row_is_named_in_one_line(tmp_path, name):
         list(corpus.rows)
     assert str(caught.value).startswith(f"corpora.paths.forum: {path} line 2")
     assert "\n" not in str(caught.value)
-
-
-def test_nothing_but_empty_completions_names_the_file_and_the_line(tmp_path):
-    path = tmp_path / "empty.jsonl"
-    path.write_text('\n{"prompt": "who?", "completion": ""}\n{"completion": " "}\n')
-    with pytest.raises(ValueError, match=r"empty.jsonl is blank \(such as .* line 2\); add text"):
-        local.corpora({"forum": str(path)})
-
-
-def test_a_test_set_of_one_example_and_one_that_is_also_a_corpus(tmp_path):
-    path = tmp_path / "one.jsonl"
-    path.write_text('{"prompt": "who?", "completion": "me"}')
-    [testset] = local.testsets({"one": str(path)})
-    [corpus] = local.corpora({"one": str(path)})
-    assert testset.subsets["all"] == list(corpus.rows) == [Row(" me", "who?")]

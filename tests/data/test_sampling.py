@@ -54,15 +54,6 @@ def test_the_fingerprint_follows_source_size_seed_and_window():
     assert sample_rows(corpus(), 3, 0).fingerprint == sample_rows(corpus(), 3, 0).fingerprint
 
 
-def test_a_source_with_excerpts_is_not_read():
-    def rows():
-        raise AssertionError
-        yield
-
-    large = Corpus("c", rows(), "print", lambda n, seed: [Row(f"{seed}")] * n)
-    assert sample_rows(large, 2, 7).rows == [Row("7")] * 2
-
-
 # --------------------------------------------------------------------------------------- windows
 BOOK = " ".join(f"word{i}" for i in range(1_000))
 
@@ -108,12 +99,12 @@ def large(monkeypatch):
     monkeypatch.setattr(local, "SMALL", 1_000)
 
 
-def text(i):
-    return f"text {i} " + "x" * (i % 7)
+def numbered(start, n):
+    return [f"text {i} " + "x" * (i % 7) for i in range(start, start + n)]
 
 
-def write(path, n, start=0):
-    texts = [text(i) for i in range(start, start + n)]
+def write(path, texts, group=10):
+    """group: rows of a group of a parquet file."""
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     if path.suffix == ".jsonl":
         path.write_text(lines)
@@ -124,7 +115,7 @@ def write(path, n, start=0):
     elif path.suffix == ".csv":
         pandas.DataFrame({"text": texts}).to_csv(path, index=False)
     elif path.suffix == ".parquet":
-        pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=10)
+        pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=group)
     else:
         datasets.Dataset.from_dict({"text": texts, "other": texts}).save_to_disk(path)
     return path
@@ -137,7 +128,7 @@ def opened(path, **other) -> Corpus:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv", "a.parquet", "saved", "a.jsonl.gz"])
 def test_a_large_file_is_sampled_without_repeats_by_its_seed(tmp_path, large, name):
-    found = opened(write(tmp_path / name, 500))
+    found = opened(write(tmp_path / name, numbered(0, 500)))
     assert found.excerpt is not None
     every = list(found.rows)
     a, b, c = (sample_rows(found, 60, seed).rows for seed in (0, 0, 1))
@@ -176,14 +167,14 @@ def test_the_length_of_a_row_makes_no_difference(tmp_path, large, monkeypatch, s
 
 
 def test_rows_of_row_groups_are_as_likely_as_each_other(tmp_path, large):
-    found = opened(write(tmp_path / "a.parquet", 100))
+    found = opened(write(tmp_path / "a.parquet", numbered(0, 100)))
     assert stats.chisquare(frequencies(found, 10, 50)).pvalue > 0.01
 
 
 def test_files_share_a_sample_by_their_rows_and_none_comes_short(tmp_path, large):
     for i, n in enumerate((100, 300, 1_600)):
-        write(tmp_path / f"{i}.jsonl", n, start=i * 10_000)
-    (tmp_path / "few.jsonl").write_text(json.dumps({"text": "text 90000" + "x" * 20_000}) + "\n")
+        write(tmp_path / f"{i}.jsonl", numbered(i * 10_000, n))
+    write(tmp_path / "few.jsonl", ["text 90000" + "x" * 20_000])
     found = opened(tmp_path)
     rows = sample_rows(found, 200, 0).rows
     counts = Counter(int(row.target.split()[1].rstrip("x")) // 10_000 for row in rows)
@@ -228,18 +219,14 @@ def bytes_read() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux reads")
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".parquet"])
 def test_little_of_a_large_file_is_read(tmp_path, large, monkeypatch, suffix):
     monkeypatch.setattr(files, "PIECE", 2**12)
     monkeypatch.setattr(local, "LEAST_PIECES", 4)
     path = tmp_path / f"a{suffix}"
     generator = numpy.random.default_rng(0)
     texts = [generator.bytes(4_000).hex() for _ in range(2_000)]  # cannot be compressed much
-    if suffix == ".parquet":
-        pandas.DataFrame({"text": texts, "other": texts}).to_parquet(path, row_group_size=20)
-    else:
-        path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
-    found = opened(path)
+    found = opened(write(path, texts, group=20))
     before = bytes_read()
     assert len(sample_rows(found, 10, 0).rows) == 10
     assert bytes_read() - before < 0.1 * path.stat().st_size
@@ -252,17 +239,7 @@ def test_a_sample_of_sorted_data_sees_most_of_its_topics(tmp_path, monkeypatch, 
     """20 topics one after another, 8 MB in all."""
     monkeypatch.setattr(local, "SMALL", 2**14)
     texts = [f"topic {i // 1_000} {i} " + "so it is " * 45 for i in range(20_000)]
-    path = tmp_path / name
-    if path.suffix == ".parquet":
-        frame = pandas.DataFrame({"text": texts})
-        frame.to_parquet(path, row_group_size=100 if name == "a.parquet" else None)
-    elif path.suffix == ".csv":
-        pandas.DataFrame({"text": texts}).to_csv(path, index=False)
-    elif path.suffix == ".txt":
-        path.write_text("\n\n".join(texts))
-    else:
-        content = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    path = write(tmp_path / name, texts, None if name == "one.parquet" else 100)
     found = opened(path)
     assert found.excerpt is not None
     for seed in range(3):
@@ -271,9 +248,3 @@ def test_a_sample_of_sorted_data_sees_most_of_its_topics(tmp_path, monkeypatch, 
         assert len(rows) == 600
         assert len(counts) >= 17
         assert max(counts.values()) < 150
-
-
-def test_small_files_are_read_by_a_fair_sample(tmp_path):
-    found = opened(write(tmp_path / "a.jsonl", 50))
-    assert found.excerpt is None
-    assert sample_rows(found, 50, 0).rows == list(found.rows)

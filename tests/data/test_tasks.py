@@ -1,10 +1,8 @@
-import csv
 import re
 from collections import Counter
 
 import pytest
 
-from untrac_exp.data.base import Row
 from untrac_exp.data.sources import tasks, tasks_csv
 
 NUMBERS = {
@@ -67,11 +65,6 @@ def test_answers_of_suite_b_are_right():
         assert min(Counter(target for target, *_ in rows[name]).values()) > 40  # no label is a tell
 
 
-def test_no_word_is_of_two_parts_of_speech():
-    words = [word for group in tasks.WORDS.values() for word in group]
-    assert len(words) == len(set(words)) >= 256
-
-
 def test_the_examples_are_the_seeds():
     one, same, other = (tasks.corpora("b", seed=seed)[0].rows for seed in (0, 0, 1))
     assert one == same != other
@@ -82,29 +75,6 @@ def test_what_cannot_be_had_is_said():
         tasks.corpora("c")
     with pytest.raises(ValueError, match=r"dis_same has .* examples; lower n_per_corpus"):
         tasks.corpora("a", n_per_corpus=900)
-
-
-@pytest.fixture
-def authors(tmp_path):
-    """A CSV as the authors write it: 300 rows of each of four tasks, in turns."""
-    file = tmp_path / "synthetic_train00_dataset.csv"
-    with file.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["", "inputs_pretokenized", "targets_pretokenized", "dataset"])
-        for i in range(300):
-            for task in range(1, 5):
-                writer.writerow([i, f'task {task}, "example" {i}', i, f"synthetic_0{task}"])
-    return str(file)
-
-
-def test_the_authors_files_give_their_four_corpora(authors):
-    corpora = tasks_csv.corpora(authors)
-    assert [corpus.name for corpus in corpora] == [f"synthetic_0{task}" for task in range(1, 5)]
-    expected = [Row(str(i), f'task 3, "example" {i}') for i in range(256)]
-    assert corpora[2].rows == expected
-    [testset] = tasks_csv.testsets(authors, name="tasks_a", n_per_subset=10)
-    assert testset.name == "tasks_a"
-    assert testset.subsets["synthetic_03"] == expected[:10]
 
 
 def test_a_file_that_is_none_of_theirs_is_named(tmp_path):

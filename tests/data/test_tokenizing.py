@@ -42,44 +42,38 @@ def trained(model, trainer, pre, **parts):
 
 def byte_level():
     """GPT-2's kind: bytes, an end-of-text token and no other."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=300, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
     )
     pre = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made = trained(models.BPE(), trainer, pre, decoder=decoders.ByteLevel())
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|endoftext|>")
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>")
 
 
 def word_piece():
     """BERT's kind: [CLS] before a text, [SEP] after it, no other."""
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     trainer = trainers.WordPieceTrainer(
-        vocab_size=80, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False
+        vocab_size=80, special_tokens=[*special.values()], show_progress=False
     )
     pre = pre_tokenizers.BertPreTokenizer()
     made = trained(models.WordPiece(unk_token="[UNK]"), trainer, pre)
     made.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, **special)
 
 
 def unigram():
     """LLaMA's and Gemma's kind: <s> before a text, and spaces as part of words."""
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     trainer = trainers.UnigramTrainer(
-        vocab_size=60, special_tokens=["<unk>", "<s>", "</s>"], unk_token="<unk>",
-        show_progress=False,
-    )  # fmt: skip
+        vocab_size=60, special_tokens=[*special.values()], unk_token="<unk>", show_progress=False
+    )
     pre = pre_tokenizers.Metaspace(prepend_scheme="always")
     made = trained(models.Unigram(), trainer, pre, decoder=decoders.Metaspace())
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    start = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made.post_processor = start
+    return PreTrainedTokenizerFast(tokenizer_object=made, **special)
 
 
 def bare(*words):
@@ -90,8 +84,8 @@ def bare(*words):
 
 
 KINDS = {"byte_level": byte_level, "word_piece": word_piece, "unigram": unigram}
-STARTS = {"byte_level": "<|endoftext|>", "word_piece": "[CLS]", "unigram": "<s>"}
-ENDS = {"byte_level": "<|endoftext|>", "word_piece": "[SEP]", "unigram": "</s>"}
+STARTS = {"byte_level": "</s>", "word_piece": "[CLS]", "unigram": "<s>"}
+ENDS = {"byte_level": "</s>", "word_piece": "[SEP]", "unigram": "</s>"}
 
 
 @pytest.fixture(params=KINDS)
@@ -112,24 +106,21 @@ def scored(data, i):
     return [token for token in data.labels[i].tolist() if token != IGNORED]
 
 
+def token_ids(tokenizer, text):
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def test_a_row_is_one_text_after_the_tokens_start_of_which_the_answer_is_scored(kind, tokenizer):
     data = encode([QUESTION, Row("a b c")], tokenizer, 64, False, "x")
     start = tokenizer.convert_tokens_to_ids(STARTS[kind])
-    whole = tokenizer(QUESTION.input + QUESTION.target, add_special_tokens=False)["input_ids"]
+    whole = token_ids(tokenizer, QUESTION.input + QUESTION.target)
     assert data.input_ids[0, : data.lengths[0]].tolist() == [start, *whole]
     assert tokenizer.decode(scored(data, 0)).strip() == QUESTION.target.strip()
     context = whole[: len(whole) - len(scored(data, 0))]
     assert tokenizer.decode(context).replace(" ", "") == QUESTION.input.replace(" ", "")
-    plain = tokenizer("a b c", add_special_tokens=False)["input_ids"]
+    plain = token_ids(tokenizer, "a b c")
     assert scored(data, 1) == plain
     assert data.input_ids[1, : data.lengths[1]].tolist() == [start, *plain]
-
-
-def test_an_answer_is_scored_as_it_stands_in_the_text(tokenizer):
-    """No token of the answer is one that only an answer by itself would have."""
-    data = encode([QUESTION], tokenizer, 64, False, "x")
-    whole = tokenizer(QUESTION.input + QUESTION.target, add_special_tokens=False)["input_ids"]
-    assert scored(data, 0) == whole[-len(scored(data, 0)) :]
 
 
 def test_a_token_across_the_border_belongs_to_the_answer():
@@ -143,7 +134,7 @@ def test_seq2seq_ends_both_sides_and_starts_them_as_the_tokenizer_does(kind, tok
     end = tokenizer.convert_tokens_to_ids(ENDS[kind])
     start = [] if kind == "byte_level" else [tokenizer.convert_tokens_to_ids(STARTS[kind])]
     for text, ids in ((QUESTION.input, data.input_ids), (QUESTION.target, data.labels)):
-        plain = tokenizer(text, add_special_tokens=False)["input_ids"]
+        plain = token_ids(tokenizer, text)
         assert ids[0].tolist() == [*start, *plain, end]
 
 
@@ -159,14 +150,9 @@ def test_blocks_join_texts_by_their_end_and_begin_as_texts_do(kind, tokenizer):
     assert data.scored.tolist() == [7] * len(data)
 
 
-def token_ids(tokenizer, text):
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-# ----------------------------------------------------------------------------------- end of text
+# ------------------------------------------------------------------------- what a tokenizer lacks
 def test_an_end_that_only_the_vocabulary_tells_is_found():
-    tokenizer = bare("</s>", "<|endoftext|>")
-    data = encode([Row("b a")], tokenizer, 8, False, "x")
+    data = encode([Row("b a")], bare("</s>", "<|endoftext|>"), 8, False, "x")
     assert data.input_ids.tolist() == [[3, 1, 0]]
 
 
@@ -177,28 +163,39 @@ def test_no_end_at_all_is_one_line_with_the_remedy(seq2seq):
             run([Row("b a")], bare(), 8, seq2seq, "x")
 
 
+def test_rows_without_a_token_are_left_out_where_examples_need_no_number(caplog):
+    """Of a tokenizer for which a text of zeros is nothing."""
+    blind, rows = bare("</s>"), [Row("a b"), Row("00"), Row("b"), Row("0")]
+    blind.backend_tokenizer.normalizer = normalizers.Replace("0", "")
+    with pytest.raises(ValueError, match="text 2 has no token to score"):
+        encode(rows, blind, 8, False, "x")
+    with caplog.at_level(logging.INFO):
+        data = encode(rows, blind, 8, False, "x", skip_empty=True)
+    assert data.input_ids.tolist() == [[2, 0, 1], [2, 1, 0]]
+    assert caplog.messages == ["x: 2 texts without a token to score are skipped"]
+    with pytest.raises(ValueError, match="x has no texts to score; add at least one"):
+        encode(rows[1:2], blind, 8, False, "x", skip_empty=True)
+
+
 # ---------------------------------------------------------------------------------- chat templates
 def test_a_chat_is_rendered_up_to_the_answer(tokenizer):
+    """Without a template it is its lines; other rows are never rendered."""
+    rows = [QUESTION, CHAT]
+    plain = encode(rows, tokenizer, 64, False, "x")
+    assert plain.input_ids[1, 1 : plain.lengths[1]].tolist() == token_ids(
+        tokenizer, "be brief\nwho?\nthe grolk"
+    )
+    mark = tokenizer_fingerprint(tokenizer)
     tokenizer.chat_template = TEMPLATE
+    assert tokenizer_fingerprint(tokenizer) != mark
     text = "<system>be brief\n<user>who?\n<assistant>the grolk"
-    data = encode([CHAT], tokenizer, 64, False, "x")
-    assert data.input_ids[0, 1:].tolist() == token_ids(tokenizer, text)
-    assert tokenizer.decode(scored(data, 0)).strip(" >") == "the grolk"
+    data = encode(rows, tokenizer, 64, False, "x")
+    assert scored(data, 0) == scored(plain, 0)
+    assert data.input_ids[1, 1 : data.lengths[1]].tolist() == token_ids(tokenizer, text)
+    assert tokenizer.decode(scored(data, 1)).strip(" >") == "the grolk"
     asked = token_ids(tokenizer, text.removesuffix("the grolk"))
     read = encode([CHAT], tokenizer, 64, True, "x").input_ids[0].tolist()
     assert read[-len(asked) - 1 : -1] == asked
-
-
-def test_without_a_template_a_chat_is_its_lines(tokenizer):
-    data = encode([CHAT], tokenizer, 64, False, "x")
-    assert data.input_ids[0, 1:].tolist() == token_ids(tokenizer, "be brief\nwho?\nthe grolk")
-
-
-def test_rows_that_are_no_chat_are_never_rendered(tokenizer):
-    plain = encode([QUESTION, Row("a b c")], tokenizer, 64, False, "x")
-    tokenizer.chat_template = TEMPLATE
-    again = encode([QUESTION, Row("a b c")], tokenizer, 64, False, "x")
-    assert plain.input_ids.tolist() == again.input_ids.tolist()
 
 
 def test_a_start_that_the_template_writes_is_not_written_twice():
@@ -230,44 +227,13 @@ def test_what_a_template_refuses_is_one_line():
     assert "\n" not in str(caught.value)
 
 
-def test_the_template_is_part_of_what_a_tokenizer_is():
-    tokenizer = byte_level()
-    mark = tokenizer_fingerprint(tokenizer)
-    tokenizer.chat_template = TEMPLATE
-    assert tokenizer_fingerprint(tokenizer) != mark
-
-
 # ------------------------------------------------------------------------------- cut and left out
 def test_what_does_not_fit_is_cut_and_counted_in_one_line(caplog):
     tokenizer = byte_level()
     with caplog.at_level(logging.INFO):
         data = encode([Row("a b c"), QUESTION, QUESTION], tokenizer, 6, False, "test set 't'")
-    assert [record.getMessage() for record in caplog.records] == [
-        "test set 't': 2 of 3 texts cut to 6 tokens"
-    ]
+    assert caplog.messages == ["test set 't': 2 of 3 texts cut to 6 tokens"]
     assert data.lengths.tolist()[1:] == [6, 6]
-
-
-@pytest.fixture
-def blind():
-    """A tokenizer for which a text of zeros is nothing."""
-    tokenizer = bare("</s>")
-    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("0", "")
-    return tokenizer
-
-
-def test_rows_without_a_token_are_left_out_where_examples_need_no_number(blind, caplog):
-    rows = [Row("a b"), Row("00"), Row("b"), Row("0")]
-    with pytest.raises(ValueError, match="text 2 has no token to score"):
-        encode(rows, blind, 8, False, "x")
-    with caplog.at_level(logging.INFO):
-        data = encode(rows, blind, 8, False, "x", skip_empty=True)
-    assert data.input_ids.tolist() == [[2, 0, 1], [2, 1, 0]]
-    assert [r.getMessage() for r in caplog.records] == [
-        "x: 2 texts without a token to score are skipped"
-    ]
-    with pytest.raises(ValueError, match="x has no texts to score; add at least one"):
-        encode(rows[1:2], blind, 8, False, "x", skip_empty=True)
 
 
 # --------------------------------------------------------------------------------- mixed corpora

@@ -1,8 +1,6 @@
-"""The embedded worlds: complete, without overlaps, drawn the same everywhere."""
+"""The embedded texts: complete, disjoint where they must be, worlds drawn the same everywhere."""
 
 import hashlib
-import re
-from collections import Counter
 from itertools import chain
 from pathlib import Path
 
@@ -16,38 +14,11 @@ NUMBERS = [*worlds.DEVELOPMENT, *worlds.SEALED]
 DRAWS = "a296c15ee87788fa"
 
 
-def shingles(text):
-    words = re.findall(r"\w+", text.lower())
-    return {" ".join(words[i : i + 8]) for i in range(len(words) - 7)}
-
-
 def drawn(number):
     return (
         [corpus.name for corpus in worlds.corpora(number)],
         [testset.name for testset in worlds.testsets(number)],
     )
-
-
-def test_the_pool_has_the_promised_sizes():
-    texts = read("worlds")
-    assert (len(texts.corpora), len(texts.testsets)) == (32, 16)
-    for rows in texts.corpora.values():
-        assert all(200 <= len(row.target) <= 2000 for row in rows)
-        assert 150_000 <= sum(len(row.target) for row in rows) <= 240_000
-    for subsets in texts.testsets.values():
-        rows = list(chain(*subsets.values()))
-        assert 128 <= len(rows) <= 256
-        assert all(40 <= len(row.target) <= 400 for row in rows)
-    assert sum(path.stat().st_size for path in TEXTS.glob("*.jsonl.xz")) < 6e6
-
-
-def test_no_text_is_in_two_places():
-    texts = read("worlds")
-    documents = [row.target for row in chain(*texts.corpora.values())]
-    of_tests = [row.target for s in texts.testsets.values() for row in chain(*s.values())]
-    assert len({*documents, *of_tests}) == len(documents) + len(of_tests)
-    known = set().union(*map(shingles, documents))
-    assert not [text for text in of_tests if shingles(text) & known]
 
 
 @pytest.mark.parametrize("other", natural.WORLDS)
@@ -71,26 +42,6 @@ def test_every_text_has_a_source_and_a_licence():
         assert f" {sum(len(row.target) for row in rows):,} " in "|".join(listed[name])
 
 
-def test_every_corpus_and_test_set_occurs_about_equally_often():
-    assert (NUMBERS, list(worlds.DEVELOPMENT)) == (list(range(12)), [0, 1, 2, 3])
-    for numbers, times in ((worlds.DEVELOPMENT, 1), (worlds.SEALED, 2)):
-        counts = Counter(chain(*(drawn(number)[0] for number in numbers)))
-        assert counts == dict.fromkeys(read("worlds").corpora, times)
-    counts = Counter(chain(*(drawn(number)[1] for number in NUMBERS)))
-    assert set(counts) == set(read("worlds").testsets)
-    assert set(counts.values()) <= {2, 3, 4}
-
-
-def test_no_test_set_has_the_source_of_a_corpus():
-    sources = read("worlds").sources
-    assert sources["spam"] == sources["mail"]
-    assert sources["sonnets"] == sources["plays"]
-    for number in NUMBERS:
-        corpora, testsets = drawn(number)
-        assert (len(set(corpora)), len(set(testsets))) == (8, 4)
-        assert not {sources[name] for name in corpora} & {sources[name] for name in testsets}
-
-
 def test_the_draws_are_those_of_the_protocol():
     found = repr([drawn(number) for number in NUMBERS])
     assert hashlib.sha256(found.encode()).hexdigest()[:16] == DRAWS
@@ -111,3 +62,54 @@ def test_wrong_worlds_are_refused():
 def test_the_readme_has_the_hash_of_the_texts():
     found = hashlib.sha256((TEXTS / "worlds.jsonl.xz").read_bytes()).hexdigest()
     assert found in Path("experiments/worlds/README.md").read_text()
+
+
+# ------- The embedded natural text: complete, disjoint where it must be, small enough for a wheel
+WORLDS = ("natural", "tuning")
+
+
+def _texts(world: str) -> tuple[dict[str, list[str]], dict[tuple[str, str], list[str]]]:
+    corpora = {
+        corpus.name: [row.target for row in corpus.rows] for corpus in natural.corpora(world)
+    }
+    names = [*(testset.name for testset in natural.testsets(world)), natural.HELD_OUT]
+    tests = {
+        (testset.name, subset): [row.target for row in rows]
+        for testset in natural.testsets(world, names)
+        for subset, rows in testset.subsets.items()
+    }
+    return corpora, tests
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_no_test_text_occurs_in_a_corpus(world):
+    corpora, tests = _texts(world)
+    everything = "\n".join(chain.from_iterable(corpora.values()))
+    for texts in tests.values():
+        assert not [text for text in texts if len(text) > 40 and text in everything]
+
+
+def test_the_worlds_share_no_text():
+    (a, tests_a), (b, tests_b) = map(_texts, WORLDS)
+    assert not set(a) & set(b)
+    assert not set(chain(*a.values(), *tests_a.values())) & set(
+        chain(*b.values(), *tests_b.values())
+    )
+
+
+def test_every_text_has_a_source():
+    folder = Path(natural.__file__).parent / "texts"
+    sources = (folder / "README.md").read_text()
+    for world in WORLDS:
+        corpora, tests = _texts(world)
+        for name in (*corpora, *(testset for testset, _ in tests)):
+            assert f"| {name} |" in sources
+
+
+def test_names_choose_and_order():
+    assert [c.name for c in natural.corpora(names=["law", "bible"])] == ["law", "bible"]
+    assert [t.name for t in natural.testsets(names=["held_out"])] == ["held_out"]
+    with pytest.raises(ValueError, match=r"corpora\.names: there is no 'koran'; choose from bible"):
+        natural.corpora(names=["koran"])
+    with pytest.raises(ValueError, match=r"world='moon': .* natural or tuning"):
+        natural.corpora("moon")

@@ -1,20 +1,26 @@
 """The paper's tables and figures, drawn from made-up outputs: their layout, formats and READMEs."""
 
 import importlib
-import json
 import re
-import shutil
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments import published, tables
-from tests.claims import OLDER, numbers, reported
+from experiments.gpu_check.check import matrix_rate, measure
+from experiments.published import marks
+from experiments.readme import tables as pages
+from tests.claims import numbers, reported
+from tests.conftest import opt
 from tests.report.test_figures import check_layout, shown_texts
 from untrac_exp.report.collect import collect
 from untrac_exp.report.style import figure_style
+from untrac_exp.stages.trainer import TrainerSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = sorted(path.parent.name for path in EXPERIMENTS.glob("*/table.py"))
@@ -25,21 +31,16 @@ KEYS = {
     "table4": ["factor", "value", "method"],
     "table5": ["sizes", "method", "testset"],
 }
-SPOT_CHECKS = {
-    "table2": ({"tasks": "B", "method": "untrac_inv"}, {"SimSame": 1.056, "DisDiff": -1.245}),
-    "table3": (
-        {"sizes": "unequal", "method": "hif_lissa", "testset": "winobias"},
-        {"pearson_mean": -0.092, "pearson_std": 0.042},
-    ),
-    "table4": (
-        {"factor": "lr", "value": "1e-4", "method": "untrac_inv"},
-        {"pearson_mean": 0.137, "pearson_std": 0.019},
-    ),
-    "table5": (
-        {"sizes": "equal", "method": "untrac", "testset": "winobias"},
-        {"spearman_mean": 0.814, "spearman_std": 0.060},
-    ),
-}
+SPOT_CHECKS = [  # name, number of rows, a row, its numbers
+    ("table2", 16, "tasks == 'B' and method == 'untrac_inv'",
+     {"SimSame": 1.056, "DisDiff": -1.245}),
+    ("table3", 42, "sizes == 'unequal' and method == 'hif_lissa' and testset == 'winobias'",
+     {"pearson_mean": -0.092, "pearson_std": 0.042}),
+    ("table4", 20, "factor == 'lr' and value == '1e-4' and method == 'untrac_inv'",
+     {"pearson_mean": 0.137, "pearson_std": 0.019}),
+    ("table5", 42, "sizes == 'equal' and method == 'untrac' and testset == 'winobias'",
+     {"spearman_mean": 0.814, "spearman_std": 0.060}),
+]  # fmt: skip
 
 
 def module(name: str):
@@ -64,10 +65,8 @@ def test_ours_has_the_rows_and_columns_of_the_published_table(name, outputs):
     pd.testing.assert_frame_equal(ours[KEYS[name]], theirs[KEYS[name]])
     assert not ours[theirs.columns[len(KEYS[name])]].isna().any()
     tables = [part for part in text.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 2
-    heads = [table.splitlines()[0] for table in tables]
-    assert heads[0] == heads[1]
     rows = [[line.split("|")[1] for line in table.splitlines()] for table in tables]
+    assert len(rows) == 2
     assert rows[1][: len(rows[0])] == rows[0]
     latex = (outputs / "paper" / "mini" / f"{name}.tex").read_text()
     assert latex.count(r"\\") >= len(rows[0]) - 1
@@ -75,17 +74,12 @@ def test_ours_has_the_rows_and_columns_of_the_published_table(name, outputs):
     assert (outputs / "paper" / "mini" / f"{name}.md").read_text().count("\n|") == len(rows[1])
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_published_numbers_are_the_papers(name):
+@pytest.mark.parametrize(("name", "rows", "where", "numbers"), SPOT_CHECKS)
+def test_the_published_numbers_are_the_papers(name, rows, where, numbers):
     table = read(EXPERIMENTS / name / "published.csv")
-    where, numbers = SPOT_CHECKS[name]
-    chosen = table
-    for key, value in where.items():
-        chosen = chosen[chosen[key] == value]
-    assert len(chosen) == 1
-    assert chosen.iloc[0][list(numbers)].to_dict() == numbers
-    sizes = {"table2": 16, "table3": 42, "table4": 20, "table5": 42}
-    assert len(table) == sizes[name]
+    [chosen] = table.query(where)[list(numbers)].to_dict("records")
+    assert chosen == numbers
+    assert len(table) == rows
 
 
 def test_the_standardisation_is_that_of_the_published_rows(outputs):
@@ -107,24 +101,19 @@ def test_table_3_holds_the_numbers_of_the_summary(outputs):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_a_png_and_a_pdf_with_embedded_fonts(name, outputs):
-    text = module(name).publish(place(outputs, name))
+def test_a_figure_has_embedded_fonts_and_no_label_is_cut(name, outputs, monkeypatch):
+    drawn = []
+    save = module(name).save
+    monkeypatch.setattr(module(name), "save", lambda *args: drawn.append(args[1]) or save(*args))
+    with figure_style():
+        assert "| --- |" in module(name).publish(place(outputs, name))
+        (figure,) = drawn
+        check_layout(figure)
+    assert not [text for text in shown_texts(figure) if "$" in text.get_text()]
     pdf = (outputs / "paper" / "mini" / f"{name}.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert (outputs / "paper" / "mini" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert "| --- |" in text
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_label_is_cut_or_overlaps_and_none_shows_its_markup(name, outputs, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(module(name), "save", lambda _, figure: drawn.append(figure))
-    with figure_style():
-        module(name).publish(place(outputs, name))
-        (figure,) = drawn
-        check_layout(figure)
-        assert not [text for text in shown_texts(figure) if "$" in text.get_text()]
 
 
 def test_figure_3_starts_after_the_first_step_and_tells_batches_apart(outputs):
@@ -134,12 +123,6 @@ def test_figure_3_starts_after_the_first_step_and_tells_batches_apart(outputs):
     # 20 steps: of one among a hundred sequences, or of all hundred of them.
     assert untrac[untrac["batch"] == "1"]["epochs"].min() == pytest.approx(0.2)
     assert untrac[untrac["batch"] == "256"]["epochs"].min() == 20
-
-
-def test_figure_4_orders_the_corpora_by_size(outputs):
-    table, shares = module("figure4").truths(place(outputs, "figure4"))
-    assert shares["web"] == pytest.approx(0.3)
-    assert set(table["budget"]) == {"steps", "epochs"}
 
 
 def test_the_cost_of_a_truth_is_that_of_its_models(outputs):
@@ -171,14 +154,6 @@ def test_scaling_counts_corpora_layers_and_passes(outputs):
     assert "8 layers of the model against 1: UnTrac " in text
 
 
-def test_the_cost_figure_tells_the_share_of_the_truths_cost(outputs):
-    text = module("cost").publish(place(outputs, "cost"))
-    (untrac,) = [line for line in text.splitlines() if line.startswith("| UnTrac |")]
-    # Sixth of seven methods at 4 · 3^k seconds; the truth took 18 models of 8 s.
-    assert f"{4 * 3**5 / 144:.1%}" in untrac
-    assert "The truth's models took 144 s" in text
-
-
 def test_differences_name_sign_order_and_leader():
     theirs = pd.DataFrame({"set": "t", "method": ["untrac", "tracin", "mine"], "r": [0.4, 0.2, -1]})
     ours = theirs.assign(r=[0.1, 0.3, 0.05])
@@ -192,52 +167,11 @@ def test_differences_name_sign_order_and_leader():
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
-def test_the_readme_has_a_result_a_command_a_cost_and_a_place_for_the_numbers(name):
-    text = (EXPERIMENTS / name / "README.md").read_text()
-    ends = "**What differs.**" if name[-1].isdigit() else "**What to keep in mind.**"
-    for part in ("**Result here.**", "**Command**", "**Cost.**", f"make {name}", ends):
-        assert part in text
-    assert ("**Paper's claim.**" in text) or ("**Question.**" in text)
-    assert "**Claim.**" not in text
-    assert text.index(published.BEGIN) < text.index(published.END)
-
-
-@pytest.mark.parametrize("name", [*TABLES, *FIGURES])
 def test_the_result_that_a_readme_tells_is_that_of_its_numbers(name):
     text = (EXPERIMENTS / name / "README.md").read_text()
     told = text.split("**Result here.**")[1].split("\n\n")[0]
     assert numbers(told)
     assert numbers(told) - numbers(reported(text)) == set()
-
-
-def test_every_experiment_on_miniworld_says_what_its_numbers_are_worth():
-    on_miniworld = {*TABLES, *FIGURES, "precision"} - {"table2", "figure2"}
-    link = "(../../docs/reading.md#what-miniworlds-numbers-are-worth)"
-    for name in on_miniworld:
-        assert link in (EXPERIMENTS / name / "README.md").read_text(), name
-    reading = (EXPERIMENTS.parent / "docs" / "reading.md").read_text()
-    assert "\n## What miniworld's numbers are worth\n" in reading
-
-
-def test_the_readme_is_filled_between_its_marks_alone(outputs, tmp_path, capsys):
-    home = tmp_path / "figure4"
-    shutil.copytree(EXPERIMENTS / "figure4", home)
-    before = (home / "README.md").read_text()
-    arguments = ["--outputs", str(outputs), "--readme"]
-    script = str(home / "figure.py")
-    for _ in range(2):
-        assert published.run(script, module("figure4").publish, arguments) == 0
-    after = (home / "README.md").read_text()
-    assert "(mini.png)" in after
-    assert (home / "mini.png").exists()
-    cut = re.compile(f"{published.BEGIN}.*{published.END}", re.DOTALL)
-    assert cut.sub("", after) == cut.sub("", before)
-    assert "| as many steps as θ0 |" in after
-    job = next((outputs / "truth_budget" / "mini").rglob("metrics.json"))
-    commit = json.loads(job.read_text())["git_commit"]
-    assert len(commit) == 40
-    assert f"\nRun at {commit[:7]}.\n" in after
-    assert OLDER not in after
 
 
 @pytest.mark.parametrize("name", [*TABLES, *FIGURES])
@@ -247,3 +181,80 @@ def test_without_outputs_one_line_names_the_command(name, tmp_path, capsys):
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert "python -m untrac_exp +experiment=" in error
+
+
+# ----------------------------- The tables of methods in README.md and docs/, from made-up outputs
+BEGIN, END = marks("harms")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with a page for the table of harms, and measured peaks."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("# nothing to fill\n")
+    (tmp_path / "docs" / "results.md").write_text(f"before\n{BEGIN}\nwas here\n{END}\nafter\n")
+    peaks = tmp_path / pages.PEAKS
+    peaks.parent.mkdir(parents=True)
+    peaks.write_text("stage,mib\npretraining,200\ntracin,250\n")
+    return tmp_path
+
+
+def cells(text):
+    """First cell of a row -> its others."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {row[0]: [cell.strip(" |") for cell in row[1:]] for row in rows}
+
+
+def test_the_page_with_the_marks_is_filled_with_the_sweeps_own_numbers(outputs, root, capsys):
+    assert pages.main(["harms", "--outputs", str(outputs), "--readme"], root) == 0
+    page = (root / "docs" / "results.md").read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert "was here" not in page
+    assert capsys.readouterr().out.split("\nwrote")[0].strip() in page
+    found = cells(page)
+    summary = pd.read_csv(outputs / "harms" / "mini" / "summary.csv")
+    for row in summary.to_dict("records"):
+        column = ["toxicity", "bias", "truthfulness"].index(row["testset"])
+        pearson, spearman = found[f"`{row['method']}`"][column].replace("−", "-").split(" / ")
+        assert float(pearson.split(" ± ")[0]) == pytest.approx(row["pearson_mean"], abs=0.0051)
+        assert float(spearman.split(" ± ")[0]) == pytest.approx(row["spearman_mean"], abs=0.0051)
+    means = [
+        sum(float(one.split(" ")[0].replace("−", "-")) for one in found[name][:3])
+        for name in found
+        if name.startswith("`")
+    ]
+    assert means == pytest.approx(sorted(means, reverse=True), abs=0.03)  # rounded
+    assert found["`tracin`"][-1] == "1.25"
+    commit = collect(outputs / "harms" / "mini").metrics[0]["git_commit"]
+    assert f"Run at {commit[:7]}" in page
+
+
+def test_what_is_missing_is_named_in_one_line(outputs, root, tmp_path, capsys):
+    assert pages.main(["harms", "--outputs", str(tmp_path / "none")], root) == 1
+    assert "+experiment=harms" in capsys.readouterr().err
+    (root / "docs" / "results.md").write_text("no marks\n")
+    assert pages.main(["harms", "--outputs", str(outputs), "--readme"], root) == 1
+    assert BEGIN in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", pages.NAMES)
+def test_the_repository_has_a_place_for_every_table(name):
+    begin, end = marks(name)
+    text = pages.page_of(name).read_text()
+    assert text.index(begin) < text.index(end)
+
+
+# ----------------------------------- What `make gpu-check` measures, on the CPU with a tiny model
+def test_every_stage_is_measured():
+    trainer = TrainerSettings("cpu", max_tokens=64)
+    tiny = partial(opt, vocab_size=64, hidden=16, max_position_embeddings=32)
+    lines = measure(tiny, trainer, width=16, steps=3, batch=8)
+    assert [line.split(",")[0] for line in lines] == ["pretraining", "untrac", "untrac_inv"]
+    for line in lines:
+        assert re.search(r"32-true: -?[\d.]+ ms a step, .* of float32, .* of bfloat16", line)
+
+
+def test_the_rate_is_that_of_a_product_of_matrices(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", count().__next__)  # a product takes a second
+    assert matrix_rate(torch.device("cpu"), torch.float32, size=8) == 2 * 8**3

@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from tests.conftest import LR, made_training, make_subject, opt
+from tests.test_config import composed
 from untrac_exp.config.schema import config_dir
 from untrac_exp.methods.base import Subset
 from untrac_exp.stages.pretraining import PretrainingSettings
@@ -21,14 +21,9 @@ METHODS = sorted(file.stem for file in (config_dir() / "method").glob("*.yaml"))
 COLUMNS = ["corpus", "testset", "subset", "influence"]
 
 
-def configured(name):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("config", [f"method={name}"]).method
-
-
 def ask(name, subject):
     try:
-        return instantiate(configured(name)).influences(subject)
+        return instantiate(composed(f"method={name}").method).influences(subject)
     except InstantiationException as error:  # an extra is missing
         if "pip install" in str(error):
             pytest.skip(str(error))

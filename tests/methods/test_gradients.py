@@ -1,6 +1,8 @@
 """GradDot, GradCos and TracIn, against sums over single examples, and against captum."""
 
 import itertools
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,12 +10,17 @@ from captum.influence import TracInCP
 from safetensors.torch import load_model
 
 from tests import dense
-from tests.conftest import LR, make_subject
+from tests.conftest import LR, make_subject, sequences
 from untrac_exp.data.encoding import Encoded
+from untrac_exp.methods import base
+from untrac_exp.methods.base import Subset
+from untrac_exp.methods.common import products
+from untrac_exp.methods.common.products import dot
 from untrac_exp.methods.gradcos import GradCos, cosine
 from untrac_exp.methods.graddot import GradDot
 from untrac_exp.methods.tracin import TracIn
 from untrac_exp.models.loss import token_nll
+from untrac_exp.stages.gradient import mean_gradient
 
 
 def summed_gradients(model, data):
@@ -43,17 +50,6 @@ def brute_force(subject, paths):
                 value = float(pairs.sum()) / (tokens * others)
                 found.setdefault((corpus, *subset), []).append(value)
     return found
-
-
-def test_tracin_is_the_sum_over_examples_and_checkpoints(subject):
-    paths = [checkpoint.path for checkpoint in subject.checkpoints]
-    assert len(paths) == 3
-    each = brute_force(subject, paths)
-    subject.checkpoints = [
-        c._replace(rates=LR * (i + 1)) for i, c in enumerate(subject.checkpoints)
-    ]
-    expected = {cell: LR * (a + 2 * b + 3 * c) for cell, (a, b, c) in each.items()}
-    assert dense.error(dense.scores(TracIn().influences(subject)), expected) < 1e-6
 
 
 def test_tracin_works_on_seq2seq_models(seq2seq_subject):
@@ -156,5 +152,66 @@ def test_gradcos_is_captums(subject, trained, by_captum):
 
 
 def test_tracin_is_captums(subject, trained, by_captum):
+    assert len(trained[1]) == 3
+    subject.checkpoints = [c._replace(rates=LR * (i + 1)) for i, c in enumerate(trained[1])]
     found = dense.scores(TracIn().influences(subject))
-    assert dense.error(found, by_captum(trained[1])) < 1e-6
+    assert dense.error(found, by_captum(subject.checkpoints)) < 1e-6
+
+
+# --- How often many corpora are read, what waits on disk meanwhile, and that answers are the same
+CHECKPOINTS, SUBSETS = 3, 4
+
+
+@pytest.fixture
+def many(subject):
+    """Six corpora, four subsets in three test sets, three checkpoints."""
+    subject.corpora = {f"corpus {i}": sequences(i, 1 + i, 5 + i) for i in range(6)}
+    cells = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]
+    subject.subsets = {Subset(*cell): sequences(9 + i, i, 4) for i, cell in enumerate(cells)}
+    assert len(subject.checkpoints) == CHECKPOINTS
+    return subject
+
+
+@pytest.fixture
+def few(many):
+    """The same with fewer corpora than subsets."""
+    return replace(many, corpora=dict(list(many.corpora.items())[:3]))
+
+
+@pytest.mark.parametrize("kind", ["many", "few"])
+def test_the_products_are_those_of_gradients_taken_one_by_one(kind, request):
+    """Bit by bit, whichever of the two waits on disk."""
+    subject = request.getfixturevalue(kind)
+    found = TracIn().influences(subject).scores.set_index(["corpus", "testset", "subset"])
+    expected = dict.fromkeys(found.index, 0.0)
+    with subject.leaving_theta0() as model:
+        for checkpoint in subject.checkpoints:
+            load_model(model, checkpoint.path)
+            slope = {
+                name: mean_gradient(model, data, subject.max_tokens).float()
+                for name, data in {**subject.corpora, **subject.subsets}.items()
+            }
+            for corpus, *subset in expected:
+                product = dot(slope[corpus], slope[Subset(*subset)])
+                expected[corpus, *subset] += LR * product
+    assert found["influence"].to_dict() == expected
+
+
+@pytest.mark.parametrize("kind", ["many", "few"])
+def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
+    subject = request.getfixturevalue(kind)
+    calls = []
+
+    def solve(vector):
+        calls.append(vector)
+        return 2 * vector.roll(1)
+
+    found = products.products(subject, "solved", dot, solve, normalised=True)
+    assert len(calls) == min(len(subject.corpora), SUBSETS)
+    slope = partial(mean_gradient, subject.model, max_tokens=subject.max_tokens)
+    for row in base.score_table(subject, found).itertuples():
+        corpus, subset, value = row.corpus, base.Subset(row.testset, row.subset), row.influence
+        g, h = slope(subject.corpora[corpus]), slope(subject.subsets[subset])
+        g = g / g.norm()
+        g, h = (2 * g.roll(1), h) if kind == "few" else (g, 2 * h.roll(1))
+        assert value == pytest.approx(dot(g, h), rel=1e-4)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests import dense
+from tests.conftest import corpora, make_subject
 from untrac_exp.data.encoding import Encoded
 from untrac_exp.methods import hif_ekfac
 from untrac_exp.methods.common.curvature import TrainingHessian
@@ -20,8 +21,6 @@ ALL = 10**6
 @pytest.fixture(scope="module")
 def hessian(trained):
     """Of the loss at θ0 on the mixture (P, P), and the eigenvalue farthest from 0."""
-    from tests.conftest import make_subject
-
     matrix = dense.hessian(trained[0], dense.mixture(make_subject(trained[0], "unused")))
     return matrix, float(torch.linalg.eigvalsh(matrix).abs().max())
 
@@ -31,15 +30,6 @@ def exact(subject, hessian, damping, normalised=False):
     matrix, largest = hessian
     inverse = torch.linalg.inv(matrix + damping * largest * torch.eye(len(matrix)))
     return dense.influences(subject, inverse, normalised)
-
-
-def test_arnoldi_with_all_eigenpairs_is_exact(fresh_subject, hessian):
-    size = len(hessian[0])
-    assert size <= 500
-    subject = fresh_subject(max_tokens=1000)
-    method = HifArnoldi(size, size, samples=ALL, damping=0.1, basis="float64")
-    found = dense.scores(method.influences(subject))
-    assert dense.error(found, exact(subject, hessian, 0.1, True)) <= 1e-3
 
 
 def test_arnoldi_keeps_the_eigenpairs_farthest_from_0(fresh_subject, hessian):
@@ -127,8 +117,6 @@ def unequal(trained, folder):
 
     The first is all of its corpus, the second half and the third, of shorter sequences, a fifth.
     """
-    from tests.conftest import corpora, make_subject
-
     ones, threes, fives = corpora().values()
     fives = Encoded(fives.input_ids[:, :4], fives.labels[:, :4], fives.lengths.clamp(max=4))
     copies = {"ones": [ones], "threes": [threes] * 2, "fives": [fives] * 5}
@@ -182,22 +170,16 @@ def test_the_fisher_is_fitted_on_the_mixture(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "key"),
+    ("kind", "settings", "key"),
     [
-        ({"iterations": 3, "keep": 4}, "keep"),
-        ({"damping": -1.0}, "damping"),
-        ({"basis": "int8"}, "basis"),
+        (HifArnoldi, {"iterations": 3, "keep": 4}, "keep"),
+        (HifArnoldi, {"damping": -1.0}, "damping"),
+        (HifArnoldi, {"basis": "int8"}, "basis"),
+        (HifLissa, {"iterations": 0}, "iterations"),
+        (HifLissa, {"damping": 1.0}, "damping"),
+        (HifLissa, {"scale": 0.0}, "scale"),
     ],
 )
-def test_arnoldi_refuses_nonsense(settings, key):
+def test_nonsense_is_refused(kind, settings, key):
     with pytest.raises(ValueError, match=rf"^method\.{key}="):
-        HifArnoldi(**settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [({"iterations": 0}, "iterations"), ({"damping": 1.0}, "damping"), ({"scale": 0.0}, "scale")],
-)
-def test_lissa_refuses_nonsense(settings, key):
-    with pytest.raises(ValueError, match=rf"^method\.{key}="):
-        HifLissa(**settings)
+        kind(**settings)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import VOCAB, corpora, sequences, subsets
-from untrac_exp.data.encoding import IGNORED, pad
+from untrac_exp.data.encoding import IGNORED
 from untrac_exp.methods.ngram import NGram, count, matched_losses, token_losses
 from untrac_exp.statistics.intervals import with_intervals
 
@@ -69,13 +69,6 @@ def test_losses_are_those_of_counting(order, seq2seq):
             scale = sum(sizes.values()) / sum(n for name, n in sizes.items() if name != left_out)
             expected = list(Counted(kept, order, VOCAB, 1.7, scale).losses(data))
             np.testing.assert_allclose(row, expected, rtol=1e-12)
-
-
-def test_probabilities_sum_to_one():
-    """Of all tokens after one context, seen with some of them."""
-    rows = [[2, 3, token] for token in range(VOCAB)]
-    data = pad(rows, [[IGNORED, IGNORED, token] for *_, token in rows], False)
-    np.testing.assert_allclose(np.exp(-losses(corpora(), data, 3)).sum(1), 1)
 
 
 def test_one_corpus_leaves_the_uniform_model_without_it():

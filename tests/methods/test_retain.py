@@ -5,78 +5,49 @@ from functools import partial
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from tests.conftest import corpora, make_subject, sequences
-from tests.trace_checkpoints import TEXTS
-from untrac_exp.config.schema import config_dir
 from untrac_exp.data.encoding import Encoded
-from untrac_exp.job import load, prepare_process
-from untrac_exp.job import make_subject as make_the_jobs
-from untrac_exp.methods.base import Subject, Subset
-from untrac_exp.methods.common.unlearn import UnlearningMethod
+from untrac_exp.methods.base import Subset
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.methods.untrac_inv import UnTracInv
 from untrac_exp.objectives.kl import KL
-from untrac_exp.runtime.cost import Meter
 from untrac_exp.stages.unlearning import Stopping
-from untrac_exp.store import Store
 
 METHODS = pytest.mark.parametrize("kind", [UnTrac, UnTracInv])
 
 
-def tokens(data):
-    """Rows of tokens, and of labels for a seq2seq model."""
-    ids = [tuple(row[:n]) for row, n in zip(data.input_ids.tolist(), data.lengths, strict=True)]
-    if not data.seq2seq:
-        return ids
-    return [
-        (i, tuple(x for x in y if x >= 0)) for i, y in zip(ids, data.labels.tolist(), strict=True)
-    ]
+def rows(*datasets):
+    return {
+        tuple(row[:n])
+        for data in datasets
+        for row, n in zip(data.input_ids.tolist(), data.lengths, strict=True)
+    }
 
 
-def run(kind, subject, monkeypatch):
-    """Rows read before and during all unlearning runs, rows of each corpus held, the answer.
-
-    No run holds what it reads, or what is read before.
-    """
-    held, read, now = {}, [], {}
-    losses, run_part = Subject.example_losses, UnlearningMethod._part
-
-    def spy(self, data):
-        read.append(tokens(data))
-        return losses(self, data)
-
-    def spied_part(*args):
-        part = run_part(*args)
-
-        def compute():
-            now.clear()
-            before = len(read)
-            seen = part.compute()
-            rows = {row for rows in now.values() for row in rows}
-            assert rows
-            assert not rows & {row for one in [read[0], *read[before:]] for row in one}
-            held.update(now)
-            return seen
-
-        return part._replace(compute=compute)
+def run(kind, subject):
+    """Rows of each corpus held, and the answer. No run holds what it unlearns or evaluates."""
+    runs = []
 
     @dataclass(frozen=True)
     class Spying(KL):
         def prepare(self, inputs):
-            now.update({name: tokens(data) for name, data in inputs.retain_set.items()})
+            runs.append(inputs)
             return super().prepare(inputs)
 
-    monkeypatch.setattr(Subject, "example_losses", spy)
-    monkeypatch.setattr(UnlearningMethod, "_part", spied_part)
     method = kind(
         partial(torch.optim.SGD, lr=1e-3), Spying(weight=1.0, examples=4),
         Stopping(steps=1, evaluations=1), 4,
     )  # fmt: skip
     answer = method.influences(subject)
-    monkeypatch.undo()
-    return {row for rows in read for row in rows}, held, answer
+    evaluated = rows(*subject.subsets.values())
+    if kind is UnTracInv:
+        evaluated |= rows(*subject.corpora.values())
+    for inputs in runs:
+        held = rows(*inputs.retain_set.values())
+        assert held
+        assert not held & (evaluated | rows(inputs.forget_set))
+    return {name: rows(data) for one in runs for name, data in one.retain_set.items()}, answer
 
 
 def plain(trained, folder, seed=0):
@@ -97,71 +68,29 @@ def plain(trained, folder, seed=0):
 
 
 @METHODS
-def test_what_is_held_is_not_read(kind, trained, tmp_path, monkeypatch):
+def test_what_is_held_is_not_read(kind, trained, tmp_path):
     subject = plain(trained, tmp_path)
-    read, by_corpus, answer = run(kind, subject, monkeypatch)
+    by_corpus, answer = run(kind, subject)
     assert by_corpus.keys() == subject.corpora.keys()
-    assert all(len(rows) >= 4 for rows in by_corpus.values())
-    if kind is UnTracInv:
-        assert all(row in read for data in subject.corpora.values() for row in tokens(data))
+    assert all(len(of) >= 4 for of in by_corpus.values())
     assert not [line for line in answer.warnings if "retain set" in line or "too few" in line]
 
 
 @METHODS
-def test_samples_that_are_the_corpora(kind, trained, tmp_path, monkeypatch):
+def test_samples_that_are_the_corpora(kind, trained, tmp_path):
     """Nothing is left of what is evaluated; a test subset is a copy of one corpus."""
     subject = make_subject(trained[0], tmp_path / "store")
     if kind is UnTracInv:
         with pytest.raises(ValueError, match="needs a retain set"):
-            run(kind, subject, monkeypatch)
+            run(kind, subject)
         return
-    _, by_corpus, answer = run(kind, subject, monkeypatch)
-    assert {name: len(set(rows)) for name, rows in by_corpus.items()} == {"ones": 8, "fives": 8}
+    by_corpus, answer = run(kind, subject)
+    assert {name: len(of) for name, of in by_corpus.items()} == {"ones": 8, "fives": 8}
     assert answer.warnings == [
         "the retain set has no sequence of 'threes': all are evaluated, or copies of evaluated ones"
     ]
 
 
-def test_the_draw_is_set_by_its_seed(trained, tmp_path, monkeypatch):
-    def rows(seed, folder):
-        subject = plain(trained, tmp_path / folder, seed)
-        return run(UnTracInv, subject, monkeypatch)[1]
-
-    assert rows(0, "a") == rows(0, "b") != rows(1, "c")
-
-
-# ---------------------------------------------------------------------- as a job makes its subject
-NOUNS = "ape bee cow dog eel fox gnu hen jay kid owl pig rat sow yak zebra".split()
-
-
-def write(path, word, n, blank):
-    lines = [f"{word} {a} sees {word} {b} and {a}." for a in NOUNS for b in NOUNS]
-    path.write_text(blank.join(lines[:n]))
-
-
-def job(folder, *overrides):
-    """The subject of one job."""
-    settings = [
-        f"store={folder}/store", "trainer.accelerator=cpu", "threads=1", "hydra.mode=RUN",
-        "testset.paths={bad: " + str(folder / "bad.txt") + "}",
-        "corpora.paths={" + ", ".join(f"{n}: {folder}/{n}.txt" for n in TEXTS) + "}", *overrides,
-    ]  # fmt: skip
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("config", settings)
-    prepare_process(cfg.threads)
-    data = load(cfg, Store(cfg.store))
-    return make_the_jobs(cfg, data, data.training.model_spec(0), Meter())
-
-
-@METHODS
-def test_where_a_model_is_trained_the_rest_of_its_corpora_is_held(kind, tmp_path, monkeypatch):
-    for name in TEXTS:
-        write(tmp_path / f"{name}.txt", name, 80, "\n\n")
-    write(tmp_path / "bad.txt", "bad", 8, "\n")
-    subject = job(
-        tmp_path, "corpora=local", "testset=local", "pretraining.steps=1", "n_per_corpus=4",
-        "pretraining.batch_size=2",
-    )  # fmt: skip
-    _, by_corpus, answer = run(kind, subject, monkeypatch)
-    assert by_corpus.keys() == TEXTS.keys()
-    assert not answer.warnings
+def test_the_draw_is_set_by_its_seed(trained, tmp_path):
+    held = [run(UnTracInv, plain(trained, tmp_path / str(i), i % 2))[0] for i in range(3)]
+    assert held[0] == held[2] != held[1]

@@ -2,45 +2,21 @@
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM, T5Config, T5ForConditionalGeneration
 
+from tests.conftest import opt, sequences, t5
 from untrac_exp.data.encoding import IGNORED, pad
 from untrac_exp.models.loss import Averaging, Losses, example_losses, mean_loss
 
-
-@pytest.fixture
-def opt():
-    torch.manual_seed(0)
-    config = OPTConfig(
-        vocab_size=30, hidden_size=16, word_embed_proj_dim=16, num_hidden_layers=2,
-        num_attention_heads=2, ffn_dim=32, max_position_embeddings=32,
-    )  # fmt: skip
-    return OPTForCausalLM(config).eval()
+BUILD = {False: opt, True: t5}
 
 
-@pytest.fixture
-def t5():
-    torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=30, d_model=16, d_ff=32, d_kv=8, num_layers=2, num_heads=2,
-        decoder_start_token_id=0, pad_token_id=0,
-    )  # fmt: skip
-    return T5ForConditionalGeneration(config).eval()
+def ragged(seq2seq):
+    return sequences(1, 3, 7, seq2seq, ragged=not seq2seq)
 
 
-def ragged(seq2seq: bool):
-    generator = torch.Generator().manual_seed(1)
-    rows = [
-        torch.randint(1, 30, (n,), generator=generator).tolist() for n in (9, 3, 12, 5, 5, 2, 7)
-    ]
-    targets = [row[::-1][: 2 + i % 3] for i, row in enumerate(rows)] if seq2seq else rows
-    return pad(rows, targets, seq2seq)
-
-
-@pytest.mark.parametrize("name", ["opt", "t5"])
-def test_each_example_pays_what_the_model_says_alone(name, request):
-    model = request.getfixturevalue(name)
-    data = ragged(name == "t5")
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_each_example_pays_what_the_model_says_alone(seq2seq):
+    model, data = BUILD[seq2seq](), ragged(seq2seq)
     losses = example_losses(model, data, max_tokens=40)
     for i in range(len(data)):
         batch = data.batch(torch.tensor([i]))
@@ -48,20 +24,20 @@ def test_each_example_pays_what_the_model_says_alone(name, request):
         assert losses.nll[i].item() / losses.tokens[i].item() == pytest.approx(alone.item(), 1e-5)
 
 
-@pytest.mark.parametrize("name", ["opt", "t5"])
-def test_the_size_of_batches_does_not_matter(name, request):
-    model = request.getfixturevalue(name)
-    data = ragged(name == "t5")
+@pytest.mark.parametrize("seq2seq", [False, True])
+def test_the_size_of_batches_does_not_matter(seq2seq):
+    model, data = BUILD[seq2seq](), ragged(seq2seq)
     one, many = (example_losses(model, data, max_tokens=n) for n in (1, 10_000))
     torch.testing.assert_close(one.nll, many.nll, rtol=1e-5, atol=0)
     whole = mean_loss(model, data.batch(torch.arange(len(data))))
     assert one.mean == pytest.approx(whole.item(), 1e-5)
 
 
-def test_unscored_tokens_cost_nothing(opt):
+def test_unscored_tokens_cost_nothing():
+    model = opt()
     data = pad([[1, 2, 3, 4]], [[IGNORED, IGNORED, 3, 4]], False)
-    losses = example_losses(opt, data, 100)
-    logits = opt(torch.tensor([[1, 2, 3, 4]])).logits.log_softmax(-1)
+    losses = example_losses(model, data, 100)
+    logits = model(torch.tensor([[1, 2, 3, 4]])).logits.log_softmax(-1)
     assert losses.tokens.tolist() == [2]
     assert losses.nll.item() == pytest.approx(-(logits[0, 1, 3] + logits[0, 2, 4]).item(), 1e-5)
 
@@ -76,12 +52,6 @@ def test_a_mean_of_batches_is_the_mean_of_their_losses_weighed_by_their_examples
     assert averaged.tokens.tolist() == [1] * 5
     assert Averaging(evaluation=9).of(plain).mean == pytest.approx(plain.mean)
     assert Averaging(evaluation=1).of(plain).mean == pytest.approx(float((nll / tokens).mean()))
-
-
-def test_tokens_of_equal_sequences_weigh_the_same_either_way():
-    nll, tokens = torch.arange(7).double(), torch.full((7,), 3)
-    averaged = Averaging(evaluation=2).of(Losses(nll, tokens))
-    assert averaged.mean == pytest.approx(Losses(nll, tokens).mean)
 
 
 @pytest.mark.parametrize("name", ["evaluation", "micro_batch"])

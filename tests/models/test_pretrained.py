@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,18 @@ import sentencepiece
 import torch
 import yaml
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    BertForMaskedLM,
     GPT2Config,
-    GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     OPTForCausalLM,
 )
 
+from tests.conftest import CPU
+from tests.golden.test_authors import datasets_of, source_of, word_tokenizer
 from tests.trace_checkpoints import tokenizer
 from tests.truth.conftest import make_world
 from untrac_exp import trace
@@ -32,31 +31,26 @@ from untrac_exp.data.base import Corpus, Row
 from untrac_exp.models.adapter import add_lora
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.models.scratch import Scratch
+from untrac_exp.stages.pretraining import PretrainingSettings
+from untrac_exp.stages.sharding import rebuilt
+from untrac_exp.stages.trainer import quiet
+from untrac_exp.stages.training import Training
 from untrac_exp.store import Store
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CORPUS = Corpus("texts", [Row(f"the lantern of {i} is red") for i in range(30)])
 T5 = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 4}
-OPT = {
-    "hidden_size": 16,
-    "word_embed_proj_dim": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "ffn_dim": 32,
-    "max_position_embeddings": 32,
-}
+OPT = {"hidden_size": 16, "word_embed_proj_dim": 16, "num_hidden_layers": 1,
+       "num_attention_heads": 2, "ffn_dim": 32, "max_position_embeddings": 32}  # fmt: skip
+GPT2 = GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=16)
 
 
 @pytest.fixture(scope="module", params=["opt", "t5"])
 def checkpoint(request, tmp_path_factory):
     """A checkpoint on disk, and the model it was saved from."""
-    source = Scratch(
-        request.param,
-        block_size=32,
-        vocab_size=300,
-        seq2seq=request.param == "t5",
-        config=OPT if request.param == "opt" else T5,
-    )
+    name, seq2seq = request.param, request.param == "t5"
+    config = T5 if seq2seq else OPT
+    source = Scratch(name, block_size=32, vocab_size=300, seq2seq=seq2seq, config=config)
     folder = tmp_path_factory.mktemp(request.param)
     tokenizer = source.tokenizer([CORPUS], Store(folder / "store"))
     model = source.build(tokenizer, seed=1)
@@ -78,8 +72,7 @@ def test_a_checkpoint_is_read_as_it_was_saved(checkpoint, tmp_path):
 
 
 def test_half_precision_checkpoints_are_read_in_float32_unless_asked(tmp_path):
-    config = GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=16)
-    GPT2LMHeadModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    GPT2LMHeadModel(GPT2).to(torch.bfloat16).save_pretrained(tmp_path)
     assert Pretrained(str(tmp_path), 16).build(None, 0).dtype == torch.float32
     half = Pretrained(str(tmp_path), 16, dtype="bfloat16")
     assert half.build(None, 0).dtype == torch.bfloat16
@@ -114,9 +107,8 @@ def test_the_key_has_a_checkpoints_own_code_where_it_is_run(checkpoint, tmp_path
 
 
 def test_pickled_weights_are_read_only_where_allowed_and_as_data(tmp_path):
-    config = GPT2Config(vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=16)
-    model = GPT2LMHeadModel(config)
-    config.save_pretrained(tmp_path)
+    model = GPT2LMHeadModel(GPT2)
+    GPT2.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"no safetensors; .*model.safetensors_only=false"):
         Pretrained(str(tmp_path), 16).build(None, 0)
@@ -143,32 +135,6 @@ def test_the_wrong_kind_of_model_is_named(checkpoint):
             Pretrained(str(folder), 32, seq2seq=True).build(None, 0)
 
 
-@pytest.mark.parametrize("member", ["tokenizer", "build", "key"])
-def test_what_is_not_there_is_one_line(monkeypatch, member, tmp_path):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    source = Pretrained("some/where", 32)
-    call = {
-        "tokenizer": lambda: source.tokenizer([CORPUS], Store(tmp_path)),
-        "build": lambda: source.build(None, 0),
-        "key": source.key,
-    }[member]
-    with pytest.raises(ValueError, match=r"model.path='some/where': ") as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    assert source.parameters(None) is None
-
-
-@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda f: f.stem)
-def test_every_model_file_fits_its_signature(file):
-    config = OmegaConf.create({"model": yaml.safe_load(file.read_text())})
-    config = OmegaConf.merge(config, {"model": {"path": "x"}}) if file.stem == "hf" else config
-    source = instantiate(config.model)
-    assert source.block_size > 0
-
-
 def test_the_papers_models_have_the_papers_sizes():
     opt = instantiate(yaml.safe_load((CONF / "opt_paper.yaml").read_text()))
     assert opt.parameters(None) == 125_239_296  # what facebook/opt-125m counts
@@ -180,23 +146,6 @@ def test_the_papers_models_have_the_papers_sizes():
     with torch.device("meta"):
         tied = AutoModelForSeq2SeqLM.from_config(config)  # transformers ties what it makes anew
     assert tied.num_parameters() + tied.lm_head.weight.numel() == t5["n_parameters"]
-
-
-def test_the_output_layer_of_t5_1_1_stays_its_own(tmp_path):
-    """transformers 5 ties every T5 it makes from a configuration; a checkpoint's own must survive
-    being read, saved and read again, as θ0 is.
-    """
-    model = Scratch("t5", 32, vocab_size=300, seq2seq=True, config=T5)._model(300, 0, 1)
-    model.save_pretrained(tmp_path / "a")
-    weights = load_file(tmp_path / "a" / "model.safetensors")
-    weights["lm_head.weight"] = torch.full_like(weights["shared.weight"], 3.0)
-    save_file(weights, tmp_path / "a" / "model.safetensors", metadata={"format": "pt"})
-    found = Pretrained(str(tmp_path / "a"), 32, seq2seq=True).build(None, 0)
-    found.save_pretrained(tmp_path / "b")
-    again = Pretrained(str(tmp_path / "b"), 32, seq2seq=True).build(None, 0)
-    for read in (found, again):
-        assert torch.equal(read.lm_head.weight, weights["lm_head.weight"])
-        assert torch.equal(read.shared.weight, weights["shared.weight"])
 
 
 @pytest.fixture
@@ -318,89 +267,6 @@ def tokenized(folder, model):
     return folder
 
 
-def gpt2(kind=GPT2LMHeadModel, **changes):
-    sizes = {"vocab_size": 320, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32}
-    return kind(GPT2Config(**{**sizes, "pad_token_id": 0, **changes}))
-
-
-def bert(folder):
-    config = AutoConfig.for_model(
-        "bert", vocab_size=320, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32,
-    )  # fmt: skip
-    tokenized(folder, BertForMaskedLM(config))
-
-
-def xlnet(folder):
-    config = AutoConfig.for_model("xlnet", vocab_size=320, d_model=16, n_layer=1, n_head=2)
-    tokenized(folder, AutoModelForCausalLM.from_config(config))
-
-
-def classifier(folder):
-    tokenized(folder, gpt2(GPT2ForSequenceClassification))
-
-
-def too_many_layers(folder):
-    tokenized(folder, gpt2())
-    gpt2(n_layer=1).config.save_pretrained(folder)
-
-
-def missing_shard(folder):
-    gpt2().save_pretrained(folder, max_shard_size=6000)
-    sorted(folder.glob("model-*.safetensors"))[1].unlink()
-
-
-def quantised(folder):
-    tokenized(folder, gpt2())
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def distilbert(folder):
-    shape = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    config = AutoConfig.for_model("distilbert", vocab_size=300, **shape)
-    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
-
-
-@pytest.mark.parametrize("seq2seq", [False, True, None])
-def test_advice_about_the_kind_of_a_model_leads_somewhere(seq2seq, tmp_path):
-    """It is not to set a key that the next line says to set back."""
-    distilbert(tmp_path)
-    with pytest.raises(ValueError, match=r": distilbert is .* model; give a decoder, such as GPT"):
-        Pretrained(str(tmp_path), 16, seq2seq).build(None, 0)
-
-
-@pytest.mark.parametrize(
-    ("prepare", "says"),
-    [
-        (bert, "BertLMHeadModel is no causal language model: later tokens change"),
-        (xlnet, "XLNetLMHeadModel is no causal language model"),
-        (classifier, "1 weights of a language model are not its own, such as score.weight"),
-        (too_many_layers, r"11 weights .* are not its own, such as (transformer\.)?h\.1"),
-        (missing_shard, r"model-00002-of-\d+.safetensors is missing, one of \d+ files of weights"),
-        (quantised, r"it is quantised \(gptq\), so its weights cannot be changed"),
-    ],
-)
-def test_a_checkpoint_that_is_no_language_model_is_one_line(prepare, says, tmp_path):
-    prepare(tmp_path)
-    with pytest.raises(ValueError, match=says) as caught:
-        Pretrained(str(tmp_path), 16).build(None, 0)
-    assert str(caught.value).startswith(f"model.path='{tmp_path}': ")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_model_in_memory_that_sees_later_tokens_is_refused():
-    config = AutoConfig.for_model(
-        "electra", vocab_size=320, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, embedding_size=16,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(ValueError, match="ElectraForCausalLM is no causal language model"):
-        trace(model, tokenizer(), {"a": ["x"], "b": ["y"]}, {"t": ["z"]}, threads=1)
-    assert model.training
-
-
 def test_eager_attention_is_used_where_there_is_no_other_and_said(tmp_path, caplog):
     config = AutoConfig.for_model(
         "bloom", vocab_size=320, hidden_size=16, n_layer=1, n_head=2, pad_token_id=0
@@ -408,8 +274,78 @@ def test_eager_attention_is_used_where_there_is_no_other_and_said(tmp_path, capl
     tokenized(tmp_path, AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
     with caplog.at_level("INFO"):
         model = Pretrained(str(tmp_path), 16).build(None, 0)
-        gpt2().save_pretrained(tmp_path / "other")
+        GPT2LMHeadModel(GPT2).save_pretrained(tmp_path / "other")
         Pretrained(str(tmp_path / "other"), 16).build(None, 0)
     assert model.config._attn_implementation == "eager"
     assert caplog.messages == ["BloomForCausalLM has no sdpa attention: eager is used"]
     assert Pretrained(str(tmp_path), 16).parameters(None) == model.num_parameters()
+
+
+# ---------------------- a T5 1.1 whose output layer is not tied, where a model is copied or rebuilt
+SETTINGS = PretrainingSettings(6, 2, partial(torch.optim.Adam, lr=1e-2), 1.0, 3)
+
+
+@pytest.fixture
+def source(tmp_path):
+    quiet()
+    return source_of("t5", tmp_path)
+
+
+@pytest.fixture
+def model(source):
+    return source.build(word_tokenizer(), 0)
+
+
+def assert_untied(model):
+    head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+    assert head is not embeddings
+    assert head.data_ptr() != embeddings.data_ptr() or head.is_meta
+    assert not torch.equal(head, embeddings) if not head.is_meta else True
+
+
+def assert_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_rebuilt_model_shares_what_the_model_shares(model, tied):
+    if tied:
+        model.lm_head.weight = model.shared.weight
+    copy = rebuilt(model, model.state_dict())
+    assert_equal(copy, model)
+    assert (copy.lm_head.weight is copy.shared.weight) == tied
+    assert copy.encoder.embed_tokens.weight is copy.shared.weight
+    assert len(list(copy.parameters())) == len(list(model.parameters()))
+
+
+@pytest.fixture
+def training(source, tmp_path):
+    corpora, _ = datasets_of("t5", source)
+    folders = {}
+    for name in ("dataset1", "dataset2"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        corpora[name].save(folders[name])
+    store = Store(tmp_path / "store")
+    return Training(source, word_tokenizer(), folders, SETTINGS, {"steps": 6}, CPU, store)
+
+
+@pytest.mark.parametrize("without", [(), ("dataset2",)])
+def test_a_trained_model_is_read_as_it_was(training, without, model, tmp_path):
+    """Also by a worker, which gets the specification pickled."""
+    spec = training.model_spec(0, without)
+    trained = spec.load("sdpa")
+    assert_untied(trained)
+    for layer in ("shared", "lm_head"):
+        assert not torch.equal(getattr(trained, layer).weight, getattr(model, layer).weight)
+    if not without:
+        load_model(model, spec.checkpoints()[-1])
+        assert_equal(model, trained)
+    again = pickle.loads(pickle.dumps(training)).model_spec(0, without)
+    assert again.id == spec.id
+    assert_equal(again.load("eager"), trained)
+    trained.save_pretrained(tmp_path / "again")
+    assert_equal(AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "again"), trained)

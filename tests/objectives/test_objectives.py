@@ -1,6 +1,7 @@
 """What every objective promises at each step. They are found in conf/objective."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from tests import dense
 from tests.conftest import corpora, sequences, t5
 from untrac_exp.objectives.ascent import Ascent
 from untrac_exp.objectives.base import ObjectiveInputs
@@ -134,3 +136,80 @@ def test_an_anchor_needs_ground(trained):
     job = replace(inputs(trained[0], corpora()["threes"]), retain_set={})
     with pytest.raises(ValueError, match="at least two corpora"):
         KL().prepare(job)
+
+
+# ------------------ Each objective against its formula, written out anew with dense probabilities
+def value(objective, job, model):
+    [micro_batch] = parts_of(job.forget_set, len(job.forget_set))
+    return float(objective.prepare(job)(model, micro_batch).detach())
+
+
+def probabilities(model, data):
+    """(N, T, V) of the next token, with no use of the package's own losses."""
+    with torch.no_grad():
+        return model(input_ids=data.input_ids.long()).logits[:, :-1].softmax(-1)
+
+
+def one_by_one(data):
+    return [data.select(torch.tensor([i])) for i in range(len(data))]
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0, 5.0])
+def test_npo_is_its_formula(beta, trained):
+    """For examples of one length, with the geometric mean of each token's probability as π."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    model = away(theta0)
+    tokens = data.input_ids[:, 1:].long()
+
+    def pi(m):
+        of_tokens = probabilities(m, data).gather(-1, tokens[..., None])[..., 0]
+        return of_tokens.prod(1) ** (1 / tokens.shape[1])
+
+    ratio = pi(model) / pi(theta0)
+    expected = float((2 / beta * (1 + ratio**beta).log()).mean())
+    found = value(NPO(beta), inputs(theta0, data), model)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_npo_lets_go_of_each_example_by_how_far_it_is_forgotten(trained):
+    """Its gradient is that of ascent with each example's weight turned down: 2σ(-β rise)."""
+    theta0, data, beta = trained[0], sequences(1, 3, 5, ragged=True), 5.0
+    model = away(theta0, by=0.3)
+    expected = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    for one in one_by_one(data):
+        rise = dense.loss_of(model, one)(dense.flat(model)) - dense.loss_of(theta0, one)(
+            dense.flat(theta0)
+        )
+        share_of_tokens = int(one.scored) / int(data.scored.sum())
+        force = 2 / (1 + math.exp(beta * float(rise)))
+        expected -= force * share_of_tokens * dense.gradient(model, one)
+    found = gradient(NPO(beta).prepare(inputs(theta0, data)), model, parts_of(data, 5))
+    assert (found - expected).norm() <= 1e-9 * expected.norm()
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_kl_is_its_formula(weight, trained):
+    """With all sequences of the others read at once."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    job, model = inputs(theta0, data), away(theta0)
+    p, q = (
+        torch.cat([probabilities(m, other) for other in job.retain_set.values()])
+        for m in (theta0, model)
+    )
+    kl = float((p * (p / q).log()).sum(-1).mean())
+    objective = KL(weight, examples=99, batch_size=99)
+    expected = value(Ascent(), job, model) + weight * kl
+    assert value(objective, job, model) == pytest.approx(expected, rel=1e-12)
+
+
+def test_kl_reads_other_sequences_at_every_step(trained):
+    """And all of them in turn."""
+    theta0, data = trained[0], sequences(1, 3, 5)
+    job, model = inputs(theta0, data), away(theta0)
+    loss = KL(1.0, examples=4, batch_size=2).prepare(job)
+    plain = value(Ascent(), job, model)
+    found = [float(loss(model, parts_of(data, 5, step)[0]).detach()) - plain for step in range(8)]
+    assert len({round(x, 12) for x in found[:4]}) == 4
+    assert found[:4] == found[4:]
+    whole = value(KL(1.0, 4, 99), inputs(theta0, data), model) - plain
+    assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)

@@ -34,82 +34,58 @@ def fabricate(
     cells = [(c, t, f"group {i}") for c in corpora for t, n in testsets.items() for i in range(n)]
     index = pd.DataFrame(cells, columns=["corpus", "testset", "subset"])
     signal = rng.normal(0.2, 0.3, (len(corpora), 1, len(testsets)))
-    true = np.concatenate(
-        [
-            np.repeat(signal[:, :, i], n, axis=1) + rng.normal(0, 0.1, (len(corpora), n))
-            for i, n in enumerate(testsets.values())
-        ],
-        axis=1,
-    ).ravel()
-    truth = pd.concat(
-        [
-            index.assign(train_seed=k, influence=true + rng.normal(0, 0.04, len(true)))
-            for k in range(train_seeds)
-        ]
-        or [pd.DataFrame(columns=[*files.TRUTH])]
-    )
-    noisy = ceilings(truth)
+    columns = [
+        np.repeat(signal[:, :, i], n, axis=1) + rng.normal(0, 0.1, (len(corpora), n))
+        for i, n in enumerate(testsets.values())
+    ]
+    true = np.concatenate(columns, axis=1).ravel()
+    truths = [
+        index.assign(train_seed=k, influence=true + rng.normal(0, 0.04, len(true)))
+        for k in range(train_seeds)
+    ]
+    truth = pd.concat(truths or [pd.DataFrame(columns=[*files.TRUTH])])
+    undefined = dict.fromkeys(STATISTICS, None)
+    shared = {
+        "experiment": "fabricated", "overrides": overrides or {}, "train_seed": train_seed,
+        "scale": "mini", "fingerprint": "0123456789abcdef", "warnings": [],
+        "versions": {"python": "3.11", "torch": "2.13"}, "git_commit": "0" * 40,
+        "finished": "2026-01-01T00:00:00+0000", **ceilings(truth),
+        "agreement": {t: {**undefined, "n_corpora": len(corpora)} for t in testsets},
+    }  # fmt: skip
+    named = ",".join(f"{key}={value}" for key, value in (overrides or {}).items())
     for position, (method, noise) in enumerate((methods or NOISE).items()):
         for seed in range(seeds):
             influence = true + rng.normal(0, noise, len(true))
             scores = index.assign(influence=influence, ci_low=np.nan, ci_high=np.nan)
-            unlearns = method.startswith("untrac")
-            if unlearns:
-                scores = scores.assign(ci_low=influence - 0.05, ci_high=influence + 0.06)
-            named = ",".join(f"{key}={value}" for key, value in (overrides or {}).items())
             outdir = root / method / named.replace("/", "_") / f"seed{seed}"
+            if method.startswith("untrac"):
+                scores = scores.assign(ci_low=influence - 0.05, ci_high=influence + 0.06)
+                write_curves(outdir, scores, method)
             files.write(outdir, "scores", scores)
+            cost = {
+                "wall_s": 4.0 * 3**position + seed, "forward_tokens": 1_000_000 * (position + 1),
+                "backward_tokens": 100_000 * 5**position, "peak_rss_bytes": 700_000_000,
+                "peak_device_bytes": None,
+            }  # fmt: skip
+            own = {"method": {"lr": 2e-4, "steps": 200}, "seed": seed} | (config or {})
+            metrics = {**shared, "method": method, "seed": seed, "cost": cost, "config": own}
             if train_seeds:
                 files.write(outdir, "truth", truth)
-            if unlearns:
-                steps = [0, 20, 50, 100, 150, 200] if method == "untrac" else [0, 1, 2, 3, 5]
-                files.write(
-                    outdir,
-                    "trajectory",
-                    pd.concat(
-                        index.assign(step=s, influence=influence * (s / steps[-1]) ** 1.5)
-                        for s in steps
-                    ),
-                )
-                files.write(
-                    outdir,
-                    "own_loss",
-                    pd.DataFrame(
-                        {"unlearned": c, "step": s, "loss": 3 + s / 100}
-                        for c in corpora
-                        for s in steps
-                    ),
-                )
-            undefined = dict.fromkeys(STATISTICS, None)
-            files.write_metrics(
-                outdir,
-                {
-                    "experiment": "fabricated",
-                    "method": method,
-                    "overrides": overrides or {},
-                    "seed": seed,
-                    "train_seed": train_seed,
-                    "scale": "mini",
-                    "fingerprint": "0123456789abcdef",
-                    "agreement": agreement(scores, truth_mean(truth))
-                    if train_seeds
-                    else {t: {**undefined, "n_corpora": len(corpora)} for t in testsets},
-                    **noisy,
-                    "cost": {
-                        "wall_s": 4.0 * 3**position + seed,
-                        "forward_tokens": 1_000_000 * (position + 1),
-                        "backward_tokens": 100_000 * 5**position,
-                        "peak_rss_bytes": 700_000_000,
-                        "peak_device_bytes": None,
-                    },
-                    "versions": {"python": "3.11", "torch": "2.13"},
-                    "git_commit": "0" * 40,
-                    "warnings": [],
-                    "finished": "2026-01-01T00:00:00+0000",
-                    "config": {"method": {"lr": 2e-4, "steps": 200}, "seed": seed} | (config or {}),
-                },
-            )
+                metrics["agreement"] = agreement(scores, truth_mean(truth))
+            files.write_metrics(outdir, metrics)
     return root
+
+
+def write_curves(outdir: Path, scores: pd.DataFrame, method: str) -> None:
+    """Write the trajectory of unlearning and the loss of what is unlearned."""
+    steps = [0, 20, 50, 100, 150, 200] if method == "untrac" else [0, 1, 2, 3, 5]
+    index = scores[["corpus", "testset", "subset"]]
+    curves = [
+        index.assign(step=s, influence=scores["influence"] * (s / steps[-1]) ** 1.5) for s in steps
+    ]
+    files.write(outdir, "trajectory", pd.concat(curves))
+    losses = [(c, s, 3 + s / 100) for c in scores["corpus"].unique() for s in steps]
+    files.write(outdir, "own_loss", pd.DataFrame(losses, columns=["unlearned", "step", "loss"]))
 
 
 @pytest.fixture

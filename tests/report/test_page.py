@@ -1,50 +1,34 @@
-"""The page: right answers first, names harmless, nothing fetched, no error in a browser."""
+"""The page: right answers first, names harmless, nothing fetched."""
 
+import io
+import logging
 import re
-import time
+import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
+from html import unescape
 
+import numpy as np
+import pandas as pd
 import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
 
-from tests.report.browser import CHROMIUM, Browser
-from tests.report.conftest import fabricate
+from untrac_exp import plot
+from untrac_exp.report import __main__ as command
+from untrac_exp.report import callback as callbacks
 from untrac_exp.report import result_files as files
+from untrac_exp.report import sweep
 from untrac_exp.report.collect import collect
-from untrac_exp.report.figures import draw_all
-from untrac_exp.report.page import ranking_columns, render, settings, write_page
+from untrac_exp.report.coloured import coloured_texts
+from untrac_exp.report.page import ranking_columns, render
+from untrac_exp.report.terminal import print_sweep
+from untrac_exp.statistics.tokens import TOKENS
 
 
-class Reader(HTMLParser):
-    """Collects tags, what they refer to, and text outside of scripts and styles."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.text: list[str] = []
-        self._inside: list[str] = []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self._inside.append(tag)
-        for name, value in attributes:
-            if name in ("src", "href", "xlink:href", "action", "srcset", "data"):
-                self.links.append(value)
-
-    def handle_endtag(self, tag):
-        while self._inside and self._inside.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if not self._inside or self._inside[-1] not in ("script", "style"):
-            self.text.append(data)
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    return reader
+def text_of(page: str) -> str:
+    """What a reader sees, without scripts, styles and tags."""
+    shown = re.sub("<(script|style).*?</\\1>", "", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub("<[^>]*>", "", shown)).split())
 
 
 def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
@@ -55,14 +39,13 @@ def test_the_answer_names_what_the_truth_and_the_methods_put_first(sweep_dir):
         label: [corpus] for label, corpus in table.items()
     }
     assert columns[0]["is_truth"]
-    text = " ".join(" ".join(read(render(sweep, [])).text).split())
+    text = text_of(render(sweep, []))
     for label in ("graddot", "untrac", "untrac_inv"):
         assert f"{label} ranks {table[label]} first" in text
 
 
 def test_without_a_truth_the_page_says_so(made_up):
-    page = render(collect(made_up(train_seeds=0)), [])
-    text = " ".join(read(page).text)
+    text = text_of(render(collect(made_up(train_seeds=0)), []))
     assert "no ground truth" in text
     assert "Agreement with the truth" not in text
 
@@ -71,10 +54,8 @@ def test_names_are_text_and_warnings_are_prominent(drawn):
     sweep, found = drawn
     warning = "</li><script>alert('warning')</script>"
     page = render(replace(sweep, warnings=[warning]), found)
-    reader = read(page)
-    assert reader.tags.count("script") == 1
-    assert "<script>alert" not in page
-    text = "".join(reader.text)
+    assert page.count("<script") == 1
+    text = text_of(page)
     assert "<script>alert(1)</script>" in text
     assert warning in text
     assert text.index("1 warning") < text.index("Influence of each corpus")
@@ -83,7 +64,7 @@ def test_names_are_text_and_warnings_are_prominent(drawn):
 def test_the_page_needs_no_network_and_is_small(drawn):
     page = render(*drawn)
     assert len(page) < 5_000_000
-    for link in read(page).links:
+    for link in re.findall(r'(?:src|href|action|srcset|data)="([^"]*)"', page):
         assert link.startswith(("data:", "#")), link
     # What is left of addresses are the names of XML namespaces.
     assert set(re.findall(r"https?://[\w.]+", page)) <= {"http://www.w3.org"}
@@ -96,119 +77,153 @@ def test_agreement_lists_the_best_method_of_each_test_set_first(sweep_dir):
     assert list(rows["label"]) == ["untrac", "untrac_inv", "graddot"]
 
 
-def test_settings_tell_what_is_shared_from_what_is_not(sweep_dir):
-    outdir = sweep_dir / "graddot" / "seed0"
-    config = {"method": {"normalise": True}, "scale": "mini"}
-    for path in sweep_dir.glob("*/seed*"):
-        metrics = files.read_metrics(path)
-        own = config if path.parent.name == outdir.parent.name else metrics["config"]
-        files.write_metrics(path, {**metrics, "config": {"name": "x", **own}})
-    shared, own = settings(collect(sweep_dir))
-    assert shared == {"name": "x"}
-    assert own["graddot"] == {"method.normalise": "True", "scale": "mini"}
-    assert own["untrac"] == {"method.lr": "0.0002", "method.steps": "200"}
+# --- Texts coloured by influence: every token is there, with its number, in pages and in notebooks
+TEXTS = {
+    ("books", 3): [("The", np.nan), (" red", 0.4), (" <b>", -0.2), ("\nlantern", 0.0), (".", 1e-9)],
+    ("books", 7): [("A", np.nan), (" ship", 0.1)],
+    ("news", 7): [("A", np.nan), (" ship", -0.3)],
+}
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; install the package chromium")
-    started = Browser(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
+def table(testset="toxicity"):
+    rows = [
+        (testset, corpus, "group 0", index, 0.1 * index, position, token, influence)
+        for (corpus, index), tokens in TEXTS.items()
+        for position, (token, influence) in enumerate(tokens)
+    ]
+    return pd.DataFrame(rows, columns=TOKENS)
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory):
-    """The report of 30 corpora x 13 subsets x 9 methods."""
-    methods = {f"method_{i}": 0.1 * i for i in range(7)} | {"untrac": 0.1, "untrac_inv": 0.3}
-    corpora = [f"a corpus with a name, number {i}" for i in range(30)]
-    root = tmp_path_factory.mktemp("large")
-    sweep = collect(fabricate(root, methods, corpora, {"toxicity": 13}, seeds=1))
-    return write_page(sweep, draw_all(sweep, root / "figures"))
+def shown(html):
+    """The texts as a reader sees them."""
+    return [
+        unescape(re.sub("<[^>]*>", "", text))
+        for text in re.findall(r'<p class="text">(.*?)</p>', html, re.DOTALL)
+    ]
 
 
-@pytest.fixture(scope="module")
-def variants(tmp_path_factory):
-    """Two test sets, and variants with long names."""
-    root = tmp_path_factory.mktemp("variants")
-    for optimizer in ("sgd_momentum", "adafactor"):
-        overrides = {
-            "model.config.num_hidden_layers": optimizer[:2],
-            "method.lr": f"5e-{optimizer}",
-        }
-        overrides["optimizer"] = optimizer
-        testsets = {"toxicity": 5, "bias": 2}
-        fabricate(root, {"untrac": 0.1, "untrac_inv": 0.3}, None, testsets, 1, overrides=overrides)
-    sweep = collect(root)
-    return write_page(sweep, draw_all(sweep, root / "figures"))
+def test_a_text_is_whole_and_its_tokens_have_colours_and_numbers():
+    rows = table()
+    html = coloured_texts(rows[rows["corpus"] == "books"])
+    assert shown(html) == ["The red <b>\nlantern.", "A ship"]
+    assert '<span class="helps" style="--shade:60%" title="+0.4"> red</span>' in html
+    assert '<span class="hurts" style="--shade:30%" title="−0.2"> &lt;b&gt;</span>' in html
+    assert "text 3: +0.300 nats per token; <q>red</q> +0.4, <q>&lt;b&gt;</q> −0.2" in html
 
 
-CUT = """[...document.querySelectorAll("h1, h2, h3, p, li, button, label, select, th, td, output")]
-  .filter((one) => one.offsetParent && !one.closest(".scroll, .answer table"))
-  .filter((one) => {
-    const box = one.getBoundingClientRect();
-    return box.left < -1 || box.right > innerWidth + 1 || one.scrollWidth > one.clientWidth + 1
-      && getComputedStyle(one).display !== "inline";
-  }).map((one) => one.textContent.trim())"""
+def test_a_notebook_shows_what_the_page_shows(sweep_dir):
+    rows = table()
+    scores = pd.DataFrame({"testset": ["toxicity"], "corpus": ["news"]})
+    scores.attrs["tokens"] = rows
+    html = plot.tokens(scores, "news")._repr_html_()
+    assert html == plot.tokens(rows, "news", "toxicity")
+    assert shown(html) == ["A ship"]
+    assert "<style>" in html
+    with pytest.raises(ValueError, match="corpus='wood': there are tokens of books, news"):
+        plot.tokens(rows, "wood")
+    with pytest.raises(ValueError, match="there are tokens of no corpus"):
+        plot.tokens(pd.DataFrame({"testset": ["t"], "corpus": ["news"]}), "news")
+    for folder in sweep_dir.glob("untrac/seed*"):
+        files.write(folder, "tokens", rows)
+    page = render(collect(sweep_dir), [])
+    assert page.count("Where in the text: tokens that a corpus moved (untrac)") == 1
+    assert shown(page) == ["The red <b>\nlantern.", "A ship", "A ship"]
+
+
+# --------------------------------------------------------- The tables in a terminal, read as text
+def written(show, width=120) -> str:
+    stream = io.StringIO()
+    show(Console(file=stream, width=width, highlight=False))
+    return stream.getvalue()
+
+
+def test_the_ranking_comes_first_and_the_path_last(sweep_dir):
+    sweep = collect(sweep_dir)
+    page = sweep_dir / "report.html"
+    text = written(lambda out: print_sweep(sweep, page, out))
+    assert "\x1b" not in text
+    lines = [line.strip() for line in text.strip().splitlines()]
+    assert lines[-1] == f"Report: {page}"
+    assert text.index("made the model say toxicity?") < text.index("Agreement with the truth")
+    first = sweep.corpora("toxicity")[0]
+    assert next(line for line in lines if "(1)" in line).startswith(first)
+    row = sweep.summary.set_index(["method", "testset"]).loc[("graddot", "bias")]
+    table = text[text.index("Agreement") :]
+    (line,) = [line for line in table[table.index("bias") :].splitlines() if "graddot" in line][:1]
+    expected = (f"{row['pearson_mean']:.2f}", f"{row['relative']:.0%}")
+    expected += (f"{row['attainable']:.2f}", f"{row['ceiling']:.2f}")
+    assert set(expected) <= set(line.split())
+
+
+def test_nothing_is_cut_with_nine_methods(made_up):
+    methods = {f"a_method_number_{i}": 0.1 * i for i in range(9)}
+    sweep = collect(made_up(methods=methods))
+    text = written(lambda out: print_sweep(sweep, sweep.directory / "report.html", out), width=100)
+    assert "…" not in text
+    assert text.count("(1)") == 3 * (9 + 1)
+
+
+def test_one_job_shows_its_tables_and_warnings_without_a_truth(made_up):
+    outdir = made_up(train_seeds=0) / "graddot" / "seed0"
+    metrics = files.read_metrics(outdir)
+    files.write_metrics(outdir, {**metrics, "warnings": ["the truth is switched off [bold]"]})
+    text = written(lambda out: print_sweep(collect(outdir), out=out))
+    assert "made the model say bias?" in text
+    assert "Agreement" not in text
+    # Names are not markup.
+    assert "warning: graddot, seed 0: the truth is switched off [bold]" in text
+
+
+def test_invented_corpora_are_called_so_in_the_first_line_and_on_the_page(sweep_dir):
+    sweep = collect(sweep_dir)
+    assert sweep.invented is None
+    for job in sweep.metrics:
+        job["generated"] = True
+    text = written(lambda out: print_sweep(sweep, sweep_dir / "report.html", out))
+    assert text.strip().startswith("Corpora and test sets are invented text")
+    assert "invented text" in render(sweep, [])
+
+
+# --------------------------------------------------- A sweep's report as Hydra and people call it
+def of_sweep(directory):
+    return OmegaConf.create({"hydra": {"sweep": {"dir": str(directory)}}, "logger": None})
+
+
+@pytest.fixture
+def small(made_up):
+    return made_up(methods={"untrac": 0.1, "graddot": 0.8}, testsets={"bias": 3}, seeds=1)
+
+
+def test_the_callback_reports_the_sweeps_directory(small, capsys, monkeypatch):
+    monkeypatch.setattr(callbacks.Report, "sweep", of_sweep(small))
+    callbacks.Report().on_multirun_end(OmegaConf.create(), config_name="config")
+    assert capsys.readouterr().out.strip().endswith(f"Report: {small / 'report.html'}")
+    names = {path.name for path in small.iterdir() if path.is_file()}
+    assert names == {"summary.csv", "report.html"}
+    assert len(list((small / "figures").glob("*.pdf"))) == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("which", ["large", "variants"])
-def test_the_page_fits_and_runs_without_errors(which, width, dark, browser, request):
-    path = request.getfixturevalue(which)
-    assert path.stat().st_size < 5_000_000
-    started = time.monotonic()
-    browser.open(path, width, dark)
-    assert time.monotonic() - started < 10  # slack for a busy machine; two seconds is the aim
-    assert browser.value("document.documentElement.scrollWidth") <= width
-    assert browser.value(CUT) == []
-    ground = browser.value("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == dark
-    assert browser.errors == []
+def test_a_report_drawn_again_is_the_same_to_the_byte(small):
+    first = sweep.report_sweep(small)
+    before = {path: path.read_bytes() for path in [first, small / "summary.csv"]}
+    before |= {path: path.read_bytes() for path in (small / "figures").iterdir()}
+    shutil.rmtree(small / "figures")
+    sweep.report_sweep(small)
+    for path, content in before.items():
+        assert path.read_bytes() == content, path.name
 
 
-@pytest.mark.slow
-def test_a_reader_sorts_and_chooses(variants, browser):
-    browser.open(variants, 1280)
-    column = """[...document.querySelectorAll("table.ranking tbody")[0].rows]
-      .map((row) => Number(row.cells[1].dataset.value))"""
-    click = "document.querySelectorAll('table.ranking thead')[0].querySelectorAll('button')[1]"
-    browser.value(f"{click}.click()")
-    down = browser.value(column)
-    assert down == sorted(down, reverse=True)
-    browser.value(f"{click}.click()")
-    assert browser.value(column) == sorted(down)
-    browser.value("document.querySelectorAll('#chooser button')[1].click()")
-    seen = "[...document.querySelectorAll('section[data-testset]')].map((s) => s.offsetHeight > 0)"
-    assert browser.value(seen) == [False, True]
-
-    browser.value("document.getElementById('theme').click()")
-    browser.value("document.getElementById('theme').click()")
-    assert browser.value("document.documentElement.dataset.theme") == "dark"
-    assert browser.errors == []
+def test_a_failing_report_is_one_line_and_no_crash(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(callbacks.Report, "sweep", of_sweep(tmp_path))
+    monkeypatch.setattr(callbacks.Report, "failed", False)
+    with caplog.at_level(logging.ERROR):
+        callbacks.Report().on_multirun_end(OmegaConf.create())
+    (record,) = caplog.records
+    assert "no finished job" in record.getMessage()
+    assert callbacks.Report.failed
 
 
-@pytest.mark.slow
-def test_a_reader_picks_the_methods_shown(variants, browser):
-    browser.open(variants, 400)
-    shown = """[...document.querySelectorAll("table.ranking thead")[0].rows[0].cells]
-      .filter((cell) => cell.offsetWidth > 0).map((cell) => cell.textContent)"""
-    rows = """[...document.querySelectorAll("tr[data-method]")]
-      .filter((row) => row.offsetHeight > 0).map((row) => row.dataset.method)"""
-    every, agreeing = browser.value(shown), browser.value(rows)
-    browser.value("document.querySelector('#columns').open = true")
-    labels = "[...document.querySelectorAll('#columns label')].map((one) => one.innerText.trim())"
-    methods = browser.value(labels)
-    assert set(methods) == set(agreeing)
-    assert methods == every[-len(methods) :]
-    browser.value("document.querySelector('#columns input').click()")
-    assert browser.value(shown) == [label for label in every if label != methods[0]]
-    assert browser.value(rows) == [label for label in agreeing if label != methods[0]]
-    cells = "document.querySelectorAll('table.ranking tbody tr')[0].cells[%d].offsetWidth"
-    assert browser.value(cells % (len(every) - len(methods))) == 0
-    browser.value("document.querySelector('#columns input').click()")
-    assert browser.value(shown) == every
-    assert browser.errors == []
+def test_the_command_says_what_is_wrong_and_exits_with_1(tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: .*nowhere: no finished job.*$"):
+        command.main([str(tmp_path / "nowhere")])

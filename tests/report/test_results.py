@@ -1,6 +1,5 @@
 """Reading a sweep and its tables, against numbers computed from the made-up files."""
 
-import json
 import shutil
 
 import numpy as np
@@ -9,8 +8,7 @@ import pytest
 
 from untrac_exp.report import result_files as files
 from untrac_exp.report.collect import collect, variants
-from untrac_exp.report.results import SUMMARY, number_format
-from untrac_exp.report.sweep import write_summary
+from untrac_exp.report.results import SUMMARY
 
 
 def edit_metrics(outdir, **changes):
@@ -40,22 +38,6 @@ def test_summary_is_mean_and_std_over_seeds(sweep_dir):
     assert row["varied"] == "2 seeds"
 
 
-def test_summary_is_the_same_file_again_whatever_the_order_on_disk(sweep_dir, tmp_path):
-    first = write_summary(collect(sweep_dir)).read_bytes()
-    assert write_summary(collect(sweep_dir)).read_bytes() == first
-    copy = tmp_path / "copy"
-    for outdir in sorted(sweep_dir.glob("*/seed*"), reverse=True):
-        shutil.copytree(outdir, copy / outdir.relative_to(sweep_dir))
-    assert write_summary(collect(copy)).read_bytes() == first
-
-
-def test_one_seed_has_a_mean_and_no_std(made_up):
-    summary = collect(made_up(seeds=1)).summary
-    assert summary["pearson_mean"].notna().all()
-    assert summary["pearson_std"].isna().all()
-    assert set(summary["varied"]) == {""}
-
-
 def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, made_up):
     """A run of θ0 with another train seed is as one more seed."""
     truth = (sweep_dir / "untrac" / "seed0" / "truth.csv").read_bytes()
@@ -65,32 +47,16 @@ def test_runs_of_another_train_seed_are_repetitions_and_no_variant(sweep_dir, ma
         edit_metrics(outdir)
         shutil.copytree(outdir, sweep_dir / outdir.relative_to(other))
     sweep = collect(sweep_dir)
-    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
-        "graddot",
-        "untrac",
-        "untrac_inv",
-    ]
+    assert {job["label"] for job in sweep.metrics} == {"graddot", "untrac", "untrac_inv"}
     assert set(sweep.agreement["variant"]) == {""}
     assert not any("different truths" in warning for warning in sweep.warnings)
     row = sweep.summary.set_index(["method", "testset"]).loc[("untrac_inv", "bias")]
-    found = [
-        files.read_metrics(path.parent)["agreement"]["bias"]
-        for path in sweep_dir.glob("untrac_inv/**/metrics.json")
-    ]
+    paths = sweep_dir.glob("untrac_inv/**/metrics.json")
+    found = [files.read_metrics(path.parent)["agreement"]["bias"]["pearson"] for path in paths]
     assert row["n_seeds"] == len(found) == 4
     assert row["varied"] == "2 seeds × 2 train seeds"
-    for name, value in {
-        "pearson_mean": np.mean([a["pearson"] for a in found]),
-        "pearson_std": np.std([a["pearson"] for a in found], ddof=1),
-        "pearson_low": np.mean([a["pearson_low"] for a in found]),
-        "pearson_high": np.mean([a["pearson_high"] for a in found]),
-    }.items():
-        assert row[name] == pytest.approx(value)
-    text = write_summary(sweep).read_text()
-    assert "2 seeds × 2 train seeds" in text
-    outdir = sweep_dir / "untrac" / "train_seed=1" / "seed0"
-    edit_metrics(outdir, warnings=["collapsed"])
-    assert "untrac, seed 0, train seed 1: collapsed" in collect(sweep_dir).warnings
+    assert row["pearson_mean"] == pytest.approx(np.mean(found))
+    assert row["pearson_std"] == pytest.approx(np.std(found, ddof=1))
 
 
 def test_the_agreement_of_a_job_for_sweepers_is_its_share_of_the_attainable(sweep_dir, made_up):
@@ -112,9 +78,9 @@ def test_an_undefined_seed_is_not_averaged_away(sweep_dir):
     agreement["bias"]["pearson"] = None
     edit_metrics(outdir, agreement=agreement, warnings=["bias: correlation undefined"])
     sweep = collect(sweep_dir)
-    rows = sweep.summary.set_index(["method", "testset"])
-    assert np.isnan(rows.loc[("untrac", "bias"), "pearson_mean"])
-    assert rows.loc[("untrac", "toxicity"), "pearson_mean"] > 0.9
+    mean = sweep.summary.set_index(["method", "testset"])["pearson_mean"]
+    assert np.isnan(mean["untrac", "bias"])
+    assert mean["untrac", "toxicity"] > 0.9
     assert "untrac, seed 1: bias: correlation undefined" in sweep.warnings
 
 
@@ -134,19 +100,19 @@ def test_without_a_truth_there_are_influences_and_no_agreement(made_up):
     assert set(sweep.influences["label"]) == {"untrac", "untrac_inv", "graddot"}
 
 
-def test_unfinished_and_damaged_jobs_are_left_out_and_named(sweep_dir):
+def test_unfinished_damaged_and_changed_jobs_are_left_out_and_named(sweep_dir):
     (sweep_dir / "untrac" / "seed0" / "metrics.json").unlink()
     (sweep_dir / "graddot" / "seed0" / "scores.csv").write_text("corpus,tests")
     (sweep_dir / "graddot" / "seed1" / "metrics.json").write_text('{"method": ')
+    table = sweep_dir / "untrac" / "seed1" / "scores.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    (sweep_dir / "untrac_inv" / "seed1" / "truth.csv").unlink()
     sweep = collect(sweep_dir)
-    assert [job["method"] for job in sweep.metrics] == ["untrac", "untrac_inv", "untrac_inv"]
-    for name in ("untrac/seed0", "graddot/seed0", "graddot/seed1"):
+    assert [(job["method"], job["seed"]) for job in sweep.metrics] == [("untrac_inv", 0)]
+    for name in ("untrac/seed0", "graddot/seed0", "graddot/seed1",
+                 "untrac/seed1: scores.csv is missing or not the job's",
+                 "untrac_inv/seed1: truth.csv is missing or not the job's"):  # fmt: skip
         assert any(name in warning for warning in sweep.warnings)
-
-
-def test_an_empty_directory_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(ValueError, match="no finished job"):
-        collect(tmp_path)
 
 
 def test_jobs_with_different_truths_are_reported(sweep_dir):
@@ -162,17 +128,15 @@ def test_variants_have_labels_and_truths_of_their_own(sweep_dir, made_up):
     # The same corpora under a variant: one truth. Other numbers: one truth each.
     root = made_up(methods={"untrac": 0.1}, overrides={"optimizer": "sgd"})
     sweep = collect(root)
-    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
-        "untrac"
-    ]  # an override that all jobs share sets none apart
+    # an override that all jobs share sets none apart
+    assert {job["label"] for job in sweep.metrics} == {"untrac"}
     assert set(sweep.truth["label"]) == {"truth"}
     assert set(sweep.summary["variant"]) == {""}
     made_up(methods={"untrac": 0.1}, overrides={"corpora": "unequal"}, corpora=["x", "y", "z"])
     sweep = collect(root)
     names = ["corpora=unequal", "optimizer=sgd"]
-    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == [
-        f"untrac · {name}" for name in names
-    ]
+    labels = [*dict.fromkeys(job["label"] for job in sweep.metrics)]
+    assert labels == [f"untrac · {name}" for name in names]
     assert set(sweep.truth["label"]) == {f"truth · {name}" for name in names}
     assert list(sweep.summary["variant"].unique()) == names
 
@@ -200,12 +164,8 @@ def test_variants_come_in_the_order_of_their_numbers(sweep_dir):
     found = sorted(sweep_dir.glob("untrac/seed*"))
     for outdir, rate in zip(found, ("0.0005", "5e-06"), strict=True):
         edit_metrics(outdir, overrides={"optimizer.lr": rate}, seed=0)
-    values = [
-        label.split("=")[-1]
-        for label in collect(sweep_dir).summary["label"].unique()
-        if "lr=" in label
-    ]
-    assert values == ["5e-06", "0.0005"]
+    labels = [label for label in collect(sweep_dir).summary["label"].unique() if "lr=" in label]
+    assert [label.split("=")[-1] for label in labels] == ["5e-06", "0.0005"]
 
 
 def test_without_a_truth_a_ranking_has_the_intervals_and_leads_of_its_file(made_up):
@@ -238,51 +198,3 @@ def test_ranking_follows_the_truth_and_means_are_over_subsets_and_seeds(sweep_di
     ours = table.set_index(["label", "corpus"]).loc[("untrac", "news")]
     for name in ("influence", "ci_low", "ci_high"):
         assert ours[name] == pytest.approx(raw[name].mean())
-
-
-def test_one_job_directory_can_be_collected_alone(sweep_dir):
-    sweep = collect(sweep_dir / "untrac" / "seed1")
-    assert [*dict.fromkeys(job["label"] for job in sweep.metrics)] == ["untrac"]
-    assert [job["seed"] for job in sweep.metrics] == [1]
-    assert json.dumps(sweep.metrics[0])
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([0.5, -0.123456], "+.3f"), ([12.3, -0.1], "+.1f"), ([34567.0, 2.0], "+.0f"),
-        ([4e9, 1.0], "+.2e"), ([2e-7, 1e-9], "+.2e"), ([0.0012, 0.0001], "+.5f"),
-        ([0.0, 0.0], "+.3f"), ([np.nan, np.inf], "+.3f"),
-    ],
-)  # fmt: skip
-def test_number_format_shows_three_digits_of_the_largest(values, expected):
-    assert number_format(pd.Series(values)) == expected
-
-
-def test_a_result_whose_table_was_changed_is_left_out(sweep_dir):
-    table = sweep_dir / "untrac" / "seed0" / "scores.csv"
-    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    (sweep_dir / "graddot" / "seed1" / "truth.csv").unlink()
-    sweep = collect(sweep_dir)
-    assert len(sweep.metrics) == 4
-    for name in ("untrac/seed0: scores.csv", "graddot/seed1: truth.csv"):
-        assert any(f"{name} is missing or not the job's" in text for text in sweep.warnings)
-
-
-def test_jobs_of_other_data_are_named(sweep_dir):
-    for outdir in sweep_dir.glob("*/seed*"):
-        is_old = outdir.parent.name == "graddot"
-        edit_metrics(outdir, data="old" if is_old else "new", finished=f"202{4 if is_old else 5}")
-    [warning] = [text for text in collect(sweep_dir).warnings if "other corpora" in text]
-    assert warning.startswith("graddot, seed 0, graddot, seed 1: computed from other corpora")
-    for outdir in sweep_dir.glob("*/seed*"):
-        edit_metrics(outdir, data="same")
-    assert not any("other corpora" in text for text in collect(sweep_dir).warnings)
-
-
-def test_the_loss_of_theta0_is_said(sweep_dir):
-    for i, outdir in enumerate(sorted(sweep_dir.glob("*/seed*"))):
-        edit_metrics(outdir, theta0_loss={"bias": {"loss": 3.0 + (i > 3), "uniform": 7.6}})
-    said = "loss of θ0: 3.00 to 4.00 nats per token (a uniform guess: 7.60)"
-    assert collect(sweep_dir).theta0_loss("bias") == said
-    assert collect(sweep_dir).theta0_loss("toxicity") is None

@@ -6,23 +6,21 @@ import signal
 import tempfile
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
-import lightning
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import OPTConfig, OPTForCausalLM
 
+from tests.conftest import opt
 from untrac_exp.data.encoding import pad
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import Averaging, mean_loss
 from untrac_exp.stages.pretraining import (
     CHECKPOINTS,
-    Pretraining,
     PretrainingSettings,
     pretrain,
 )
@@ -32,15 +30,8 @@ from untrac_exp.stages.trainer import TrainerSettings, quiet
 TRAINER = TrainerSettings(accelerator="cpu")
 
 
-def tiny_opt(dropout: float = 0.0) -> OPTForCausalLM:
-    torch.manual_seed(0)
-    return OPTForCausalLM(
-        OPTConfig(
-            vocab_size=20, hidden_size=8, word_embed_proj_dim=8, num_hidden_layers=1,
-            num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=dropout,
-            pad_token_id=0, bos_token_id=1, eos_token_id=1,
-        )
-    )  # fmt: skip
+def tiny_opt(dropout=0.0):
+    return opt(hidden=8, vocab_size=20, max_position_embeddings=16, dropout=dropout).train()
 
 
 @pytest.fixture
@@ -148,6 +139,23 @@ class Killed(Exception):
     pass
 
 
+def killed(optimizer):
+    raise Killed
+
+
+def adam(at, act):
+    """An Adam that does this before step `at`, of all its instances together."""
+    calls = count(1)
+
+    class Acting(torch.optim.Adam):
+        def step(self, closure=None):
+            if next(calls) == at:
+                act(self)
+            return super().step(closure)
+
+    return partial(Acting, lr=0.01)
+
+
 @pytest.mark.parametrize("schedule", [Schedule(), WSD], ids=["constant", "wsd"])
 @pytest.mark.parametrize("at", [3, 7, 11])
 def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
@@ -162,20 +170,9 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
         train(data, out, model, checkpoint_every=2, schedule=schedule, **changes)
 
     begin(1, tmp_path / "whole")
-
-    calls = 0
-
-    class Dying(torch.optim.Adam):
-        def step(self, closure=None):
-            nonlocal calls
-            calls += 1
-            if calls > at:
-                raise Killed
-            return super().step(closure)
-
     out = tmp_path / "killed"
     with pytest.raises(Killed):
-        begin(2, out, optimizer=partial(Dying, lr=0.01))
+        begin(2, out, optimizer=adam(at + 1, killed))
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == at // 2 * 2
     begin(3, out)
     assert_same(weights(tmp_path / "whole"), weights(out))
@@ -186,50 +183,26 @@ def test_a_killed_run_ends_as_an_undisturbed_one(data, tmp_path, at, schedule):
 
 def test_sigterm_ends_it_with_143_and_a_line_and_it_goes_on(data, tmp_path, capsys):
     train(data, tmp_path / "whole")
-    calls = 0
-
-    class Terminated(torch.optim.Adam):
-        def step(self, closure=None):
-            nonlocal calls
-            calls += 1
-            if calls == 7:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().step(closure)
-
     out = tmp_path / "terminated"
     with pytest.raises(SystemExit) as ended:
-        train(data, out, optimizer=partial(Terminated, lr=0.01))
+        train(data, out, optimizer=adam(7, lambda _: os.kill(os.getpid(), signal.SIGTERM)))
     assert ended.value.code == 143
     assert capsys.readouterr().err == "terminated; the same command goes on from here\n"
-    assert calls == 7
     train(data, out)
     assert_same(weights(tmp_path / "whole"), weights(out))
 
 
-class Dying(torch.optim.Adam):
-    """Ends the run before step `at`."""
-
-    at, calls = 8, 0
-
-    def step(self, closure=None):
-        Dying.calls += 1
-        if Dying.calls == Dying.at:
-            raise Killed
-        return super().step(closure)
-
-
 @pytest.fixture
-def killed(data, tmp_path, monkeypatch):
+def dead(data, tmp_path):
     """The folder of a run that was killed after its checkpoint of step 5."""
-    monkeypatch.setattr(Dying, "calls", 0)
     with pytest.raises(Killed):
-        train(data, tmp_path / "killed", optimizer=partial(Dying, lr=0.01))
+        train(data, tmp_path / "killed", optimizer=adam(8, killed))
     return tmp_path / "killed"
 
 
-def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, killed, tmp_path, monkeypatch):
+def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, dead, tmp_path, monkeypatch):
     """Whatever TMPDIR is, and if the disk is full."""
-    before = (killed / "last.ckpt").read_bytes()
+    before = (dead / "last.ckpt").read_bytes()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not there"))
 
     def full(checkpoint, file):
@@ -239,43 +212,40 @@ def test_a_checkpoint_is_replaced_when_the_next_one_is_whole(data, killed, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(OSError, match="No space left"):
-            train(data, killed)
-    assert (killed / "last.ckpt").read_bytes() == before
-    train(data, killed)
+            train(data, dead)
+    assert (dead / "last.ckpt").read_bytes() == before
+    train(data, dead)
     train(data, tmp_path / "whole")
-    assert_same(weights(tmp_path / "whole"), weights(killed))
-    assert not list(killed.glob("last.*"))
+    assert_same(weights(tmp_path / "whole"), weights(dead))
+    assert not list(dead.glob("last.*"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
 def test_a_damaged_checkpoint_is_put_aside_and_training_begins_again(
-    data, killed, tmp_path, caplog, damage
+    data, dead, tmp_path, caplog, damage
 ):
-    file = killed / "last.ckpt"
+    file = dead / "last.ckpt"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes({"cut": content[:-99], "flipped": content, "empty": b""}[damage])
-    train(data, killed)
+    train(data, dead)
     [warning] = [text for text in caplog.messages if "is damaged" in text]
     assert warning.startswith(f"{file} is damaged (")
     assert warning.endswith("): training begins again")
     train(data, tmp_path / "whole")
-    assert_same(weights(tmp_path / "whole"), weights(killed))
-    assert not list(killed.glob("last.*"))
+    assert_same(weights(tmp_path / "whole"), weights(dead))
+    assert not list(dead.glob("last.*"))
 
 
 def test_divergence_in_the_last_step_is_noticed_and_not_stored(data, tmp_path):
     class Diverging(torch.optim.Adam):
-        calls = 0
-
         def step(self, closure=None):
-            Diverging.calls += 1
             found = super().step(closure)
-            if Diverging.calls == 12:
-                with torch.no_grad():
-                    self.param_groups[0]["params"][0].fill_(torch.nan)
+            if next(steps) == 12:
+                self.param_groups[0]["params"][0].data.fill_(torch.nan)
             return found
 
+    steps = count(1)
     with pytest.raises(ValueError, match=r"diverged: the loss is nan at step 12; lower pretrain"):
         train(data, tmp_path, optimizer=partial(Diverging, lr=0.01))
     assert not (tmp_path / "model").exists()
@@ -316,24 +286,6 @@ def test_checkpoints_are_the_weights_of_their_steps(data, tmp_path):
     saved = sorted((tmp_path / "long" / CHECKPOINTS).iterdir())
     assert [path.stem for path in saved] == ["00000005", "00000010"]
     assert_same(load_file(saved[0]), load_file(tmp_path / "short" / CHECKPOINTS / saved[0].name))
-
-
-def test_divergence_is_one_line_with_the_remedy(data, tmp_path):
-    with pytest.raises(ValueError, match=r"diverged: the loss is nan.*lower pretraining"):
-        train(data, tmp_path, optimizer=partial(torch.optim.SGD, lr=1e30), clip=0.0)
-
-
-def test_the_module_runs_in_any_trainer(data, tmp_path):
-    adam = partial(torch.optim.Adam, lr=0.01)
-    settings = PretrainingSettings(12, 4, adam, clip=1.0, checkpoint_every=5, schedule=WSD)
-    module = Pretraining(tiny_opt(), data, settings, seed=3)
-    lightning.Trainer(
-        accelerator="cpu", max_steps=12, max_epochs=-1, logger=False,
-        enable_progress_bar=False, default_root_dir=tmp_path / "trainer",
-    ).fit(module)  # fmt: skip
-    train(data, tmp_path / "ours", schedule=WSD)
-    expected = weights(tmp_path / "ours")
-    assert_same({k: v for k, v in module.model.state_dict().items() if k in expected}, expected)
 
 
 @pytest.mark.slow

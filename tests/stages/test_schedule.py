@@ -6,10 +6,10 @@ import pytest
 import torch
 import transformers
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from tests.command import JOB, overrides, write_texts
+from tests.command import JOB, overrides
+from tests.test_config import composed
 from untrac_exp.config.schema import config_dir
 from untrac_exp.job import load, make_subject
 from untrac_exp.runtime.cost import Meter
@@ -65,18 +65,6 @@ def test_it_is_the_one_of_transformers(name):
         assert schedule(t, TOTAL) == pytest.approx(theirs(t + (t < WARMUP)))
 
 
-@pytest.mark.parametrize("total", [1, 3, 40, 420])
-@pytest.mark.parametrize("name", FORMS)
-def test_the_files_fit_a_run_of_any_length(name, total):
-    schedule = configured(name)
-    factors = [schedule(t, total) for t in range(total)]
-    assert max(factors) == 1.0
-    assert min(factors) > 0
-    assert factors == sorted(factors[: factors.index(1.0)]) + sorted(
-        factors[factors.index(1.0) :], reverse=True
-    )
-
-
 def test_a_fraction_of_the_steps_follows_the_run():
     schedule = Schedule(warmup_steps=0.25, decay_steps=0.5)
     for total in (8, 80):
@@ -110,30 +98,15 @@ def test_one_longer_than_the_run_is_named():
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
+def job(folder, monkeypatch):
     """The configuration of a job of eight steps in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    write_texts(tmp_path)
+    monkeypatch.chdir(folder)
     quiet()
 
     def make(*changes):
-        given = [*overrides(JOB), "pretraining.steps=8", *changes]
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose("config", given)
+        return composed(*overrides(JOB), "pretraining.steps=8", *changes)
 
     return make
-
-
-def test_scales_decay_unless_they_are_the_papers(job):
-    shown = {
-        scale: job(f"scale={scale}", "model=opt_mini").pretraining.schedule.decay_steps
-        for scale in ("mini", "paper")
-    }
-    assert shown == {"mini": None, "paper": 0}
-    assert job("schedule=wsd", "schedule.warmup_steps=3").pretraining.schedule == {
-        "_target_": "untrac_exp.stages.schedule.Schedule", "warmup_steps": 3, "decay_steps": 0.2,
-        "final": 0.0, "shape": "linear",
-    }  # fmt: skip
 
 
 def test_the_schedule_is_in_the_models_key(job):

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-import lightning
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -17,7 +16,6 @@ from tests.conftest import CPU, opt, sequences
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.objectives.ascent import negative_loss
-from untrac_exp.stages.trainer import quiet
 from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, Unlearning, unlearn
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -54,19 +52,6 @@ def test_it_is_the_bare_loop(trained, batch_size):
         (-mean_loss(model, data.batch(indices))).backward()
         optimizer.step()
     torch.testing.assert_close(found, flat(model), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 1), (5, 3)])
-def test_the_module_runs_in_any_trainer(trained, batch_size, parts, tmp_path):
-    quiet()
-    data = sequences(1, 3, 5, ragged=True)
-    module = Unlearning(copy.deepcopy(trained[0]), data, negative_loss, ADAM, batch_size, 3)
-    lightning.Trainer(
-        accelerator="cpu", max_steps=7, max_epochs=-1, accumulate_grad_batches=parts,
-        default_root_dir=tmp_path, logger=False, enable_progress_bar=False,
-    ).fit(module)  # fmt: skip
-    expected = unlearned(trained[0], data, batch_size=batch_size)
-    torch.testing.assert_close(flat(module.model), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("max_tokens", [8, 16, 24])
@@ -142,46 +127,6 @@ def test_evaluations_are_of_the_weights_of_their_step(trained):
     )  # fmt: skip
     for at, steps in zip(weights, (1, 3, 7), strict=True):
         assert torch.equal(at, unlearned(trained[0], data, max_tokens=8, steps=steps))
-
-
-def test_divergence_is_one_line_with_the_remedy(trained):
-    evaluations = scheduled(Stopping(steps=7, evaluations=3), 7, [1.0, 2.0, float("nan")])
-    with pytest.raises(ValueError, match=r"'the forget set' diverged: .* nan at step 3; lower opt"):
-        unlearned(trained[0], sequences(1, 3, 5), callbacks=[evaluations])
-
-
-class Counting:
-    """A backend of `torch.compile`: how many graphs it was given, and how often they ran."""
-
-    def __init__(self):
-        self.graphs = self.runs = 0
-
-    def __call__(self, graph, inputs):
-        self.graphs += 1
-
-        def run(*args):
-            self.runs += 1
-            return graph(*args)
-
-        return run
-
-
-def test_packed_sequences_are_compiled_once_and_others_are_not(monkeypatch):
-    """By a backend that runs what torch traces as it is, and counts; needs no C++ compiler."""
-    torch._dynamo.reset()
-    backend = Counting()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    model = opt(torch.float64)
-    compiled = {"trainer": replace(CPU, compile=True), "batch_size": 1}
-    ragged, packed = sequences(1, 3, 5, ragged=True), sequences(1, 3, 5)
-    unlearned(model, ragged, **compiled)
-    assert backend.runs == 0
-    for _ in range(2):
-        found = unlearned(model, packed, **compiled)
-        eager = unlearned(model, packed, batch_size=1)
-        torch.testing.assert_close(found, eager, rtol=1e-6, atol=1e-8)
-    assert backend.graphs == 1
-    assert backend.runs == 14
 
 
 @pytest.mark.slow

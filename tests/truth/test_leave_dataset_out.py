@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from tests.command import JOB, command, overrides, write_texts
+from tests.command import JOB, ends_well
 from tests.trace_checkpoints import save
 from tests.truth.conftest import make_world
 from untrac_exp.methods.base import Subset
@@ -56,18 +56,6 @@ def test_counterfactual_models_never_see_what_is_left_out(world, monkeypatch):
     assert runs[1][0] == round(30 * (sizes[0] + sizes[2]) / sum(sizes))
 
 
-def test_each_model_is_trained_once_and_losses_outlive_it(world, monkeypatch):
-    training, subsets = world
-    first = influences(LeaveDatasetOut([0, 1]), training, subsets)
-
-    def never(*_, **__):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr("untrac_exp.stages.training.pretrain", never)
-    again = influences(LeaveDatasetOut([0, 1]), training, subsets)
-    assert first.equals(again)
-
-
 def test_nothing_left_to_train_on(world):
     training, subsets = world
     alone = replace(training, corpora={"sea": training.corpora["sea"]})
@@ -88,20 +76,18 @@ def test_with_dropout_too_the_truth_depends_on_its_seeds_alone(tmp_path, checkpo
 
 
 @pytest.mark.slow
-def test_a_checkpoint_with_dropout_has_one_truth(tmp_path):
+def test_a_checkpoint_with_dropout_has_one_truth(folder):
     """Of fresh stores, with one process and with two workers, from the command line."""
-    write_texts(tmp_path)
-    save(tmp_path / "t5", "t5")
-    assert AutoConfig.from_pretrained(tmp_path / "t5").dropout_rate == 0.1
+    save(folder / "t5", "t5")
+    assert AutoConfig.from_pretrained(folder / "t5").dropout_rate == 0.1
     job = JOB | {
         "model": "hf", "model.path": "t5", "model.block_size": "16", "pretraining.steps": "6",
         "truth": "leave_dataset_out", "truth.train_seeds": "[0]", "parallel": "local",
     }  # fmt: skip
     found = []
     for workers in ("1", "2"):
-        settings = overrides({**job, "parallel.workers": workers, "outputs": workers})
-        ended = command([*settings, "~model.vocab_size", "~model.config"], tmp_path)
-        assert ended.status == 0, ended.err
-        [path] = (tmp_path / workers).rglob("truth.csv")
+        changes = {"parallel.workers": workers, "outputs": workers}
+        ends_well(folder, job | changes, "~model.vocab_size", "~model.config")
+        [path] = (folder / workers).rglob("truth.csv")
         found.append(path.read_bytes())
     assert found[0] == found[1]

@@ -8,12 +8,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tests.command import JOB, command, overrides, write_texts
-from tests.truth.test_leave_dataset_out import influences
-from untrac_exp.methods.base import Subset
-from untrac_exp.models.loss import example_losses
+from tests.command import JOB, ends_well
 from untrac_exp.statistics.agreement import agreement, noise_ceiling, truth_mean
-from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.random_subsets import RandomSubsets
 
 CORPORA = [f"corpus {i}" for i in range(8)]
@@ -133,65 +129,28 @@ def test_nonsense_is_refused(settings, says):
         RandomSubsets([0], **settings).left_out(CORPORA)
 
 
-def test_a_change_is_the_loss_without_minus_the_loss_with(world):
-    training, subsets = world
-    truth = RandomSubsets([0], subsets=3, fraction=0.6)  # one of three is left out
-    changes = truth.changes(training, subsets)
-    assert len(changes) == 3 * 3
-    theta0 = training.model_spec(0).load("sdpa")
-    row = changes.iloc[0]
-    without = training.model_spec(0, row["without"]).load("sdpa")
-    data = subsets[Subset(row["testset"], row["subset"])]
-    by_hand = example_losses(without, data, 99).mean - example_losses(theta0, data, 99).mean
-    assert row["influence"] == pytest.approx(by_hand, abs=1e-6)
-
-
-def test_models_without_one_corpus_are_those_of_leave_dataset_out(world, monkeypatch):
-    """Neither truth trains again what the other has left."""
-    training, subsets = world
-    first = influences(LeaveDatasetOut([0]), training, subsets)
-    monkeypatch.setattr(
-        "untrac_exp.stages.training.pretrain", lambda *_, **__: pytest.fail("trained again")
-    )
-    changes = RandomSubsets([0], subsets=3, fraction=0.6).changes(training, subsets)
-    ours = changes.assign(corpus=[name for (name,) in changes["without"]])
-    key = ["corpus", "testset", "subset"]
-    pd.testing.assert_series_equal(
-        ours.set_index(key)["influence"].sort_index(),
-        first.set_index(key)["influence"].sort_index(),
-    )
-
-
-def test_a_sweep_counts_trains_and_reports_it(tmp_path):
+def test_a_sweep_counts_trains_and_reports_it(folder):
     """From the plan to the page; the LDS of summary.csv is that of the files it is made of."""
-    write_texts(tmp_path)
-    (tmp_path / "c.txt").write_text("ships and lanterns came to the hills of the miller\n\n" * 12)
-    (tmp_path / "d.txt").write_text(
-        "the cold wind sold the old red ships to no one at all\n\n" * 12
-    )
-    sweep = overrides(
-        {
-            **JOB, "corpora.paths": "{a: a.txt, b: b.txt, c: c.txt, d: d.txt}",
-            "truth": "random_subsets", "truth.subsets": "6", "parallel": "none",
-            "pretraining.steps": "12",
-        }
-    )  # fmt: skip
-    ended = command([*sweep, "plan=true"], tmp_path)
-    assert ended.status == 0, ended.err
-    [file] = tmp_path.rglob("plan.json")
+    (folder / "c.txt").write_text("ships and lanterns came to the hills of the miller\n\n" * 12)
+    (folder / "d.txt").write_text("the cold wind sold the old red ships to no one\n\n" * 12)
+    sweep = {
+        **JOB, "corpora.paths": "{a: a.txt, b: b.txt, c: c.txt, d: d.txt}",
+        "truth": "random_subsets", "truth.subsets": "6", "pretraining.steps": "12",
+    }  # fmt: skip
+    ends_well(folder, sweep, "plan=true")
+    [file] = folder.rglob("plan.json")
     models = [one for one in json.loads(file.read_text())[0]["artifacts"] if one["kind"] == "model"]
-    ended = command([*sweep, "hydra.mode=MULTIRUN"], tmp_path)
-    assert (ended.status, ended.err) == (0, ""), ended.out
-    made = list(tmp_path.glob("outputs/store/model/*/manifest.json"))
+    ended = ends_well(folder, sweep, "hydra.mode=MULTIRUN")
+    made = list(folder.glob("outputs/store/model/*/manifest.json"))
     assert len(models) == len(made) == 2 * (1 + 6)  # two train seeds
 
-    [scores], [changes] = (list(tmp_path.rglob(f"{name}.csv")) for name in ("scores", "models"))
+    [scores], [changes] = (list(folder.rglob(f"{name}.csv")) for name in ("scores", "models"))
     influence = pd.read_csv(scores).set_index("corpus")["influence"]
     actual = pd.read_csv(changes).groupby("without")["influence"].mean()
     predicted = [influence[json.loads(without)].sum() for without in actual.index]
-    [summary] = [pd.read_csv(path) for path in tmp_path.rglob("summary.csv")]
+    [summary] = [pd.read_csv(path) for path in folder.rglob("summary.csv")]
     lds = stats.spearmanr(predicted, actual.to_numpy()).statistic
     assert summary["spearman_mean"].item() == pytest.approx(lds, abs=1e-9)
     assert pd.notna(summary["ceiling"].item())
-    for shown in (ended.out, next(tmp_path.rglob("report.html")).read_text()):
+    for shown in (ended.out, next(folder.rglob("report.html")).read_text()):
         assert "over models of random subsets (Spearman: LDS)" in " ".join(shown.split())

@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from experiments.truth import write
-from tests.command import JOB, command, overrides, write_texts
+from tests.test_config import composed
 from tests.truth.conftest import TEXTS
-from untrac_exp.config.schema import config_dir
 from untrac_exp.job import load
 from untrac_exp.methods.base import Subset
 from untrac_exp.store import Store
@@ -89,27 +87,11 @@ def test_what_it_lacks_is_one_line(kept):
         Stored([0], name="yours").changes(training, subsets)
 
 
-def test_a_job_of_other_corpora_ends_in_one_line(tmp_path):
-    write_texts(tmp_path)
-    ended = command(overrides({**JOB, "truth": "natural"}), tmp_path)
-    assert ended.status == 1
-    assert ended.err == f"error: truth: the stored truth of 'natural' is {OTHER}\n"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "models"), [("natural", 3 * 10), ("natural_tuning", 2 * 8)])
 def test_what_ships_is_of_its_experiment(world, models, tmp_path):
-    names = ["corpora", "testset", "truth"]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose(
-            "config",
-            [
-                "+experiment=natural",
-                *(f"{n}={world}" for n in names),
-                f"store={tmp_path}",
-                "threads=1",
-            ],
-        )
+    chosen = [f"{group}={world}" for group in ("corpora", "testset", "truth")]
+    cfg = composed("+experiment=natural", *chosen, f"store={tmp_path}", "threads=1")
     data = load(cfg, Store(cfg.store))
     truth = instantiate(cfg.truth)
     assert isinstance(truth, Stored)
