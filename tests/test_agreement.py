@@ -272,3 +272,12 @@ def test_a_statistic_of_ones_own_is_computed_like_the_others():
 def test_a_statistic_that_cannot_be_is_named(given, said):
     with pytest.raises(ValueError, match=said):
         load_statistics(given)
+
+
+def test_bootstrap_with_equal_lengths_is_near_the_normal_interval():
+    rng = np.random.default_rng(0)
+    difference = rng.normal(0.2, 1.0, 2_000)
+    low, high = bootstrap_interval(difference, np.ones(2_000), n_resamples=4_000)
+    half = stats.norm.ppf(0.975) * difference.std() / np.sqrt(2_000)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.05)
+    assert (high + low) / 2 == pytest.approx(difference.mean(), abs=0.05 * half)

@@ -430,3 +430,58 @@ def test_a_stopped_process_keeps_its_lock_and_a_killed_one_does_not(store, tmp_p
     holder.kill()
     holder.join()
     assert not is_locked(path)
+
+
+def start(script, *args):
+    """A Python process that has `store`, `key` and the helpers of the script's own."""
+    head = (
+        "import logging, os, sys, time; from pathlib import Path; from untrac_exp.store import *\n"
+        "logging.basicConfig(level='INFO', format='%(message)s')\n"
+        "store, key, log = Store(sys.argv[1]), {'k': 1}, Path(sys.argv[2])\n"
+    )
+    command = [sys.executable, "-c", head + script, *map(str, args)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
+    def fails(out):
+        (out / "half").write_text("first half, ")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        store.get("theta0", KEY, fails)
+    assert store.find("theta0", KEY) is None
+
+    def resumes(out):
+        (out / "whole").write_text((out / "half").read_text() + "second half")
+        (out / "half").unlink()
+
+    caplog.set_level(logging.INFO)
+    path = store.get("theta0", KEY, resumes)
+    assert (path / "whole").read_text() == "first half, second half"
+    assert "resuming theta0/" in caplog.text
+    assert list(json.loads((path / "manifest.json").read_text())["files"]) == ["whole"]
+
+
+def test_two_processes_build_each_artifact_once(tmp_path):
+    script = """
+def build(out):
+    with log.open("a") as f: f.write(f"{out.name} ")
+    while not log.with_name("go").exists(): time.sleep(0.01)
+    (out / "x").write_text("x")
+for key in ({"k": 1}, {"k": 2}):
+    assert (store.get("theta0", key, build) / "x").read_text() == "x"
+"""
+    log = tmp_path / "log"
+    one = start(script, tmp_path / "store", log)
+    wait_for(log.exists)
+    other = start(script, tmp_path / "store", log)
+    first, second = (fingerprint({"k": k})[:16] for k in (1, 2))
+    assert other.stderr.readline() == (
+        f"waiting for theta0/{first}, being built by another process\n"
+    )
+    (tmp_path / "go").touch()
+    for process in (one, other):
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode == 0, said
+    assert log.read_text() == f"{first}.partial {second}.partial "

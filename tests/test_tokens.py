@@ -1,12 +1,14 @@
 """Influences on tokens: they sum to the influence, and find a phrase that one corpus alone has."""
 
 import dataclasses
+import random
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from tests.command import JOB, command, overrides
 from tests.conftest import make_subject, t5
 from untrac_exp.data.encoding import pad
 from untrac_exp.methods.base import Change, Subset
@@ -15,8 +17,9 @@ from untrac_exp.methods.ngram import NGram
 from untrac_exp.methods.untrac import UnTrac
 from untrac_exp.models.loss import Averaging, Losses, example_losses
 from untrac_exp.objectives.ascent import Ascent
+from untrac_exp.report.result_files import read_table
 from untrac_exp.stages.unlearning import Stopping
-from untrac_exp.statistics.tokens import _pieces, token_influences
+from untrac_exp.statistics.tokens import TOKENS, _pieces, token_influences
 
 ADAM = partial(torch.optim.Adam, lr=1e-2)
 METHODS = {
@@ -110,3 +113,54 @@ def test_a_token_within_a_character_has_the_text_of_none():
     assert [text for text, _ in pieces] == ["a", "", "é", " ", "b"]
     assert np.isnan(pieces[0][1])
     assert [value for _, value in pieces[1:]] == [1, 2, 3, 4]
+
+
+SYLLABLES = "ba de fi go ku la me ni po ru sa te vi wo zu".split()
+
+
+def planted(folder, n=10):
+    """Corpora of the same words in any order; each alone has a phrase, as has one test text."""
+    rng = random.Random(0)
+    words = ["".join(rng.sample(SYLLABLES, 2)) for _ in range(40)]
+    phrases = [
+        " ".join("x" + "".join(rng.sample(SYLLABLES, 2)) for _ in range(3)) for _ in range(n)
+    ]
+
+    def filler(k):
+        return " ".join(rng.choice(words) for _ in range(k))
+
+    paths = []
+    for i, phrase in enumerate(phrases):
+        texts = [f"{filler(4)} {phrase} {filler(4)}" for _ in range(40)]
+        (folder / f"c{i}.txt").write_text("\n\n".join(texts))
+        paths.append(f"c{i}: c{i}.txt")
+    tests = [f"{filler(4)} {phrase} {filler(4)}" for phrase in phrases]
+    (folder / "t.txt").write_text("\n".join(tests))
+    return phrases, tests, f"{{{', '.join(paths)}}}"
+
+
+@pytest.mark.slow
+def test_a_planted_phrase_has_the_top_tokens(tmp_path):
+    phrases, tests, paths = planted(tmp_path)
+    job = JOB | {
+        "corpora.paths": paths, "testset.paths": "{t: t.txt}", "tokens": "10", "n_per_corpus": "16",
+        "model.block_size": "64", "model.vocab_size": "600", "pretraining.steps": "300",
+        "pretraining.batch_size": "16", "pretraining.checkpoint_every": "300",
+        "hydra.mode": "MULTIRUN", "method": "ngram,finetune,untrac", "threads": "2",
+    }  # fmt: skip
+    ended = command(overrides(job), tmp_path)
+    assert ended.status == 0, ended.err
+    files = {path.parents[1].name: path for path in tmp_path.rglob("tokens.csv")}
+    for method, path in files.items():
+        table = read_table(path, TOKENS)
+        found = 0
+        for i, (phrase, test) in enumerate(zip(phrases, tests, strict=True)):
+            rows = table[(table["corpus"] == f"c{i}") & (table["index"] == i)]
+            assert "".join(rows["token"]).strip() == test
+            ends = rows["token"].str.len().cumsum()
+            middles = ends - rows["token"].str.len() / 2
+            start = test.index(phrase)
+            inside = middles.between(start, start + len(phrase) + 1)
+            top = rows["influence"].nlargest(3).index
+            found += bool(inside[top].all())
+        assert found >= 9, (method, found)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from markupsafe import escape
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tests.command import command, ends_well, overrides
@@ -210,3 +211,52 @@ def test_the_wrong_tokenizer_is_named(folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     with pytest.raises(ValueError, match=r"and the model knows 100 tokens; use the tokenizer"):
         trace(model, tokenizer, **ROWS, **SETTINGS)
+
+
+def test_an_answer_is_not_taken_for_that_of_a_changed_checkpoint(folder, swept, tmp_path):
+    one = [*overrides({**JOB, "hydra.mode": "RUN", "method": "untrac_step"}), "name=changed"]
+    there = "the results are already there"
+    assert there not in command(["+experiment=trace", *one], folder).out
+    assert there in command(["+experiment=trace", *one], folder).out
+    file = folder / "model" / "model.safetensors"
+    before = file.read_bytes()
+    weights = load_file(file)
+    save_file({k: v + 0.01 for k, v in weights.items()}, file, metadata={"format": "pt"})
+    try:
+        changed = command(["+experiment=trace", *one], folder)
+    finally:
+        file.write_bytes(before)
+    assert changed.status == 0
+    assert there not in changed.out
+
+
+def pickled(folder):
+    save(folder, "gpt2")
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def own_code(folder):
+    """Its code leaves a file behind when it is run."""
+    save(folder, "gpt2")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "homemade",
+        "auto_map": {"AutoConfig": "made.Config", "AutoModelForCausalLM": "made.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "made.py").write_text(f"open({str(folder / 'was_run')!r}, 'w').close()\n")
+
+
+def test_own_code_is_run_where_it_is_allowed(tmp_path):
+    own_code(tmp_path)
+    with pytest.raises(Exception, match=r"homemade|Config|made"):
+        trace(tmp_path, None, **ROWS, **SETTINGS, **{"model.trust_remote_code": True})
+    assert (tmp_path / "was_run").exists()
+
+
+def test_pickled_weights_are_read_where_they_are_allowed(tmp_path):
+    pickled(tmp_path)
+    allowed = {"model.safetensors_only": False}
+    assert len(trace(tmp_path, None, **ROWS, **SETTINGS, **allowed)) == len(TEXTS)

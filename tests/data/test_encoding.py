@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests.trace_checkpoints import tokenizer
 from untrac_exp.data.base import Corpus, Row
@@ -15,6 +15,7 @@ from untrac_exp.data.packing import PREFIX, packed
 from untrac_exp.data.prepare import encode, encode_corpus
 from untrac_exp.data.sampling import sample_rows
 from untrac_exp.data.tokenizing import ROWS_A_CALL, Tokenization
+from untrac_exp.models.loss import example_losses
 from untrac_exp.store import Store
 
 WORDS = ["</s>", *"abcdefghij"]
@@ -219,3 +220,28 @@ def test_corpora_of_long_and_of_short_texts_give_as_many_tokens(tmp_path):
     assert 6000 <= read["long"] < 6064
     assert read["few"] == encoded(ROWS[:3]).read
     assert len(list(sample_rows(short, 100, 0, 256, n_tokens=6000).rows)) == 100
+
+
+def test_reading_by_length_pads_to_the_longest_of_a_batch_and_changes_no_loss():
+    torch.manual_seed(0)
+    lengths = torch.randint(2, 60, (50,), dtype=torch.int32)
+    ids = torch.randint(0, 90, (50, 512), dtype=torch.int32)
+    labels = ids.masked_fill(torch.arange(512) >= lengths[:, None], IGNORED)
+    data = Encoded(ids, labels, lengths)
+    config = AutoConfig.for_model(
+        "opt", vocab_size=90, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=512,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    padded = read = 0
+    for indices, batch in data.batches(256):
+        assert batch["input_ids"].shape[1] == int(lengths[indices].max())
+        padded += batch["input_ids"].numel()
+        read += len(indices)
+    assert read == 50
+    assert padded < 1.25 * data.read  # of 512 tokens a text it would be 17 times as many
+    found = example_losses(model, data, 256)
+    with torch.no_grad():
+        for i, n in enumerate(lengths.tolist()):
+            alone = model(ids[i : i + 1, :n].long(), labels=ids[i : i + 1, :n].long()).loss
+            assert float(found.nll[i]) == pytest.approx(float(alone) * (n - 1), rel=1e-5)

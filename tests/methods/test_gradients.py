@@ -215,3 +215,14 @@ def test_the_fewer_are_solved_and_corpora_normalised(kind, request):
         g = g / g.norm()
         g, h = (2 * g.roll(1), h) if kind == "few" else (g, 2 * h.roll(1))
         assert value == pytest.approx(dot(g, h), rel=1e-4)
+
+
+def test_tracin_is_the_sum_over_examples_and_checkpoints(subject):
+    paths = [checkpoint.path for checkpoint in subject.checkpoints]
+    assert len(paths) == 3
+    each = brute_force(subject, paths)
+    subject.checkpoints = [
+        c._replace(rates=LR * (i + 1)) for i, c in enumerate(subject.checkpoints)
+    ]
+    expected = {cell: LR * (a + 2 * b + 3 * c) for cell, (a, b, c) in each.items()}
+    assert dense.error(dense.scores(TracIn().influences(subject)), expected) < 1e-6

@@ -183,3 +183,12 @@ def test_the_fisher_is_fitted_on_the_mixture(trained, tmp_path, monkeypatch):
 def test_nonsense_is_refused(kind, settings, key):
     with pytest.raises(ValueError, match=rf"^method\.{key}="):
         kind(**settings)
+
+
+def test_arnoldi_with_all_eigenpairs_is_exact(fresh_subject, hessian):
+    size = len(hessian[0])
+    assert size <= 500
+    subject = fresh_subject(max_tokens=1000)
+    method = HifArnoldi(size, size, samples=ALL, damping=0.1, basis="float64")
+    found = dense.scores(method.influences(subject))
+    assert dense.error(found, exact(subject, hessian, 0.1, True)) <= 1e-3

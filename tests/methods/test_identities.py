@@ -169,3 +169,24 @@ def test_the_influences_are_nearly_those_of_float32(single):
     largest = max(map(abs, exact.values()))
     assert mixed == pytest.approx(exact, abs=0.02 * largest)
     assert mixed != exact
+
+
+def test_untrac_and_its_inverse_agree_to_first_order(fresh_subject):
+    errors = []
+    for lr in (1e-4, 1e-5, 1e-6):
+        forth = scores(one_step(UnTrac, lr).influences(fresh_subject()))
+        back = scores(one_step(UnTracInv, lr).influences(fresh_subject()))
+        errors.append(error(back, forth))
+    assert errors[0] < 0.05
+    assert errors[1] == pytest.approx(errors[0] / 10, rel=0.1)
+    assert errors[2] == pytest.approx(errors[1] / 10, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [UnTrac, UnTracInv])
+def test_the_weights_come_back_bit_by_bit(kind, subject):
+    before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
+    kind(partial(torch.optim.Adam, lr=0.1), Ascent(), Stopping(steps=9), 2).influences(subject)
+    after = subject.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(p.grad is None for p in subject.model.parameters())

@@ -213,3 +213,15 @@ def test_kl_reads_other_sequences_at_every_step(trained):
     assert found[:4] == found[4:]
     whole = value(KL(1.0, 4, 99), inputs(theta0, data), model) - plain
     assert sum(found[:4]) / 4 == pytest.approx(whole, rel=1e-12)
+
+
+def test_npo_tends_to_ascent_everywhere(trained):
+    theta0, data = trained[0], sequences(1, 3, 5, ragged=True)
+    job, model, parts = inputs(theta0, data), away(theta0, by=0.3), parts_of(data, 2)
+    ascent = gradient(Ascent().prepare(job), model, parts)
+    errors = [
+        float((gradient(NPO(beta).prepare(job), model, parts) - ascent).norm() / ascent.norm())
+        for beta in (1e-2, 1e-4)
+    ]
+    assert errors[0] < 1e-2
+    assert errors[1] == pytest.approx(errors[0] / 100, rel=0.05)  # first order in β

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+import lightning
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -16,6 +17,7 @@ from tests.conftest import CPU, opt, sequences
 from untrac_exp.data.order import batches
 from untrac_exp.models.loss import mean_loss
 from untrac_exp.objectives.ascent import negative_loss
+from untrac_exp.stages.trainer import quiet
 from untrac_exp.stages.unlearning import ScheduledEvaluations, Stopping, Unlearning, unlearn
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -185,3 +187,50 @@ def test_a_run_leaves_no_memory_behind(trained):
         assert [state() for state in states if state() is not None] == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(1, 1), (5, 1), (5, 3)])
+def test_the_module_runs_in_any_trainer(trained, batch_size, parts, tmp_path):
+    quiet()
+    data = sequences(1, 3, 5, ragged=True)
+    module = Unlearning(copy.deepcopy(trained[0]), data, negative_loss, ADAM, batch_size, 3)
+    lightning.Trainer(
+        accelerator="cpu", max_steps=7, max_epochs=-1, accumulate_grad_batches=parts,
+        default_root_dir=tmp_path, logger=False, enable_progress_bar=False,
+    ).fit(module)  # fmt: skip
+    expected = unlearned(trained[0], data, batch_size=batch_size)
+    torch.testing.assert_close(flat(module.model), expected, rtol=1e-5, atol=1e-7)
+
+
+class Counting:
+    """A backend of `torch.compile`: how many graphs it was given, and how often they ran."""
+
+    def __init__(self):
+        self.graphs = self.runs = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+
+        def run(*args):
+            self.runs += 1
+            return graph(*args)
+
+        return run
+
+
+def test_packed_sequences_are_compiled_once_and_others_are_not(monkeypatch):
+    """By a backend that runs what torch traces as it is, and counts; needs no C++ compiler."""
+    torch._dynamo.reset()
+    backend = Counting()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    model = opt(torch.float64)
+    compiled = {"trainer": replace(CPU, compile=True), "batch_size": 1}
+    ragged, packed = sequences(1, 3, 5, ragged=True), sequences(1, 3, 5)
+    unlearned(model, ragged, **compiled)
+    assert backend.runs == 0
+    for _ in range(2):
+        found = unlearned(model, packed, **compiled)
+        eager = unlearned(model, packed, batch_size=1)
+        torch.testing.assert_close(found, eager, rtol=1e-6, atol=1e-8)
+    assert backend.graphs == 1
+    assert backend.runs == 14

@@ -1,14 +1,18 @@
 """A truth of given checkpoints: the same as of models trained here, and what it refuses."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from tests.command import JOB, command, overrides, write_texts
 from tests.test_config import composed
 from tests.trace_checkpoints import save
+from untrac_exp.config.schema import config_dir
 from untrac_exp.models.loss import example_losses
 from untrac_exp.models.pretrained import Pretrained
 from untrac_exp.statistics.agreement import agreement, truth_mean
@@ -122,3 +126,66 @@ def test_presets_have_their_models(preset, seeds, sets):
     assert len(truth.train_seeds) == seeds
     assert len(truth.left_out(corpora)) == sets
     assert all((seed, frozenset()) in truth._given for seed in truth.train_seeds)
+
+
+def test_the_command_line_writes_the_same_truth(tmp_path):
+    """Of a job that trains, and of one whose θ0 is a checkpoint (pretraining.steps=0)."""
+    write_texts(tmp_path)
+    trains = {"outputs": "trained", "truth": "leave_dataset_out", "truth.train_seeds": "[0,1]"}
+    ended = command(overrides({**JOB, **trains}), tmp_path)
+    assert ended.status == 0, ended.err
+    store = tmp_path / "trained" / "store"
+    [tokenizer] = {path.parent for path in store.glob("tokenizer/*/tokenizer.json")}
+    models = {}
+    for manifest in store.glob("model/*/manifest.json"):
+        key, path = json.loads(manifest.read_text())["key"], manifest.parent / "model"
+        AutoTokenizer.from_pretrained(tokenizer).save_pretrained(path)
+        models[key["train_seed"], ", ".join(key["without"])] = path
+    entries = [
+        f"{{path: {path}, without: [{without}], train_seed: {seed}}}"
+        for (seed, without), path in sorted(models.items())
+    ]
+    given = JOB | {
+        "outputs": "given", "model": "hf", "model.path": str(models[0, ""]),
+        "model.block_size": "16", "pretraining.steps": "0", "truth": "checkpoints",
+        "truth.checkpoints": f"[{', '.join(entries)}]",
+    }  # fmt: skip
+    settings = [*overrides(given), "~model.vocab_size", "~model.config"]
+    ended = command([*settings, "plan=true"], tmp_path)
+    assert ended.status == 0, ended.err
+    plan = json.loads(next((tmp_path / "given").rglob("plan.json")).read_text())
+    kinds = [artifact["kind"] for artifact in plan[0]["artifacts"]]
+    assert kinds == ["losses"] * 6 + ["scores"]
+    ended = command(settings, tmp_path)
+    assert ended.status == 0, ended.err
+    files = [next((tmp_path / name).rglob("truth.csv")) for name in ("trained", "given")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("preset", "seeds", "sets"), [("datadecide", 3, 4), ("deep_ignorance", 1, 2)]
+)
+def test_presets_are_planned_without_a_network(tmp_path, preset, seeds, sets):
+    write_texts(tmp_path)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        truth = instantiate(compose("config", [f"truth={preset}"]).truth)
+    corpora = sorted({name for _, without in truth._given for name in without})
+    assert len(truth.train_seeds) == seeds
+    assert len(truth.left_out(corpora)) == sets
+    theta0 = truth._given[truth.train_seeds[0], frozenset()]
+    for i, name in enumerate(corpora):
+        (tmp_path / f"{i}.txt").write_text(f"a text about {name}\n\n" * 9)
+    paths = ", ".join(f"{name}: {i}.txt" for i, name in enumerate(corpora))
+    ended = command(
+        [
+            "+experiment=trace", f"truth={preset}", "method=ngram", f"model.path={theta0.path}",
+            f"model.revision={theta0.revision}", "hydra.mode=RUN", f"corpora.paths={{{paths}}}",
+            "testset.paths={t: t.txt}", "plan=true", "plan_flops_per_s=1e12",
+        ],
+        tmp_path, env={"HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert ended.status == 0, ended.err
+    [plan] = json.loads(next(tmp_path.rglob("plan.json")).read_text())
+    assert sum(of["kind"] == "losses" for of in plan["artifacts"]) == seeds * (1 + sets)
+    assert sum(of["kind"] == "model" for of in plan["artifacts"]) == 0
+    assert theta0.path in plan["downloads"].values()

@@ -91,3 +91,15 @@ def test_a_checkpoint_with_dropout_has_one_truth(folder):
         [path] = (folder / workers).rglob("truth.csv")
         found.append(path.read_bytes())
     assert found[0] == found[1]
+
+
+def test_each_model_is_trained_once_and_losses_outlive_it(world, monkeypatch):
+    training, subsets = world
+    first = influences(LeaveDatasetOut([0, 1]), training, subsets)
+
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("untrac_exp.stages.training.pretrain", never)
+    again = influences(LeaveDatasetOut([0, 1]), training, subsets)
+    assert first.equals(again)

@@ -9,7 +9,11 @@ import pytest
 from scipy import stats
 
 from tests.command import JOB, ends_well
+from tests.truth.test_leave_dataset_out import influences
+from untrac_exp.methods.base import Subset
+from untrac_exp.models.loss import example_losses
 from untrac_exp.statistics.agreement import agreement, noise_ceiling, truth_mean
+from untrac_exp.truth.leave_dataset_out import LeaveDatasetOut
 from untrac_exp.truth.random_subsets import RandomSubsets
 
 CORPORA = [f"corpus {i}" for i in range(8)]
@@ -154,3 +158,32 @@ def test_a_sweep_counts_trains_and_reports_it(folder):
     assert pd.notna(summary["ceiling"].item())
     for shown in (ended.out, next(folder.rglob("report.html")).read_text()):
         assert "over models of random subsets (Spearman: LDS)" in " ".join(shown.split())
+
+
+def test_a_change_is_the_loss_without_minus_the_loss_with(world):
+    training, subsets = world
+    truth = RandomSubsets([0], subsets=3, fraction=0.6)  # one of three is left out
+    changes = truth.changes(training, subsets)
+    assert len(changes) == 3 * 3
+    theta0 = training.model_spec(0).load("sdpa")
+    row = changes.iloc[0]
+    without = training.model_spec(0, row["without"]).load("sdpa")
+    data = subsets[Subset(row["testset"], row["subset"])]
+    by_hand = example_losses(without, data, 99).mean - example_losses(theta0, data, 99).mean
+    assert row["influence"] == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_models_without_one_corpus_are_those_of_leave_dataset_out(world, monkeypatch):
+    """Neither truth trains again what the other has left."""
+    training, subsets = world
+    first = influences(LeaveDatasetOut([0]), training, subsets)
+    monkeypatch.setattr(
+        "untrac_exp.stages.training.pretrain", lambda *_, **__: pytest.fail("trained again")
+    )
+    changes = RandomSubsets([0], subsets=3, fraction=0.6).changes(training, subsets)
+    ours = changes.assign(corpus=[name for (name,) in changes["without"]])
+    key = ["corpus", "testset", "subset"]
+    pd.testing.assert_series_equal(
+        ours.set_index(key)["influence"].sort_index(),
+        first.set_index(key)["influence"].sort_index(),
+    )
