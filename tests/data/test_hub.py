@@ -55,6 +55,13 @@ def test_every_text_comes_once_in_the_order_of_the_seed(pile):
     assert rows != ROWS
 
 
+def test_folders_of_one_name_are_told_apart(tmp_path, repository):
+    for folder, text in (("old", "before"), ("new", "after")):
+        table = datasets.Dataset.from_dict({"text": [text]})
+        path = repository(tmp_path / folder / "same", {("c", "train"): table})
+        assert list(hub.HubDataset("k", Columns(), path, "c").read()) == [{"text": text}]
+
+
 def test_splits_are_joined_and_only_so_many_documents_are_taken(pile):
     rows = list(corpus(pile, split="train+few").rows)
     assert sorted(rows) == sorted([*ROWS, *ROWS[:4]])

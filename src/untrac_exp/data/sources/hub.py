@@ -98,7 +98,8 @@ class HubDataset(Records):
         """
         try:
             library = datasets_library()
-            if not (Path(self.path).is_dir() or answers(self.path, "dataset")):
+            is_folder = Path(self.path).is_dir()
+            if not (is_folder or answers(self.path, "dataset")):
                 library.config.HF_HUB_OFFLINE = True  # only what has been fetched before
             splits = [
                 library.load_dataset(
@@ -106,7 +107,8 @@ class HubDataset(Records):
                     self.config,
                     split=split,
                     revision=self.revision,
-                    streaming=streaming,
+                    # what `datasets` keeps of a folder goes by its name, whatever is in it
+                    streaming=streaming or is_folder,
                 )
                 for split in self.split.split("+")
             ]
