@@ -106,8 +106,8 @@ def test_every_module_of_a_room_is_in_the_keys_of_what_it_computes(monkeypatch):
             cfg = OmegaConf.create({"statistics": {}, **option})
             found["job", number] = job_code(cfg)
             if "method" in option or "objective" in option:
-                cfg = {"method": option, "model": {}, "tokens": 0}
-                part = part_key(OmegaConf.create(cfg), training, SimpleNamespace(id="x"))
+                cfg = OmegaConf.create({"model": {}, "tokens": 0})
+                part = part_key(cfg, training, SimpleNamespace(id="x"), option)
                 found["part", number] = part["code"]
         found["model", 0] = Training._code.func(training)
         return found

@@ -1,7 +1,7 @@
 """The table of `+experiment=continued`: collect the finished jobs, then print it.
 
-    python -m experiments.continued.table --collect outputs/continued/mini
-    python -m experiments.continued.table [--readme]
+    python -m experiments.continued.agreement --collect outputs/continued/mini
+    python -m experiments.continued.agreement [--readme]
 
 `cells.csv` beside this file has a row for each method, train seed and test set, `truth.csv` the
 influences by retraining. With ``--readme`` the table goes into the README here.
@@ -51,7 +51,7 @@ def publish(table: pd.DataFrame, truth: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.continued.table")
+    parser = argparse.ArgumentParser(prog="python -m experiments.continued.agreement")
     parser.add_argument("--collect", type=Path, help="folder of finished jobs")
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     given = parser.parse_args()
