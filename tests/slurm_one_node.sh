@@ -1,15 +1,14 @@
 #!/bin/bash
-# A Slurm cluster of this machine alone, for as long as one command runs:
+# A Slurm cluster of this machine alone, for as long as one command runs; by default:
 #
 #   tests/slurm_one_node.sh python -m pytest tests/test_launchers.py -m slow
 #
-# Without a command: jobs and workers that train one truth's models (tests/slurm_array.py).
 # Needs root, Debian's packages (apt-get install slurm-wlm munge) and pip install '.[slurm]'.
 # The node has six CPUs at least for Slurm, so that six jobs run at once on any machine.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-[[ $# -gt 0 ]] || set -- python -m tests.slurm_array
+[[ $# -gt 0 ]] || set -- python -m pytest tests/test_launchers.py -m slow
 [[ $(id -u) == 0 ]] || { echo "run it as root, which starts Slurm's daemons"; exit 1; }
 for program in munged slurmctld slurmd sbatch; do
     command -v "$program" > /dev/null || PATH+=:/usr/sbin:/sbin

@@ -3,10 +3,8 @@ import json
 import logging
 import multiprocessing
 import os
-import re
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,7 +17,6 @@ from untrac_exp.config.errors import one_line
 from untrac_exp.data.encoding import pad
 from untrac_exp.store import Artifact, Store, fingerprint
 from untrac_exp.store import artifact as store_module
-from untrac_exp.store.__main__ import main as cli
 from untrac_exp.store.artifact import is_locked
 
 KEY = {"model": {"hidden": 64, "lr": 1e-3}, "corpora": ["a", "b"]}
@@ -184,105 +181,6 @@ def test_whoever_reads_the_folder_reads_its_files(tmp_path):
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o644}
 
 
-# --- the command line ---
-
-
-@pytest.fixture
-def filled(store):
-    """theta0: one old, one new; tokenizer: one, and an old interrupted one."""
-
-    def fails(out):
-        build(out)
-        raise RuntimeError
-
-    store.get("theta0", {"name": "new"}, build)
-    store.get("tokenizer", {"vocab": {"size": 512}}, build)
-    old = store.get("theta0", {"name": "old"}, build)
-    with pytest.raises(RuntimeError):
-        store.get("tokenizer", {"vocab": {"size": 99}}, fails)
-    [interrupted] = store.root.glob("tokenizer/*.partial")
-    for folder in (old, interrupted):
-        for each in (folder, *folder.rglob("*")):
-            os.utime(each, (time.time() - 40 * 86400,) * 2)
-    return store
-
-
-def kept(store):
-    key = {fingerprint({"name": n})[:16]: n for n in ("old", "new")}
-    key |= {fingerprint({"vocab": {"size": n}})[:16]: str(n) for n in (512, 99)}
-    return {key[p.stem] for p in store.root.glob("*/*") if p.stem in key and p.is_dir()}
-
-
-def test_ls_shows_kinds_sizes_use_and_keys(filled):
-    command = [sys.executable, "-m", "untrac_exp.store", "ls", "--root", filled.root]
-    lines = subprocess.check_output(command, text=True).splitlines()
-    rows = {re.split(r"[/. ]", line)[1]: line for line in lines[:-1]}
-    assert len(rows) == 4
-    row = rows[fingerprint({"vocab": {"size": 512}})[:16]]
-    assert re.search(r'^tokenizer/.*\(\d\.\d+ kB, .*"vocab": {"size": 512}', row)
-    assert "40 d ago" in rows[fingerprint({"name": "old"})[:16]]
-    assert "unfinished" in rows[fingerprint({"vocab": {"size": 99}})[:16]]
-    assert lines[-1].startswith("4 in ")
-
-
-@pytest.mark.parametrize(
-    ("age", "left"),
-    [("30d", {"new", "512"}), ("41d", {"old", "new", "512", "99"})],
-)
-def test_gc_removes_what_is_unused_for_so_long(filled, capsys, age, left):
-    before = kept(filled)
-    options = ["--older-than", age, "--root", str(filled.root)]
-    assert cli(["ls", *options]) == 0
-    count = len(before - left)
-    assert f"\n{count} in" in f"\n{capsys.readouterr().out}"
-    assert kept(filled) == before
-    assert cli(["gc", *options]) == 0
-    assert kept(filled) == left
-    assert f"removed {count} in" in capsys.readouterr().out
-
-
-def test_gc_removes_nothing_that_no_store_has_made(filled, capsys):
-    root = filled.root.parent
-    for name in ("results/mini", ".git/objects", "store/theta0/notes", "store/theta0/my.partial"):
-        (root / name).mkdir(parents=True)
-        (root / name / "scores.csv").write_text("x")
-    (filled.root / "mine" / "0123456789abcdef").mkdir(parents=True)
-    before = {path for path in root.rglob("*") if filled.root not in path.parents}
-    time.sleep(0.2)
-    for folder in (root, root / "results", root / ".git"):
-        assert cli(["gc", "--root", str(folder), "--older-than", "0.1s"]) == 1
-        assert "there is no store at" in capsys.readouterr().out
-    assert cli(["gc", "--root", str(filled.root), "--older-than", "0.1s"]) == 0
-    assert not kept(filled)
-    assert {path for path in root.rglob("*") if filled.root not in path.parents} == before
-    assert (filled.root / "theta0" / "notes" / "scores.csv").exists()
-    assert (filled.root / "theta0" / "my.partial" / "scores.csv").exists()
-    assert (filled.root / "mine" / "0123456789abcdef").exists()
-
-
-def test_a_used_artifact_is_not_old(filled):
-    filled.get("theta0", {"name": "old"}, refuse)
-    assert cli(["gc", "--older-than", "30d", "--root", str(filled.root)]) == 0
-    assert "old" in kept(filled)
-
-
-def test_gc_leaves_what_is_being_built(store, capsys):
-    gc = ["gc", "--older-than", "0.1s", "--root", str(store.root)]
-
-    def fails(out):
-        (out / "half").write_text("half")
-        time.sleep(0.2)
-        assert cli(gc) == 0
-        assert "skipped theta0/" in capsys.readouterr().out
-        assert (out / "half").exists()
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        store.get("theta0", KEY, fails)
-    assert cli(gc) == 0
-    assert not list(store.root.glob("theta0/*.partial"))
-
-
 # --- force ---
 def built(store, kind, text):
     """The artifact's text, after a build that would write `text`."""
@@ -432,17 +330,6 @@ def test_a_stopped_process_keeps_its_lock_and_a_killed_one_does_not(store, tmp_p
     assert not is_locked(path)
 
 
-def start(script, *args):
-    """A Python process that has `store`, `key` and the helpers of the script's own."""
-    head = (
-        "import logging, os, sys, time; from pathlib import Path; from untrac_exp.store import *\n"
-        "logging.basicConfig(level='INFO', format='%(message)s')\n"
-        "store, key, log = Store(sys.argv[1]), {'k': 1}, Path(sys.argv[2])\n"
-    )
-    command = [sys.executable, "-c", head + script, *map(str, args)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
 def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
     def fails(out):
         (out / "half").write_text("first half, ")
@@ -461,27 +348,3 @@ def test_a_failed_build_is_resumed_from_what_it_left(store, caplog):
     assert (path / "whole").read_text() == "first half, second half"
     assert "resuming theta0/" in caplog.text
     assert list(json.loads((path / "manifest.json").read_text())["files"]) == ["whole"]
-
-
-def test_two_processes_build_each_artifact_once(tmp_path):
-    script = """
-def build(out):
-    with log.open("a") as f: f.write(f"{out.name} ")
-    while not log.with_name("go").exists(): time.sleep(0.01)
-    (out / "x").write_text("x")
-for key in ({"k": 1}, {"k": 2}):
-    assert (store.get("theta0", key, build) / "x").read_text() == "x"
-"""
-    log = tmp_path / "log"
-    one = start(script, tmp_path / "store", log)
-    wait_for(log.exists)
-    other = start(script, tmp_path / "store", log)
-    first, second = (fingerprint({"k": k})[:16] for k in (1, 2))
-    assert other.stderr.readline() == (
-        f"waiting for theta0/{first}, being built by another process\n"
-    )
-    (tmp_path / "go").touch()
-    for process in (one, other):
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 0, said
-    assert log.read_text() == f"{first}.partial {second}.partial "

@@ -4,7 +4,8 @@
     python -m experiments.continued.agreement [--readme]
 
 `cells.csv` beside this file has a row for each method, train seed and test set, `truth.csv` the
-influences by retraining. With ``--readme`` the table goes into the README here.
+influences by retraining. Rows of methods that the folder lacks are kept, so that methods can be run
+one by one. With ``--readme`` the table goes into the README here.
 """
 
 import argparse
@@ -56,7 +57,9 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     given = parser.parse_args()
     if given.collect is not None:
-        cells(given.collect).sort_values(ID).round(4).to_csv(HOME / "cells.csv", index=False)
+        known = [cells(given.collect).round(4), pd.read_csv(HOME / "cells.csv")]
+        table = pd.concat(known).drop_duplicates([*ID])
+        table.sort_values(ID).to_csv(HOME / "cells.csv", index=False)
         sweep = collect(given.collect)
         truth = sweep.truth.drop(columns=["variant", "label"])
         truth.drop_duplicates().to_csv(HOME / "truth.csv", index=False)

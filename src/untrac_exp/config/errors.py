@@ -43,8 +43,8 @@ def one_line(error: BaseException) -> str:
     if any(os.strerror(number) in str(cause) for number in _FULL):  # whatever library wrote
         where = " ".join(["no space left", *getattr(cause, "__notes__", ())])
         return (
-            f"{where} ({_flat(cause)}): free some, as with `python -m untrac_exp.store gc "
-            "--older-than 30d`, or choose another disk with outputs=…"
+            f"{where} ({_flat(cause)}): free some (a folder of a store may be deleted; it is built "
+            "again), or choose another disk with outputs=…"
         )
     return (
         _message_of(cause)

@@ -9,10 +9,11 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:  # `python -m untrac_exp.store` does not import torch
-    from torch import Tensor
+import torch
+from torch import Tensor
+from torch import distributed as dist
 
 T = TypeVar("T")
 
@@ -23,9 +24,6 @@ def join(devices: int | str) -> None:
     Raises:
         ValueError: several `devices` are configured, but torchrun did not start the ranks.
     """
-    import torch
-    from torch import distributed as dist
-
     world = number()
     if isinstance(devices, int) and devices > 1 and world == 1:
         raise ValueError(
@@ -49,11 +47,7 @@ def number() -> int:
 
 def is_distributed() -> bool:
     """Return whether the process group is initialised with several ranks."""
-    if number() == 1:
-        return False
-    from torch import distributed as dist
-
-    return dist.is_initialized()
+    return number() > 1 and dist.is_initialized()
 
 
 def is_first() -> bool:
@@ -68,11 +62,9 @@ def shard(items: Iterable[T]) -> Iterator[T]:
     return islice(items, int(os.environ["RANK"]), None, number())
 
 
-def all_reduce(tensor: "Tensor") -> "Tensor":
+def all_reduce(tensor: Tensor) -> Tensor:
     """Sum a tensor over all ranks, in place."""
     if is_distributed():
-        from torch import distributed as dist
-
         dist.all_reduce(tensor)
     return tensor
 
@@ -81,8 +73,6 @@ def broadcast(value: T) -> T:
     """Return rank 0's value on all ranks."""
     if not is_distributed():
         return value
-    from torch import distributed as dist
-
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
@@ -91,6 +81,4 @@ def broadcast(value: T) -> T:
 def barrier() -> None:
     """Wait for all ranks."""
     if is_distributed():
-        from torch import distributed as dist
-
         dist.barrier()

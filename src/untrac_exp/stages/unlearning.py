@@ -127,7 +127,8 @@ class Unlearning(lightning.LightningModule):
         return self.loss(self.model, batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        self.model.eval()  # for the evaluations between steps
+        if self.dropout:
+            self.model.eval()  # for the evaluations between steps
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(parameters(self.model))

@@ -23,7 +23,6 @@ from untrac_exp.runtime import processes
 from untrac_exp.runtime.parallel import Parallel
 from untrac_exp.store.artifact import (
     MANIFEST,
-    MARK,
     damage,
     is_locked,
     lock_of,
@@ -39,9 +38,6 @@ log = logging.getLogger(__name__)
 
 HERE = Parallel()
 """Builds artifacts one after another in this process."""
-
-_USED = ".used"
-"""Touched on every use of an artifact; its mtime is the time of last use."""
 
 _POLL_S = 0.1
 
@@ -88,7 +84,7 @@ class Store:
         Builds and removes nothing.
         """
         path = self.path(kind, key)
-        return self._touch(path) if self._has(kind, path) else None
+        return path if self._has(kind, path) else None
 
     def get(self, kind: str, key: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Return the artifact's folder; build it first if it is missing, damaged or forced.
@@ -122,14 +118,14 @@ class Store:
                 if processes.is_first() and self._has(artifact.kind, self._path(artifact))
             ]
             for i in processes.broadcast(there):
-                yield i, self._touch(self._path(left.pop(i)))
+                yield i, self._path(left.pop(i))
             if not left:
                 return
             missing = list(left)
             tasks = [partial(self._try_build, left[i]) for i in missing]
             for n, is_built in parallel.run(tasks):
                 if is_built:
-                    yield missing[n], self._touch(self._path(left.pop(missing[n])))
+                    yield missing[n], self._path(left.pop(missing[n]))
             if left and processes.is_first():
                 self._wait([self._path(artifact) for artifact in left.values()], is_logged)
                 is_logged = True
@@ -179,7 +175,6 @@ class Store:
             shutil.rmtree(partial)
         if partial.is_dir():
             log.info("resuming %s from what an interrupted build left", short_name(path))
-        (self.root / MARK).touch()
         partial.mkdir(exist_ok=True)
         try:
             artifact.build(partial)
@@ -205,12 +200,6 @@ class Store:
 
     def _path(self, artifact: Artifact) -> Path:
         return self.path(artifact.kind, artifact.key)
-
-    def _touch(self, path: Path) -> Path:
-        """Note that an artifact is used, and return its folder."""
-        with suppress(OSError):  # the store may be read-only
-            (path / _USED).touch()
-        return path
 
 
 class ReadOnlyStore(Store):

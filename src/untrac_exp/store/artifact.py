@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,9 +16,6 @@ from filelock import FileLock, Timeout
 from untrac_exp.store.key import fingerprint
 
 MANIFEST = "manifest.json"
-MARK = ".untrac_store"
-"""File that every store has; nothing is ever removed from a folder without it."""
-_NAME = re.compile(r"[0-9a-f]{16}")
 
 # Artifacts that this process has verified: path -> mtime_ns of the manifest.
 _verified: dict[Path, int] = {}
@@ -29,12 +25,6 @@ def lock_of(path: Path) -> FileLock:
     """Return the lock of the artifact at `path`: `flock`, which ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f"{path.name}.lock"), fallback_to_soft=False)
-
-
-def is_artifact(folder: Path) -> bool:
-    """Return whether a folder of a store was made by it: an artifact or the folder of a build."""
-    is_build = folder.suffix == ".partial"
-    return bool(_NAME.fullmatch(folder.stem)) and (is_build or (folder / MANIFEST).is_file())
 
 
 def is_locked(path: Path) -> bool:
