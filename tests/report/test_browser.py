@@ -22,6 +22,16 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The page of 30 corpora, 13 subsets and 9 methods."""
+    methods = {f"method_{i}": 0.1 * i for i in range(7)} | {"untrac": 0.1, "untrac_inv": 0.3}
+    corpora = [f"a corpus with a name, number {i}" for i in range(30)]
+    root = tmp_path_factory.mktemp("large")
+    sweep = collect(fabricate(root, methods, corpora, {"toxicity": 13}, seeds=1))
+    return write_page(sweep, draw_all(sweep, root / "figures"))
+
+
+@pytest.fixture(scope="module")
 def variants(tmp_path_factory):
     """Two test sets, and variants with long names."""
     root = tmp_path_factory.mktemp("variants")
