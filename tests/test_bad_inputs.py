@@ -137,7 +137,9 @@ def test_an_experiment_without_its_plus(folder):
 
 
 def test_a_full_disk(folder):
-    fails(folder, "train_seed=5", "no space left in", "store/model", "may be deleted", largest_file=100_000)
+    fails(
+        folder, "train_seed=5", "no space left in", "store/model", "deleted", largest_file=100_000
+    )
 
 
 def test_damaged_metrics(folder):
