@@ -4,8 +4,8 @@
     python -m experiments.continued.agreement [--readme]
 
 `cells.csv` beside this file has a row for each method, train seed and test set, `truth.csv` the
-influences by retraining. Rows of methods that the folder lacks are kept, so that methods can be run
-one by one. With ``--readme`` the table goes into the README here.
+influences by retraining. Rows of both that the folder lacks are kept, so that methods can be run
+one by one, also on some of the test sets. With ``--readme`` the table goes into the README here.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from experiments.published import fill
 from experiments.tables import markdown, plus_minus
 from experiments.worlds.agreement import ID, LOWEST_CEILING, cells, with_shares
 from untrac_exp.report.collect import collect
+from untrac_exp.report.result_files import TRUTH
 from untrac_exp.statistics.agreement import ceilings
 
 HOME = Path(__file__).parent
@@ -50,6 +51,12 @@ def publish(table: pd.DataFrame, truth: pd.DataFrame) -> str:
     return f"{markdown(frame.fillna(''))}\n\n{left}: {', '.join(sorted(set(usable['testset'])))}."
 
 
+def merge(table: pd.DataFrame, file: Path, key: list[str]) -> None:
+    """Write rows to a file, in place of its rows with the same key; its others are kept."""
+    rows = pd.concat([table, pd.read_csv(file)])
+    rows.drop_duplicates(key).sort_values(key).to_csv(file, index=False)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.continued.agreement")
@@ -57,12 +64,8 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     given = parser.parse_args()
     if given.collect is not None:
-        known = [cells(given.collect).round(4), pd.read_csv(HOME / "cells.csv")]
-        table = pd.concat(known).drop_duplicates([*ID])
-        table.sort_values(ID).to_csv(HOME / "cells.csv", index=False)
-        sweep = collect(given.collect)
-        truth = sweep.truth.drop(columns=["variant", "label"])
-        truth.drop_duplicates().to_csv(HOME / "truth.csv", index=False)
+        merge(cells(given.collect).round(4), HOME / "cells.csv", ID)
+        merge(collect(given.collect).truth[TRUTH], HOME / "truth.csv", TRUTH[:-1])
     text = publish(pd.read_csv(HOME / "cells.csv"), pd.read_csv(HOME / "truth.csv"))
     if given.readme:
         fill(HOME / "README.md", text, "numbers")
