@@ -3,9 +3,9 @@
     python -m experiments.continued.agreement --collect outputs/continued/mini
     python -m experiments.continued.agreement [--readme]
 
-`cells.csv` beside this file has a row for each method, train seed and test set, `truth.csv` the
-influences by retraining. Rows of both that the folder lacks are kept, so that methods can be run
-one by one, also on some of the test sets. With ``--readme`` the table goes into the README here.
+`cells.csv` beside this file has a row for each method, train seed and test set. Rows that the
+folder lacks are kept, so that methods can be run one by one, also on some of the test sets. With
+``--readme`` the table goes into the README here.
 """
 
 import argparse
@@ -16,29 +16,24 @@ import pandas as pd
 from experiments.published import fill
 from experiments.tables import markdown, plus_minus
 from experiments.worlds.agreement import ID, LOWEST_CEILING, cells, with_shares
-from untrac_exp.report.collect import collect
-from untrac_exp.report.result_files import TRUTH
-from untrac_exp.statistics.agreement import ceilings
 
 HOME = Path(__file__).parent
+CELLS = HOME / "cells.csv"
 
 
-def publish(table: pd.DataFrame, truth: pd.DataFrame) -> str:
+def publish(table: pd.DataFrame) -> str:
     """Return the table as Markdown: the ceilings first, then the methods, best first.
 
     Args:
         table: columns of `experiments.worlds.agreement.cells`.
-        truth: columns of truth.csv.
     """
-    noise = ceilings(truth, lambda _: None)["attainable"]
-    testsets = sorted(noise)
+    noise = table.groupby("testset")["attainable"].first()
+    testsets = sorted(noise.index)
     usable = table[table["attainable"] >= LOWEST_CEILING]
     shares = with_shares(table).groupby(["method", "testset"])["share"].mean().unstack()
     of_usable = with_shares(usable).groupby("method")[["share", "partial"]].mean()
     runs = table.drop_duplicates(["method", "train_seed"]).groupby("method")
-    rows = {
-        "attainable ceiling": {name: plus_minus(noise[name] or 0.0, digits=2) for name in testsets}
-    }
+    rows = {"attainable ceiling": {name: plus_minus(noise[name], digits=2) for name in testsets}}
     for method in of_usable["share"].sort_values(ascending=False).index:
         row = {name: plus_minus(shares.loc[method, name], digits=2) for name in testsets}
         row["mean"] = plus_minus(of_usable.loc[method, "share"], digits=2)
@@ -51,12 +46,6 @@ def publish(table: pd.DataFrame, truth: pd.DataFrame) -> str:
     return f"{markdown(frame.fillna(''))}\n\n{left}: {', '.join(sorted(set(usable['testset'])))}."
 
 
-def merge(table: pd.DataFrame, file: Path, key: list[str]) -> None:
-    """Write rows to a file, in place of its rows with the same key; its others are kept."""
-    rows = pd.concat([table, pd.read_csv(file)])
-    rows.drop_duplicates(key).sort_values(key).to_csv(file, index=False)
-
-
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.continued.agreement")
@@ -64,9 +53,9 @@ def main() -> None:
     parser.add_argument("--readme", action="store_true", help="write the table into the README")
     given = parser.parse_args()
     if given.collect is not None:
-        merge(cells(given.collect).round(4), HOME / "cells.csv", ID)
-        merge(collect(given.collect).truth[TRUTH], HOME / "truth.csv", TRUTH[:-1])
-    text = publish(pd.read_csv(HOME / "cells.csv"), pd.read_csv(HOME / "truth.csv"))
+        both = pd.concat([cells(given.collect).round(4), pd.read_csv(CELLS)])
+        both.drop_duplicates(ID).sort_values(ID).to_csv(CELLS, index=False)
+    text = publish(pd.read_csv(CELLS))
     if given.readme:
         fill(HOME / "README.md", text, "numbers")
     print(text)

@@ -52,6 +52,13 @@ def test_one_key_chooses_the_world():
     assert cfg.testset.world == 5
 
 
+def test_names_choose_the_test_sets_of_a_world():
+    names = [testset.name for testset in worlds.testsets(4)]
+    assert [testset.name for testset in worlds.testsets(4, names[:0:-1])] == names[:0:-1]
+    with pytest.raises(ValueError, match=r"testset\.names: there is no 'moon'; choose from claims"):
+        worlds.testsets(4, ["moon"])
+
+
 def test_wrong_worlds_are_refused():
     with pytest.raises(ValueError, match=r"corpora\.world is 12; there are worlds 0 to 11"):
         worlds.corpora(12)

@@ -6,10 +6,11 @@ world's corpora is not drawn for it; the others are drawn about equally often.
 ``experiments/worlds/build.py`` made the texts.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 from untrac_exp.data.base import Corpus, TestSet
-from untrac_exp.data.sources.embedded import read
+from untrac_exp.data.sources.embedded import chosen, read
 
 DEVELOPMENT = range(4)
 """Worlds to choose methods and settings on."""
@@ -25,17 +26,20 @@ def corpora(world: int) -> list[Corpus]:
     return [Corpus(name, rows[name]) for name in _corpora(world)]
 
 
-def testsets(world: int) -> list[TestSet]:
-    """Return the test sets of a world."""
+def testsets(world: int, names: Sequence[str] | None = None) -> list[TestSet]:
+    """Return the test sets of a world. names: test sets to return, in this order; None for all."""
     texts = read("worlds")
     times = dict.fromkeys(sorted(texts.testsets), 0)
     for number in range(world + 1):
         sources = {texts.sources[name] for name in _corpora(number)}
-        names = [name for name in times if texts.sources[name] not in sources]
-        Random(f"testsets of world {number}").shuffle(names)
-        names = sorted(names, key=times.__getitem__)[:N_TESTSETS]
-        times |= {name: times[name] + 1 for name in names}
-    return [TestSet(name, texts.testsets[name]) for name in sorted(names)]
+        fitting = [name for name in times if texts.sources[name] not in sources]
+        Random(f"testsets of world {number}").shuffle(fitting)
+        drawn = sorted(fitting, key=times.__getitem__)[:N_TESTSETS]
+        times |= {name: times[name] + 1 for name in drawn}
+    return [
+        TestSet(name, texts.testsets[name])
+        for name in chosen("testset.names", names, sorted(drawn))
+    ]
 
 
 def _corpora(world: int) -> list[str]:
