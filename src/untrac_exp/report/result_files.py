@@ -112,7 +112,6 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
             dtype={name: _TYPES.get(name, "float64") for name in columns},
             keep_default_na=False,
             na_values={name: [""] for name in columns if name not in _TYPES},
-            float_precision="round_trip",
         )[list(columns)]
     except ValueError as error:
         reason = str(error).splitlines()[0]
