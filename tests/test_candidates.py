@@ -56,7 +56,7 @@ def test_a_copy_of_a_corpus_has_its_influence(fresh_subject, name):
 def test_a_candidate_that_is_there_already_is_named(folder):
     (folder / "new.txt").write_text("nothing of this is in any of the corpora so far\n\n" * 12)
     (folder / "copy.txt").write_text((folder / "a.txt").read_text())
-    ends_well(folder, {**JOB, "candidates.paths": "{copy: copy.txt, new: new.txt}"})
+    ended = ends_well(folder, {**JOB, "candidates.paths": "{copy: copy.txt, new: new.txt}"})
     [job] = [path.parent for path in folder.rglob("metrics.json")]
     scores, candidates = (
         read_table(job / f"{name}.csv", SCORES) for name in ("scores", "candidates")
@@ -67,6 +67,9 @@ def test_a_candidate_that_is_there_already_is_named(folder):
     assert list(added.index) == ["copy", "new"]
     assert added["copy"] == pytest.approx(influence["a"], rel=1e-5)
     metrics = json.loads((job / "metrics.json").read_text())
+    printed = ended.out.split("What would adding a candidate do to t?")[1].split("positive:")[0]
+    names = [line.split()[0] for line in printed.splitlines() if "+" in line]
+    assert names == ["copy", "new"]
     assert metrics["candidates_already_there"] == {"copy": {"a": 1.0}, "new": {}}
     [warning] = [text for text in metrics["warnings"] if "candidate" in text]
     assert "'copy': 100% of its texts can be read in the sample of corpus 'a'" in warning

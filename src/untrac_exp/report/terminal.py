@@ -25,6 +25,7 @@ def print_sweep(sweep: Sweep, page: Path | None = None, out: Console | None = No
     for testset in sweep.testsets:
         _print_ranking(sweep, testset, out)
         _print_examples(sweep, testset, out)
+        _print_candidates(sweep, testset, out)
         _print(out, "")
     if sweep.has_truth:
         _print_agreement(sweep, out)
@@ -70,10 +71,14 @@ def _print_ranking(sweep: Sweep, testset: str, out: Console) -> None:
 def _influence(cell: pd.Series, form: str) -> str:
     if not math.isfinite(cell["influence"]):
         return "undefined"
+    mark = "≈" if cell["lead_low"] <= 0 else " "
+    return f"{_with_interval(cell, form)} ({cell['rank']:.0f}){mark}"
+
+
+def _with_interval(cell: pd.Series, form: str) -> str:
     known = math.isfinite(cell["ci_low"])
     interval = f"[{cell['ci_low']:{form}}, {cell['ci_high']:{form}}] " if known else ""
-    mark = "≈" if cell["lead_low"] <= 0 else " "
-    return f"{interval}{cell['influence']:{form}} ({cell['rank']:.0f}){mark}"
+    return f"{interval}{cell['influence']:{form}}"
 
 
 def _print_examples(sweep: Sweep, testset: str, out: Console) -> None:
@@ -85,6 +90,26 @@ def _print_examples(sweep: Sweep, testset: str, out: Console) -> None:
             text = " ".join(str(row.text).split())
             text = text if len(text) <= _WIDE else f"{text[:_WIDE]}…"
             _print(out, f"  {row.change:+.3f} {row.corpus}: {text}")
+
+
+def _print_candidates(sweep: Sweep, testset: str, out: Console) -> None:
+    """Print what adding each candidate would do, by each method, means over subsets and seeds."""
+    candidates = sweep.tables["candidates"]
+    candidates = candidates[candidates["testset"] == testset]
+    if candidates.empty:
+        return
+    _print(out, f"What would adding a candidate do to {testset}?", "bold")
+    columns = {}
+    for label, rows in candidates.groupby("label", sort=False):
+        form = number_format(rows["influence"])
+        means = rows.groupby("corpus", sort=False)[["influence", "ci_low", "ci_high"]].mean()
+        columns[label] = means.apply(_with_interval, axis=1, form=form)
+    _print_table(out, pd.DataFrame(columns).rename_axis(None))
+    explained = (
+        "positive: adding it would lower the loss; the interval covers the sampling of texts, not "
+        "the noise of a training, so rely on the order more than on a sign"
+    )
+    _print(out, explained, "dim")
 
 
 def _print_agreement(sweep: Sweep, out: Console) -> None:
