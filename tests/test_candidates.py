@@ -68,8 +68,9 @@ def test_a_candidate_that_is_there_already_is_named(folder):
     assert added["copy"] == pytest.approx(influence["a"], rel=1e-5)
     metrics = json.loads((job / "metrics.json").read_text())
     printed = ended.out.split("What would adding a candidate do to t?")[1].split("positive:")[0]
-    names = [line.split()[0] for line in printed.splitlines() if "+" in line]
-    assert names == ["copy", "new"]
+    shown = [line.split() for line in printed.splitlines() if "+" in line]
+    found = {name: float(value) for name, value in shown}
+    assert found == pytest.approx(added.to_dict(), rel=5e-3)
     assert metrics["candidates_already_there"] == {"copy": {"a": 1.0}, "new": {}}
     [warning] = [text for text in metrics["warnings"] if "candidate" in text]
     assert "'copy': 100% of its texts can be read in the sample of corpus 'a'" in warning

@@ -204,7 +204,7 @@ class Sweep:
 
         Columns label, corpus, testset, subset, influence (mean over runs); the truths come first.
         """
-        return _means(self._influences, ["label", "corpus", "testset", "subset"], ["influence"])
+        return means(self._influences, ["label", "corpus", "testset", "subset"], ["influence"])
 
     @cached_property
     def rankings(self) -> dict[str, pd.DataFrame]:
@@ -217,9 +217,9 @@ class Sweep:
         next rank; NaN if unknown. Rows are sorted by the truth's rank, or by the first method's.
         """
         by, ends = ["testset", "label", "corpus"], ["ci_low", "ci_high"]
-        pooled = _means(self._influences, by, ["influence", *ends]).set_index(by)
+        pooled = means(self._influences, by, ["influence", *ends]).set_index(by)
         file = self.tables["ranking"]
-        own = _means(file, by, [*ends, "lead_low"]).set_index(by)
+        own = means(file, by, [*ends, "lead_low"]).set_index(by)
         own.loc[file.groupby(by).size().reindex(own.index) > 1, "lead_low"] = math.nan
         table = own.combine_first(pooled).reindex(pooled.index).reset_index()
         return {str(name): _ranked(rows) for name, rows in table.groupby("testset", sort=False)}
@@ -251,7 +251,7 @@ def number_format(values: pd.Series) -> str:
     return f"+.{2 - min(magnitude, 2)}f" if -4 <= magnitude <= 5 else "+.2e"
 
 
-def _means(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+def means(rows: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
     """Average values; the mean is NaN if a value is."""
     return rows.groupby(by, sort=False)[values].agg(_strict_mean).reset_index()
 

@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from untrac_exp.report.results import Sweep, number_format
+from untrac_exp.report.results import Sweep, means, number_format
 
 _EXAMPLES, _WIDE = 5, 70
 """Number of texts shown for a method, and their longest length."""
@@ -69,16 +69,16 @@ def _print_ranking(sweep: Sweep, testset: str, out: Console) -> None:
 
 
 def _influence(cell: pd.Series, form: str) -> str:
+    """Return the influence with its interval, and its rank if it has one."""
     if not math.isfinite(cell["influence"]):
         return "undefined"
-    mark = "≈" if cell["lead_low"] <= 0 else " "
-    return f"{_with_interval(cell, form)} ({cell['rank']:.0f}){mark}"
-
-
-def _with_interval(cell: pd.Series, form: str) -> str:
     known = math.isfinite(cell["ci_low"])
     interval = f"[{cell['ci_low']:{form}}, {cell['ci_high']:{form}}] " if known else ""
-    return f"{interval}{cell['influence']:{form}}"
+    shown = f"{interval}{cell['influence']:{form}}"
+    if "rank" not in cell:
+        return shown
+    mark = "≈" if cell["lead_low"] <= 0 else " "
+    return f"{shown} ({cell['rank']:.0f}){mark}"
 
 
 def _print_examples(sweep: Sweep, testset: str, out: Console) -> None:
@@ -102,8 +102,8 @@ def _print_candidates(sweep: Sweep, testset: str, out: Console) -> None:
     columns = {}
     for label, rows in candidates.groupby("label", sort=False):
         form = number_format(rows["influence"])
-        means = rows.groupby("corpus", sort=False)[["influence", "ci_low", "ci_high"]].mean()
-        columns[label] = means.apply(_with_interval, axis=1, form=form)
+        cells = means(rows, ["corpus"], ["influence", "ci_low", "ci_high"]).set_index("corpus")
+        columns[label] = cells.apply(_influence, axis=1, form=form)
     _print_table(out, pd.DataFrame(columns).rename_axis(None))
     explained = (
         "positive: adding it would lower the loss; the interval covers the sampling of texts, not "
